@@ -1,0 +1,1 @@
+"""Tables, sessions, and one file of queries per aggregate. Knows the settings and nothing else of ours."""

@@ -1,0 +1,66 @@
+"""One `Database` per process: short transactions, on SQLite and PostgreSQL alike."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event, func, make_url, select
+from sqlalchemy.orm import Session
+
+from settings import get_settings
+
+
+class Database:
+    """Transactions against one database.
+
+    `read` and `write` differ for SQLite's sake alone: a writer takes the write lock when it begins, since a reader
+    that turns writer cannot wait for its turn. Within a process writers queue on a lock of ours, which is fair and
+    wakes at once, where SQLite's own polls.
+    """
+
+    def __init__(self, url: str) -> None:
+        sqlite = make_url(url).get_backend_name() == "sqlite"
+        self.engine = create_engine(url, pool_size=10, max_overflow=20, pool_pre_ping=not sqlite)
+        self._writer: AbstractContextManager[Any] = threading.Lock() if sqlite else nullcontext()
+        self._write_engine = self.engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        if sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session whose changes are never written."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session that is committed at the end of the block, and rolled back if the block raises."""
+        with self._writer, Session(self._write_engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions by itself: _begin_sqlite does
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+
+
+def now(session: Session) -> datetime:
+    """The database's clock: leases stay right on machines whose own clocks disagree."""
+    if session.get_bind().dialect.name == "sqlite":
+        return datetime.now(UTC)
+    clock: datetime = session.scalars(select(func.clock_timestamp())).one()
+    return clock.astimezone(UTC)
+
+
+@lru_cache
+def get_database() -> Database:
+    return Database(get_settings().database)

@@ -1,0 +1,188 @@
+"""The tables, and the vocabulary that their columns hold."""
+
+import uuid
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    Uuid,
+    literal,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from uuid_utils.compat import uuid7
+
+
+class Role(StrEnum):
+    USER = "user"
+    ADMIN = "admin"
+
+
+class JobKind(StrEnum):
+    """Also the name of the queue that carries the kind's messages, and of its Celery task."""
+
+    GENERATION = "generation"
+
+
+class JobStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
+
+
+class ModelSource(StrEnum):
+    BUNDLED = "bundled"
+    LOCAL = "local"
+    HUB = "hub"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC datetimes on both databases; SQLite has no time zones, so it stores them naive."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Table(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  SQLAlchemy reads this class attribute
+        datetime: UtcDateTime(),
+        uuid.UUID: Uuid(),
+        # Enums are stored as plain text: a new kind of job is then no schema change.
+        Role: String(16),
+        JobKind: String(16),
+        JobStatus: String(16),
+        ModelSource: String(16),
+        list[str]: JSON(),
+    }
+
+
+class ApiKey(Table):
+    __tablename__ = "api_keys"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    name: Mapped[str] = mapped_column(String(200))
+    role: Mapped[Role]
+    prefix: Mapped[str] = mapped_column(String(16))
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class Model(Table):
+    """A model that jobs may name; nothing else is ever loaded."""
+
+    __tablename__ = "models"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    source: Mapped[ModelSource]
+    location: Mapped[str] = mapped_column(String(500))
+    revision: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+
+class Job(Table):
+    __tablename__ = "jobs"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    kind: Mapped[JobKind]
+    status: Mapped[JobStatus] = mapped_column(default=JobStatus.QUEUED)
+    api_key_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("api_keys.id"))
+    batch_id: Mapped[uuid.UUID | None]
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    request_sha256: Mapped[str | None] = mapped_column(String(64))
+    attempt: Mapped[int] = mapped_column(default=0)
+    """Counts claims, and is the fencing token: a worker's writes name the attempt that it claimed."""
+    max_attempts: Mapped[int]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    lease_expires_at: Mapped[datetime | None]
+    worker: Mapped[str | None] = mapped_column(String(200))
+    error_type: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    published_at: Mapped[datetime]
+    """When its last message was sent: what is older than everything in the queue has lost its message."""
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("api_key_id", "idempotency_key"),
+        Index("ix_jobs_api_key_id_id", "api_key_id", "id"),
+        Index("ix_jobs_status_id", "status", "id"),
+        Index("ix_jobs_batch_id_id", "batch_id", "id"),
+    )
+
+
+# Spelled out in the SQL rather than bound: a planner uses a partial index only where it can read the condition.
+IS_QUEUED = Job.status == literal(JobStatus.QUEUED.value, String(16), literal_execute=True)
+IS_RUNNING = Job.status == literal(JobStatus.RUNNING.value, String(16), literal_execute=True)
+
+# Partial: they hold the live jobs alone, so what they serve costs the same whatever the history.
+for name, condition, indexed in (
+    ("ix_jobs_queued", IS_QUEUED, [Job.api_key_id]),
+    ("ix_jobs_queued_published_at", IS_QUEUED, [Job.kind, Job.published_at]),
+    ("ix_jobs_running_lease_expires_at", IS_RUNNING, [Job.lease_expires_at]),
+):
+    Index(name, *indexed, postgresql_where=condition, sqlite_where=condition)
+
+
+class Generation(Table):
+    """The request and, once its job has ended, the completion of a generation job."""
+
+    __tablename__ = "generations"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"))
+    prompt: Mapped[str] = mapped_column(Text)
+    input: Mapped[str] = mapped_column(Text)
+    max_new_tokens: Mapped[int | None]
+    temperature: Mapped[float]
+    top_p: Mapped[float]
+    top_k: Mapped[int]
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    stop: Mapped[list[str]]
+    completion: Mapped[str | None] = mapped_column(Text)
+    finish_reason: Mapped[str | None] = mapped_column(String(16))
+    prompt_tokens: Mapped[int | None]
+    completion_tokens: Mapped[int | None]
+
+
+def columns_of(row: Table) -> dict[str, Any]:
+    """A row's values by column name, for a bulk INSERT."""
+    return {column.key: getattr(row, column.key) for column in row.__mapper__.columns}

@@ -1,0 +1,67 @@
+"""Every environment variable that Pagewright reads, once. Prefix: PAGEWRIGHT_."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _psycopg_url(url: str) -> str:
+    """PostgreSQL is always reached through psycopg 3, however the URL spells its scheme."""
+    for scheme in ("postgres://", "postgresql://"):
+        if url.startswith(scheme):
+            return "postgresql+psycopg://" + url.removeprefix(scheme)
+    return url
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="PAGEWRIGHT_", extra="ignore")
+
+    data_dir: Path = Field(Path("pagewright-data"), description="Where the embedded default keeps everything it owns.")
+    database_url: Annotated[str, BeforeValidator(_psycopg_url)] = Field(
+        "", repr=False, description="SQLAlchemy URL; empty means a SQLite file in data_dir."
+    )
+    redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False)
+    models_dir: Path | None = Field(
+        None, description="The only directory that local models are loaded from; default data_dir/models."
+    )
+    log_level: str = "INFO"
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    max_body_bytes: PositiveInt = Field(64 * 1024 * 1024, description="A larger request body is refused with 413.")
+    max_queued_per_key: PositiveInt = Field(20_000, description="Jobs a key may have queued before it gets 429.")
+    max_queued: PositiveInt = Field(100_000, description="Jobs the server holds queued before everybody gets 429.")
+    retry_after_seconds: PositiveInt = Field(5, description="What a 429 tells the client to wait.")
+    watch_seconds: PositiveFloat = Field(0.05, description="How often an API process looks at jobs clients wait for.")
+
+    max_attempts: PositiveInt = Field(3, description="Attempts that may be lost before a job fails.")
+    lease_seconds: PositiveFloat = Field(30.0, description="How long a silent worker keeps its jobs.")
+    heartbeat_seconds: PositiveFloat = Field(2.0, description="How often a worker extends its leases.")
+    reconcile_seconds: PositiveFloat = Field(5.0, description="How often a worker looks for lost jobs.")
+    lost_message_seconds: PositiveFloat = Field(
+        10.0, description="How much longer than the queue's oldest message a job may have waited and not be lost."
+    )
+    shutdown_grace_seconds: PositiveFloat = Field(
+        20.0, description="How long a worker told to stop lets short jobs finish before it gives them back."
+    )
+    inference_concurrency: PositiveInt = Field(64, description="Messages an inference worker handles at once.")
+    generation_time_limit_seconds: PositiveFloat = Field(1800.0, description="From claim to failure of a generation.")
+    model_memory_bytes: PositiveInt | None = Field(
+        None, description="Memory for loaded models, least recently used out first; default: most of the device's."
+    )
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'pagewright.sqlite3'}"
+
+    @property
+    def local_models(self) -> Path:
+        return self.models_dir or self.data_dir / "models"
+
+
+@lru_cache
+def get_settings() -> Settings:
+    return Settings()
