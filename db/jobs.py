@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
 from db.session import now
-from db.tables import IS_QUEUED, Job, JobKind, JobStatus
+from db.tables import IS_QUEUED, IS_RUNNING, Job, JobKind, JobStatus
 
 
 def get(session: Session, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> Job | None:
@@ -66,18 +66,22 @@ def queued_count(session: Session, *, api_key_id: uuid.UUID | None, at_most: int
     return session.scalars(select(func.count()).select_from(queued.limit(at_most).subquery())).one()
 
 
-def take_unpublished(
-    session: Session, kind: JobKind, *, published_before_seconds: float, limit: int = 1000
+def take_lost(
+    session: Session, kind: JobKind, *, oldest_message: uuid.UUID | None, grace_seconds: float, limit: int = 1000
 ) -> list[uuid.UUID]:
-    """Queued jobs whose last message was sent longer ago than that, marked as published now: publish them."""
+    """Queued jobs that the queue no longer holds a message for, marked as published now: publish them.
+
+    Queues are first in, first out, so a job published before the queue's oldest message has lost its own. With
+    `oldest_message` None the queue is empty, and every queued job has. `grace_seconds` leaves a worker time between
+    taking a message and claiming its jobs. A job found by mistake costs one message that is dropped.
+    """
     moment = now(session)
+    cutoff = moment
+    if oldest_message is not None:
+        cutoff = session.scalars(select(Job.published_at).where(Job.id == oldest_message)).one_or_none() or moment
     overdue = (
         select(Job.id)
-        .where(
-            Job.kind == kind,
-            IS_QUEUED,
-            Job.published_at < moment - timedelta(seconds=published_before_seconds),
-        )
+        .where(Job.kind == kind, IS_QUEUED, Job.published_at < cutoff - timedelta(seconds=grace_seconds))
         .order_by(Job.published_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -90,3 +94,17 @@ def take_unpublished(
         .execution_options(synchronize_session=False)
     )
     return sorted(session.scalars(statement))
+
+
+def batch_is_live(session: Session, batch_id: uuid.UUID) -> bool:
+    """Whether a job of the batch is still queued or running."""
+    live = select(Job.id).where(Job.batch_id == batch_id, IS_QUEUED | IS_RUNNING).limit(1)
+    return session.scalars(live).first() is not None
+
+
+def batch_counts(session: Session, batch_id: uuid.UUID, *, owner: uuid.UUID | None) -> dict[JobStatus, int]:
+    """How many jobs of the batch have each status, if it is `owner`'s; empty if there is no such batch."""
+    statement = select(Job.status, func.count()).where(Job.batch_id == batch_id).group_by(Job.status)
+    if owner is not None:
+        statement = statement.where(Job.api_key_id == owner)
+    return {JobStatus(status): count for status, count in session.execute(statement)}

@@ -44,7 +44,7 @@ def get_by_name(session: Session, name: str) -> Model | None:
 def ids_by_name(session: Session, names: Collection[str]) -> dict[str, uuid.UUID]:
     """The ids of those of the models that are registered."""
     rows = session.execute(select(Model.name, Model.id).where(Model.name.in_(names)))
-    return dict(rows.tuples().all())
+    return {row.name: row.id for row in rows}
 
 
 def page(session: Session, *, limit: int, after: uuid.UUID | None) -> Page[Model]:

@@ -1,0 +1,1 @@
+"""Celery workers: they turn a job's row into its result."""

@@ -1,0 +1,101 @@
+"""What endpoints ask for by type: who calls, which page, how long to wait."""
+
+import re
+import uuid
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Query, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.errors import Problem, ProblemType
+from api.waiting import Watcher
+from db import api_keys
+from db.session import Database, get_database
+from db.tables import Role
+
+MAX_WAIT_SECONDS = 60
+
+_bearer = HTTPBearer(auto_error=False, description="An API key, as `pagewright keys create` prints it.")
+
+
+@dataclass(frozen=True)
+class Caller:
+    key_id: uuid.UUID
+    role: Role
+
+    @property
+    def owner(self) -> uuid.UUID | None:
+        """Whose jobs the caller sees: its own, or with None, which an admin gets, everybody's."""
+        return None if self.role == Role.ADMIN else self.key_id
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    limit: int
+    after: uuid.UUID | None
+
+
+def _authenticate(
+    database: Annotated[Database, Depends(get_database)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Caller:
+    if credentials is None:
+        raise _unauthenticated("send an API key in the header `Authorization: Bearer ...`")
+    with database.read() as session:
+        key = api_keys.authenticate(session, credentials.credentials)
+    if key is None:
+        raise _unauthenticated("the API key is not known")
+    if key.revoked_at is not None:
+        raise _unauthenticated("the API key was revoked")
+    return Caller(key.id, Role(key.role))
+
+
+def _unauthenticated(detail: str) -> Problem:
+    return Problem(401, ProblemType.UNAUTHENTICATED, detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _require_admin(caller: Annotated[Caller, Depends(_authenticate)]) -> Caller:
+    if caller.role != Role.ADMIN:
+        raise Problem(403, ProblemType.FORBIDDEN, "this takes an admin key")
+    return caller
+
+
+def _page_request(
+    limit: Annotated[int, Query(ge=1, le=100, description="Items on a page.")] = 20,
+    after: Annotated[uuid.UUID | None, Query(description="`next` of the page before.")] = None,
+) -> PageRequest:
+    return PageRequest(limit, after)
+
+
+def _wait_seconds(
+    prefer: Annotated[
+        str | None, Header(description="`wait=N` holds the request up to N seconds (60 at most) for the end.")
+    ] = None,
+) -> int:
+    # RFC 7240: a preference that can't be understood is ignored.
+    wait = re.search(r"(?:^|[,;])\s*wait\s*=\s*(\d{1,9})\s*(?:$|[,;])", prefer or "")
+    return min(int(wait.group(1)), MAX_WAIT_SECONDS) if wait else 0
+
+
+def _watcher(request: Request) -> Watcher:
+    watcher: Watcher = request.app.state.watcher
+    return watcher
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="The same key with the same body gives the same job again; with another body, 409.",
+    ),
+]
+DatabaseDep = Annotated[Database, Depends(get_database)]
+AnyCaller = Annotated[Caller, Depends(_authenticate)]
+AdminCaller = Annotated[Caller, Depends(_require_admin)]
+Paging = Annotated[PageRequest, Depends(_page_request)]
+WaitSeconds = Annotated[int, Depends(_wait_seconds)]
+WatcherDep = Annotated[Watcher, Depends(_watcher)]

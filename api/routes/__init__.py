@@ -1,0 +1,1 @@
+"""One file per resource: thin endpoints over typed dependencies."""

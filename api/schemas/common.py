@@ -1,0 +1,39 @@
+"""What the schemas of several resources share."""
+
+import uuid
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from db.pages import Page
+
+T = TypeVar("T")
+
+
+class RequestBody(BaseModel):
+    """Takes the JSON types that it names and no others, and no field that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain the character U+0000")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+"""Text that both databases can store. (Unpaired surrogates are no valid string to begin with.)"""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")]
+
+
+class PageOut(BaseModel, Generic[T]):
+    """One page of a list, newest first."""
+
+    items: list[T]
+    next: uuid.UUID | None = Field(description="Pass as `after` for the next page; null on the last one.")
+
+    @classmethod
+    def of(cls, page: Page[T]) -> "PageOut[T]":
+        return cls(items=list(page.items), next=page.next)

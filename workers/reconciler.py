@@ -1,0 +1,32 @@
+"""Finds what was lost and sends it again. Runs in every worker; running it twice at once does no harm."""
+
+import logging
+
+from db import jobs, lifecycle
+from db.session import Database
+from db.tables import JobKind, JobStatus
+from workers import queue
+from workers.lifecycle import publish_requeued
+
+log = logging.getLogger(__name__)
+
+
+def reconcile(database: Database, grace_seconds: float) -> None:
+    """One pass: expired leases go back to their queue, and lost messages are sent again.
+
+    Raises what the database or Redis raises when they can't be reached; the next pass finds the same again.
+    """
+    with database.write() as session:
+        expired = lifecycle.requeue_expired(session)
+    for job in expired:
+        outcome = "queued again" if job.status == JobStatus.QUEUED else job.status.value
+        log.warning("job %s: its worker fell silent; %s", job.job_id, outcome)
+    publish_requeued(expired)
+
+    for kind in JobKind:
+        oldest = queue.oldest_message(kind)
+        with database.write() as session:
+            lost = jobs.take_lost(session, kind, oldest_message=oldest, grace_seconds=grace_seconds)
+        if lost:
+            log.warning("%d %s jobs had lost their message; sent again", len(lost), kind.value)
+            queue.publish(kind, lost)

@@ -1,0 +1,134 @@
+"""Generation jobs: claim the message's jobs, run them in their model's engine, store what comes out."""
+
+import logging
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
+
+from sqlalchemy.orm import Session
+
+from db import generations
+from db.generations import Completed
+from db.lifecycle import ErrorType
+from db.tables import Generation, JobKind, Model, ModelSource
+from models.engine import Completion, Engine, EngineFailed, FinishReason, Request, RequestError, Sampling
+from models.loading import ModelLoadError, ModelRef, Source
+from models.prompt import build_prompt
+from settings import Settings
+from workers import queue
+from workers.app import app
+from workers.lifecycle import Interrupt, Lease
+from workers.runtime import Runtime, get_runtime
+
+log = logging.getLogger(__name__)
+
+
+@app.task(name=JobKind.GENERATION.value)
+def run(job_ids: list[str]) -> None:
+    generate(get_runtime(), [uuid.UUID(job_id) for job_id in job_ids])
+
+
+def generate(runtime: Runtime, job_ids: list[uuid.UUID]) -> None:
+    """Bring those of the jobs that are still queued to their end, or back to the queue."""
+    if runtime.leases.draining:
+        queue.publish(JobKind.GENERATION, job_ids)
+        return
+    leases = runtime.leases.claim(job_ids, runtime.settings.generation_time_limit_seconds)
+    if not leases:
+        return
+    try:
+        _run_claimed(runtime, leases)
+    except Exception as error:
+        # What the code below does not foresee must not strand the jobs until their leases run out.
+        log.exception("generation jobs failed in an unforeseen way")
+        held = {lease.claim for lease in runtime.leases.held()}
+        runtime.leases.requeue([lease for lease in leases if lease.claim in held], f"{type(error).__name__}: {error}")
+
+
+def model_ref(model: Model, settings: Settings) -> ModelRef:
+    location = str(settings.local_models / model.location) if model.source == ModelSource.LOCAL else model.location
+    return ModelRef(Source(model.source), location, model.revision)
+
+
+def _run_claimed(runtime: Runtime, leases: list[Lease]) -> None:
+    with runtime.database.read() as session:
+        rows = generations.of_jobs(session, [lease.job_id for lease in leases])
+    by_id = {lease.job_id: lease for lease in leases}
+    work: dict[ModelRef, list[tuple[Lease, Generation]]] = defaultdict(list)
+    for generation, model in rows:
+        work[model_ref(model, runtime.settings)].append((by_id[generation.job_id], generation))
+    for ref, items in work.items():
+        try:
+            with runtime.pool.lease(ref) as engine:
+                _run_on(runtime, engine, items)
+        except ModelLoadError as error:
+            runtime.leases.fail([lease for lease, _ in items], ErrorType.MODEL_UNAVAILABLE, str(error))
+
+
+def _run_on(runtime: Runtime, engine: Engine, items: list[tuple[Lease, Generation]]) -> None:
+    running: dict[Future[Completion], Lease] = {}
+    for lease, generation in items:
+        try:
+            request = _submit(engine, generation)
+        except RequestError as error:
+            runtime.leases.fail([lease], ErrorType.INVALID_REQUEST, str(error))
+        except EngineFailed as error:
+            runtime.leases.requeue([lease], str(error))
+        else:
+            lease.on_interrupt(request.cancel)
+            running[request.future] = lease
+    while running:
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        _settle(runtime, [(running.pop(future), future) for future in done])
+
+
+def _submit(engine: Engine, generation: Generation) -> Request:
+    return engine.submit(
+        build_prompt(generation.prompt, generation.input),
+        Sampling(
+            max_new_tokens=generation.max_new_tokens,
+            temperature=generation.temperature,
+            top_p=generation.top_p,
+            top_k=generation.top_k,
+            seed=generation.seed,
+            stop=tuple(generation.stop),
+        ),
+    )
+
+
+def _settle(runtime: Runtime, done: Iterable[tuple[Lease, Future[Completion]]]) -> None:
+    """End the jobs of finished requests: all that ended alike in one transaction."""
+    ended: dict[Interrupt | None, list[Lease]] = defaultdict(list)
+    lost: dict[str, list[Lease]] = defaultdict(list)
+    results: dict[uuid.UUID, Completed] = {}
+    for lease, future in done:
+        error = future.exception()
+        if error is not None:
+            lost[f"{type(error).__name__}: {error}"].append(lease)
+            continue
+        completion = future.result()
+        # A request that finished before the interrupt reached it has its whole result: keep it.
+        finished = completion.finish_reason != FinishReason.CANCELLED
+        ended[None if finished else lease.interrupted].append(lease)
+        results[lease.job_id] = Completed(
+            completion=completion.text.replace("\0", "\N{REPLACEMENT CHARACTER}"),  # SQL text holds no NUL
+            finish_reason=completion.finish_reason,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+        )
+    store = partial(_store, results)
+    leases = runtime.leases
+    leases.succeed(ended[None], store)
+    leases.cancel(ended[Interrupt.CANCELLED], store)
+    leases.give_back(JobKind.GENERATION, ended[Interrupt.SHUTDOWN])
+    leases.drop(ended[Interrupt.LEASE_LOST])
+    limit = runtime.settings.generation_time_limit_seconds
+    leases.fail(ended[Interrupt.TIME_LIMIT], ErrorType.TIME_LIMIT, f"not done {limit:g} seconds after its claim", store)
+    for reason, group in lost.items():
+        leases.requeue(group, reason)
+
+
+def _store(results: dict[uuid.UUID, Completed], session: Session, job_ids: set[uuid.UUID]) -> None:
+    generations.store(session, {job_id: results[job_id] for job_id in job_ids})
