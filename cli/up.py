@@ -99,7 +99,7 @@ def _parts(settings: Settings) -> list[Part]:
     environment = dict(os.environ)
     parts = []
     if "redis_url" not in settings.model_fields_set:
-        port, password = _free_port(), secrets.token_urlsafe(24)
+        port, password = free_port(), secrets.token_urlsafe(24)
         environment["PAGEWRIGHT_REDIS_URL"] = f"redis://:{password}@127.0.0.1:{port}/0"
         # Nothing is kept on disk: what Redis forgets, the reconciler sends again.
         configuration = (
@@ -230,7 +230,7 @@ def _wait_for_redis(part: Part, deadline: float) -> None:
             return
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -47,12 +47,13 @@ os.environ["PAGEWRIGHT_REDIS_URL"] = f"redis://127.0.0.1:{REDIS_PORT}/0"
 
 from fastapi.testclient import TestClient  # noqa: E402
 from sqlalchemy import create_engine, text  # noqa: E402
+from uuid_utils.compat import uuid7  # noqa: E402
 
 import migrations  # noqa: E402
 from api.app import create_app  # noqa: E402
-from db import api_keys, models  # noqa: E402
-from db.session import Database, get_database  # noqa: E402
-from db.tables import ApiKey, Role, Table  # noqa: E402
+from db import api_keys, generations, models  # noqa: E402
+from db.session import Database, get_database, now  # noqa: E402
+from db.tables import ApiKey, Generation, Job, JobKind, JobStatus, Role, Table  # noqa: E402
 from settings import get_settings  # noqa: E402
 
 
@@ -135,6 +136,48 @@ def make_key(database: Database) -> Callable[[Role], tuple[ApiKey, str]]:
             return api_keys.create(session, f"a test's {role.value}", role)
 
     return make
+
+
+@pytest.fixture
+def submit_jobs(database: Database, make_key: Callable[[Role], tuple[ApiKey, str]]) -> Callable[..., list[Job]]:
+    """Stores queued generation jobs as the API would, without publishing them."""
+    key, _ = make_key(Role.USER)
+
+    def submit(count: int = 1, max_attempts: int = 3) -> list[Job]:
+        with database.write() as session:
+            [model_id] = models.ids_by_name(session, ["starter"]).values()
+            moment = now(session)
+            new = [
+                Job(
+                    id=uuid7(),
+                    kind=JobKind.GENERATION,
+                    status=JobStatus.QUEUED,
+                    api_key_id=key.id,
+                    attempt=0,
+                    max_attempts=max_attempts,
+                    cancel_requested=False,
+                    created_at=moment,
+                    published_at=moment,
+                )
+                for _ in range(count)
+            ]
+            rows = [
+                Generation(
+                    job_id=job.id,
+                    model_id=model_id,
+                    prompt="Create a page.",
+                    input="",
+                    temperature=0.0,
+                    top_p=1.0,
+                    top_k=0,
+                    stop=[],
+                )
+                for job in new
+            ]
+            generations.add(session, new, rows)
+        return new
+
+    return submit
 
 
 @pytest.fixture

@@ -1,0 +1,53 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, inspect, text
+
+import migrations
+from db.tables import Table
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.sqlite3'}"
+        return
+    server: str = request.getfixturevalue("postgresql_url")
+    administration = create_engine(server, isolation_level="AUTOCOMMIT")
+    with administration.connect() as connection:
+        connection.execute(text("CREATE DATABASE migrations"))
+    yield server.replace("/pagewright?", "/migrations?")
+    with administration.connect() as connection:
+        connection.execute(text("DROP DATABASE migrations WITH (FORCE)"))
+
+
+def test_the_migrated_schema_is_that_of_the_tables(empty_url: str) -> None:
+    migrations.upgrade(empty_url)
+    engine = create_engine(empty_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Table.metadata) == []
+    engine.dispose()
+
+
+def test_every_migration_goes_down_and_up_again(empty_url: str) -> None:
+    revisions = [
+        script.revision for script in ScriptDirectory.from_config(migrations.config(empty_url)).walk_revisions()
+    ]
+    for revision in reversed(revisions):
+        migrations.upgrade(empty_url, revision)
+        migrations.downgrade(empty_url, "-1")
+        migrations.upgrade(empty_url, revision)
+    migrations.downgrade(empty_url)
+    engine = create_engine(empty_url)
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+def test_migrating_twice_changes_nothing(empty_url: str) -> None:
+    migrations.upgrade(empty_url)
+    migrations.upgrade(empty_url)
