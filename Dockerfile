@@ -1,0 +1,23 @@
+# Two images of one tree: `api` without torch, `worker` with it.
+FROM python:3.11-slim AS base
+WORKDIR /app
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN useradd --create-home --uid 1000 pagewright && install -d -o pagewright /data
+# The dependencies first and by themselves, so that a change of the source does not install them anew.
+COPY pyproject.toml constraints.txt README.md settings.py ./
+RUN mkdir api cli db migrations models workers
+
+FROM base AS api
+RUN pip install -c constraints.txt . && pip uninstall --yes pagewright
+COPY . .
+RUN pip install --no-deps .
+USER pagewright
+EXPOSE 8000
+CMD ["pagewright", "api"]
+
+FROM base AS worker
+RUN pip install -c constraints.txt '.[worker]' && pip uninstall --yes pagewright
+COPY . .
+RUN pip install --no-deps .
+USER pagewright
+CMD ["pagewright", "worker", "--role", "inference"]

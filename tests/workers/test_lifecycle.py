@@ -1,0 +1,136 @@
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from db import generations, lifecycle
+from db.generations import Completed, GenerationRow
+from db.session import Database
+from db.tables import Job, JobKind, JobStatus
+from workers import queue
+from workers.lifecycle import Interrupt, Lease, Leases, outlast_database_failures
+
+SubmitJobs = Callable[..., list[Job]]
+Read = Callable[[uuid.UUID], GenerationRow]
+
+
+@pytest.fixture
+def leases(database: Database) -> Leases:
+    return Leases(database, "a", lease_seconds=30)
+
+
+def claim_one(leases: Leases, submit_jobs: SubmitJobs, time_limit_seconds: float = 60) -> Lease:
+    [job] = submit_jobs()
+    [lease] = leases.claim([job.id], time_limit_seconds)
+    return lease
+
+
+def store(session: Session, job_ids: set[uuid.UUID]) -> None:
+    generations.store(session, {job_id: Completed("<p>page", "stop", 3, 2) for job_id in job_ids})
+
+
+def take_over(database: Database, job_id: uuid.UUID) -> None:
+    """Another worker has the job by now."""
+    with database.write() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=datetime(2020, 1, 1, tzinfo=UTC)))
+        lifecycle.requeue_expired(session)
+        lifecycle.claim(session, [job_id], worker="b", lease_seconds=30)
+
+
+def test_a_heartbeat_interrupts_nothing_that_is_well(leases: Leases, submit_jobs: SubmitJobs) -> None:
+    lease = claim_one(leases, submit_jobs)
+    leases.heartbeat()
+    assert lease.interrupted is None
+
+
+def test_a_heartbeat_tells_of_a_cancel_of_a_lost_lease_and_of_a_time_limit(
+    database: Database, leases: Leases, submit_jobs: SubmitJobs
+) -> None:
+    cancelled, lost, well = (claim_one(leases, submit_jobs) for _ in range(3))
+    slow = claim_one(leases, submit_jobs, time_limit_seconds=0)
+    with database.write() as session:
+        lifecycle.request_cancel(session, cancelled.job_id)
+    take_over(database, lost.job_id)
+    leases.heartbeat()
+    assert [lease.interrupted for lease in (cancelled, lost, slow, well)] == [
+        Interrupt.CANCELLED,
+        Interrupt.LEASE_LOST,
+        Interrupt.TIME_LIMIT,
+        None,
+    ]
+
+
+def test_an_interrupt_stops_the_work_once_whenever_it_comes(leases: Leases, submit_jobs: SubmitJobs) -> None:
+    stops: list[str] = []
+    early, late = claim_one(leases, submit_jobs), claim_one(leases, submit_jobs)
+    early.on_interrupt(lambda: stops.append("early"))
+    leases.interrupt_all(Interrupt.SHUTDOWN)
+    early.interrupt(Interrupt.CANCELLED)
+    late.on_interrupt(lambda: stops.append("late"))
+    assert stops == ["early", "late"]
+    assert early.interrupted == Interrupt.SHUTDOWN
+
+
+def test_success_stores_the_result_with_the_status(leases: Leases, submit_jobs: SubmitJobs, read: Read) -> None:
+    lease = claim_one(leases, submit_jobs)
+    leases.succeed([lease], store)
+    row = read(lease.job_id)
+    assert (row.job.status, row.generation.completion) == (JobStatus.SUCCEEDED, "<p>page")
+    assert leases.held() == []
+
+
+def test_a_result_that_comes_after_the_lease_was_lost_is_dropped(
+    database: Database, leases: Leases, submit_jobs: SubmitJobs, read: Read
+) -> None:
+    lost, held = claim_one(leases, submit_jobs), claim_one(leases, submit_jobs)
+    take_over(database, lost.job_id)
+    leases.succeed([lost, held], store)
+    assert read(lost.job_id).generation.completion is None
+    assert read(lost.job_id).job.worker == "b"
+    assert read(held.job_id).generation.completion == "<p>page"
+
+
+def test_a_failed_write_ends_no_job(leases: Leases, submit_jobs: SubmitJobs, read: Read) -> None:
+    lease = claim_one(leases, submit_jobs)
+
+    def broken(_session: Session, _job_ids: set[uuid.UUID]) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        leases.succeed([lease], broken)
+    assert read(lease.job_id).job.status == JobStatus.RUNNING
+
+
+def test_jobs_given_back_and_requeued_are_published_again(leases: Leases, submit_jobs: SubmitJobs, read: Read) -> None:
+    given_back, requeued = claim_one(leases, submit_jobs), claim_one(leases, submit_jobs)
+    leases.give_back(JobKind.GENERATION, [given_back])
+    assert queue.oldest_message(JobKind.GENERATION) == given_back.job_id
+    leases.requeue([requeued], "the engine died")
+    for lease, max_attempts in ((given_back, 4), (requeued, 3)):
+        job = read(lease.job_id).job
+        assert (job.status, job.max_attempts) == (JobStatus.QUEUED, max_attempts)
+
+
+def test_a_transaction_outlasts_a_database_that_is_away_for_a_moment() -> None:
+    answers = threading.Event()
+    threading.Timer(0.3, answers.set).start()
+
+    def transaction() -> str:
+        if not answers.is_set():
+            raise OperationalError("UPDATE", {}, ConnectionError())
+        return "done"
+
+    assert outlast_database_failures(transaction) == "done"
+
+
+def test_patience_with_a_database_ends() -> None:
+    def transaction() -> None:
+        raise OperationalError("UPDATE", {}, ConnectionError())
+
+    with pytest.raises(OperationalError):
+        outlast_database_failures(transaction, patience_seconds=0)

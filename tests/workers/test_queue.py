@@ -1,0 +1,62 @@
+import json
+import uuid
+
+import pytest
+from redis import Redis
+from uuid_utils.compat import uuid7
+
+from db.tables import JobKind
+from workers import queue
+
+pytestmark = pytest.mark.usefixtures("empty_redis")
+
+
+@pytest.fixture
+def empty_redis(redis: Redis) -> None:
+    redis.flushdb()
+
+
+def messages(redis: Redis) -> list[list[str]]:
+    """The job ids of the queue's messages, oldest first."""
+    import base64
+
+    raw = reversed(redis.lrange("generation", 0, -1))
+    return [json.loads(base64.b64decode(json.loads(message)["body"]))[0][0] for message in raw]
+
+
+def test_a_message_carries_job_ids_and_nothing_else(redis: Redis) -> None:
+    job_id = uuid7()
+    assert queue.publish(JobKind.GENERATION, [job_id])
+    assert messages(redis) == [[str(job_id)]]
+
+
+def test_the_jobs_of_a_batch_share_messages_and_keep_their_order(redis: Redis) -> None:
+    ids = [uuid7() for _ in range(2 * queue.JOBS_PER_MESSAGE + 1)]
+    queue.publish(JobKind.GENERATION, ids)
+    sent = messages(redis)
+    assert [len(message) for message in sent] == [queue.JOBS_PER_MESSAGE, queue.JOBS_PER_MESSAGE, 1]
+    assert [uuid.UUID(job_id) for message in sent for job_id in message] == ids
+
+
+def test_the_oldest_message_is_the_next_to_be_taken() -> None:
+    assert queue.oldest_message(JobKind.GENERATION) is None
+    first, second = uuid7(), uuid7()
+    queue.publish(JobKind.GENERATION, [first])
+    queue.publish(JobKind.GENERATION, [second])
+    assert queue.oldest_message(JobKind.GENERATION) == first
+
+
+def test_a_worker_counts_as_live_from_its_announcement_until_it_withdraws() -> None:
+    assert queue.live_workers() == {JobKind.GENERATION: 0}
+    queue.announce("a", [JobKind.GENERATION])
+    queue.announce("a", [JobKind.GENERATION])
+    queue.announce("b", [JobKind.GENERATION])
+    assert queue.live_workers() == {JobKind.GENERATION: 2}
+    queue.withdraw("a", [JobKind.GENERATION])
+    assert queue.live_workers() == {JobKind.GENERATION: 1}
+
+
+def test_a_worker_that_fell_silent_no_longer_counts(redis: Redis) -> None:
+    queue.announce("a", [JobKind.GENERATION])
+    redis.zincrby("pagewright:workers:generation", -queue.WORKER_EXPIRY_SECONDS - 1, "a")
+    assert queue.live_workers() == {JobKind.GENERATION: 0}

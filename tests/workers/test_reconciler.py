@@ -1,0 +1,82 @@
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from redis import Redis
+from sqlalchemy import update
+
+from db import lifecycle
+from db.session import Database
+from db.tables import Job, JobKind, JobStatus
+from workers import queue
+from workers.reconciler import reconcile
+
+SubmitJobs = Callable[..., list[Job]]
+
+
+def published(redis: Redis) -> int:
+    return int(redis.llen("generation"))
+
+
+def age(database: Database, job_id: uuid.UUID, seconds: float) -> None:
+    """The job's last message was sent so long ago."""
+    moment = datetime.now(UTC) - timedelta(seconds=seconds)
+    with database.write() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(published_at=moment))
+
+
+def test_a_job_whose_worker_fell_silent_is_queued_and_published_again(
+    database: Database, submit_jobs: SubmitJobs
+) -> None:
+    [job] = submit_jobs()
+    with database.write() as session:
+        lifecycle.claim(session, [job.id], worker="a", lease_seconds=-1)
+    reconcile(database, grace_seconds=10)
+    assert queue.oldest_message(JobKind.GENERATION) == job.id
+
+
+def test_when_the_queue_is_empty_every_job_that_waits_is_sent_again(
+    database: Database, submit_jobs: SubmitJobs, redis: Redis
+) -> None:
+    old, fresh = submit_jobs(2)
+    age(database, old.id, 60)
+    reconcile(database, grace_seconds=10)
+    assert published(redis) == 1
+    assert queue.oldest_message(JobKind.GENERATION) == old.id
+    assert fresh.id != old.id
+
+
+def test_a_job_older_than_the_oldest_message_has_lost_its_own(
+    database: Database, submit_jobs: SubmitJobs, redis: Redis
+) -> None:
+    lost, oldest, newer = submit_jobs(3)
+    for job, seconds in ((lost, 120), (oldest, 60), (newer, 59)):
+        age(database, job.id, seconds)
+    queue.publish(JobKind.GENERATION, [oldest.id])
+    queue.publish(JobKind.GENERATION, [newer.id])
+    reconcile(database, grace_seconds=10)
+    assert published(redis) == 3, "the two in the queue must not be sent again"
+
+
+def test_reconciling_twice_sends_once(database: Database, submit_jobs: SubmitJobs, redis: Redis) -> None:
+    [job] = submit_jobs()
+    age(database, job.id, 60)
+    reconcile(database, grace_seconds=10)
+    reconcile(database, grace_seconds=10)
+    assert published(redis) == 1
+
+
+@pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.CANCELLED])
+def test_jobs_that_are_not_queued_are_left_alone(
+    status: JobStatus, database: Database, submit_jobs: SubmitJobs, redis: Redis
+) -> None:
+    [job] = submit_jobs()
+    with database.write() as session:
+        if status == JobStatus.RUNNING:
+            lifecycle.claim(session, [job.id], worker="a", lease_seconds=30)
+        else:
+            lifecycle.request_cancel(session, job.id)
+    age(database, job.id, 60)
+    reconcile(database, grace_seconds=10)
+    assert published(redis) == 0
