@@ -4,6 +4,7 @@ import logging
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from db import api_keys, models
 from db.session import get_database
@@ -22,9 +23,14 @@ app.add_typer(keys, name="keys")
 
 @app.callback()
 def _configure() -> None:
-    logging.basicConfig(
-        level=get_settings().log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    try:
+        level = get_settings().log_level
+    except ValidationError as error:
+        # The values are left out: one of them may hold a password.
+        for fault in error.errors():
+            typer.echo(f"pagewright: PAGEWRIGHT_{str(fault['loc'][0]).upper()}: {fault['msg']}", err=True)
+        raise typer.Exit(1) from None
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
 

@@ -1,9 +1,11 @@
 """One worker process: Celery takes the messages, the runtime keeps the leases."""
 
 import logging
+import warnings
 from typing import Any
 
 from celery import signals
+from celery.exceptions import SecurityWarning
 
 from models.pool import ModelPool
 from settings import get_settings
@@ -28,6 +30,8 @@ def run(role: WorkerRole, pool: ModelPool | None = None) -> int:
     def announce_ready(**_: Any) -> None:
         log.info("worker %s serves %s", process.worker, ", ".join(QUEUES[role]))
 
+    # Celery warns root of pickled messages; these workers accept JSON alone.
+    warnings.simplefilter("ignore", SecurityWarning)
     signals.worker_shutting_down.connect(begin_drain)
     signals.worker_ready.connect(announce_ready)
     worker = app.Worker(

@@ -1,0 +1,38 @@
+"""Pagewright's own processes, started as an operator would start them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+COMMAND = [sys.executable, "-m", "cli.main"]
+
+
+def environment(**settings: object) -> dict[str, str]:
+    """This process's environment with settings added by name."""
+    named = {f"PAGEWRIGHT_{name.upper()}": str(value) for name, value in settings.items()}
+    return {**os.environ, **named, "OMP_NUM_THREADS": "1"}
+
+
+@contextmanager
+def running(*arguments: str, **settings: object) -> Iterator[subprocess.Popen[str]]:
+    """`pagewright` with these arguments; killed at the end, if it is still there."""
+    process = subprocess.Popen([*COMMAND, *arguments], env=environment(**settings), start_new_session=True, text=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+        process.wait()
+
+
+def eventually(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Wait until the condition holds; fail, saying what did not come, if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} seconds: {what}"
+        time.sleep(0.05)

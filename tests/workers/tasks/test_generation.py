@@ -1,0 +1,149 @@
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from db import lifecycle, models
+from db.generations import GenerationRow
+from db.lifecycle import ErrorType
+from db.session import Database
+from db.tables import Job, JobKind, JobStatus, ModelSource
+from models.loading import ModelRef, Source
+from models.pool import ModelPool
+from settings import get_settings
+from workers import queue
+from workers.runtime import Runtime
+from workers.tasks.generation import generate
+
+SubmitJobs = Callable[..., list[Job]]
+Ask = Callable[..., None]
+Read = Callable[[uuid.UUID], GenerationRow]
+
+STARTER = ModelRef(Source.BUNDLED, "starter", None)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ModelPool]:
+    pool = ModelPool()
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def runtime(database: Database, pool: ModelPool) -> Runtime:
+    return Runtime(get_settings(), database, pool, [JobKind.GENERATION])
+
+
+def test_a_job_ends_with_the_engines_completion(
+    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read
+) -> None:
+    [job] = submit_jobs()
+    ask(job.id, max_new_tokens=20)
+    generate(runtime, [job.id])
+    row = read(job.id)
+    assert row.job.status == JobStatus.SUCCEEDED
+    assert row.generation.completion
+    assert row.generation.finish_reason == "length"
+    assert row.generation.completion_tokens == 20
+    assert row.generation.prompt_tokens is not None
+    assert runtime.leases.held() == []
+
+
+def test_a_request_that_cannot_run_fails_alone_and_says_why(
+    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read
+) -> None:
+    too_long, well = submit_jobs(2)
+    ask(too_long.id, prompt="page " * 5000)
+    ask(well.id, max_new_tokens=5)
+    generate(runtime, [too_long.id, well.id])
+    failed = read(too_long.id).job
+    assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.INVALID_REQUEST)
+    assert failed.error_message is not None
+    assert "2048" in failed.error_message
+    assert read(well.id).job.status == JobStatus.SUCCEEDED
+
+
+def test_a_model_that_cannot_be_loaded_fails_its_own_jobs_only(
+    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, database: Database
+) -> None:
+    with database.write() as session:
+        missing = models.add(session, "missing", ModelSource.LOCAL, "not-there", None)
+        assert missing is not None
+    stranded, well = submit_jobs(2)
+    ask(stranded.id, model_id=missing.id)
+    ask(well.id, max_new_tokens=5)
+    generate(runtime, [stranded.id, well.id])
+    failed = read(stranded.id).job
+    assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.MODEL_UNAVAILABLE)
+    assert read(well.id).job.status == JobStatus.SUCCEEDED
+
+
+def test_the_same_seed_gives_the_same_page(runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read) -> None:
+    jobs = submit_jobs(3)
+    for job, seed in zip(jobs, (1, 1, 2), strict=True):
+        ask(job.id, temperature=1.5, seed=seed, max_new_tokens=40)
+    generate(runtime, [job.id for job in jobs])
+    first, again, other = (read(job.id).generation.completion for job in jobs)
+    assert first == again != other
+
+
+def test_jobs_whose_engine_dies_run_again_on_a_new_one(
+    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read
+) -> None:
+    [job] = submit_jobs()
+    ask(job.id, max_new_tokens=30)
+    with runtime.pool.lease(STARTER) as engine:
+        engine.close()
+    for _ in range(2):
+        generate(runtime, [job.id])
+    row = read(job.id)
+    assert row.job.status == JobStatus.SUCCEEDED
+    assert row.job.attempt <= 2
+
+
+def test_a_job_over_its_time_limit_fails_with_the_limit(
+    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, configure: Callable[..., None]
+) -> None:
+    [job] = submit_jobs()
+    configure(generation_time_limit_seconds=0.01)
+    impatient = Runtime(get_settings(), runtime.database, runtime.pool, [JobKind.GENERATION])
+    ask(job.id, temperature=2.0, seed=7, max_new_tokens=1800)
+    beat = threading.Timer(0.2, impatient.leases.heartbeat)
+    beat.start()
+    generate(impatient, [job.id])
+    beat.join()
+    failed = read(job.id)
+    assert (failed.job.status, failed.job.error_type) == (JobStatus.FAILED, ErrorType.TIME_LIMIT)
+    assert failed.job.error_message is not None
+    assert "0.01 seconds" in failed.job.error_message
+
+
+def test_a_worker_that_drains_leaves_jobs_to_others(runtime: Runtime, submit_jobs: SubmitJobs, read: Read) -> None:
+    [job] = submit_jobs()
+    runtime.leases.draining = True
+    generate(runtime, [job.id])
+    assert read(job.id).job.status == JobStatus.QUEUED
+    assert queue.oldest_message(JobKind.GENERATION) == job.id
+
+
+def test_a_job_cancelled_before_its_message_came_never_runs(
+    runtime: Runtime, submit_jobs: SubmitJobs, read: Read, database: Database
+) -> None:
+    [job] = submit_jobs()
+    with database.write() as session:
+        lifecycle.request_cancel(session, job.id)
+    generate(runtime, [job.id])
+    assert (read(job.id).job.status, read(job.id).job.attempt) == (JobStatus.CANCELLED, 0)
+
+
+def test_an_unforeseen_fault_sends_the_jobs_back_with_the_reason(
+    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read
+) -> None:
+    [job] = submit_jobs(max_attempts=1)
+    ask(job.id, temperature=-1.0)  # the API lets no such value through
+    generate(runtime, [job.id])
+    failed = read(job.id).job
+    assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.ATTEMPTS_EXHAUSTED)
+    assert failed.error_message is not None
+    assert "temperature" in failed.error_message

@@ -1,0 +1,138 @@
+"""Worker processes that are stopped, killed and cut off: no accepted job is lost."""
+
+import signal
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+from redis import Redis
+
+from db import lifecycle
+from db.generations import GenerationRow
+from db.session import Database
+from db.tables import Job, JobKind, JobStatus
+from tests.processes import eventually, running
+from workers import queue
+
+SubmitJobs = Callable[..., list[Job]]
+Read = Callable[[uuid.UUID], GenerationRow]
+AllAre = Callable[[Sequence[Job], JobStatus], bool]
+
+FAST = {
+    "lease_seconds": 2,
+    "heartbeat_seconds": 0.3,
+    "reconcile_seconds": 0.3,
+    "lost_message_seconds": 1,
+    "shutdown_grace_seconds": 0.5,
+}
+# Sampled this hot, a completion runs on to its limit: long enough to be caught in the middle.
+LONG = {"temperature": 2.0, "seed": 7, "max_new_tokens": 1800}
+
+
+@pytest.fixture
+def worker(database: Database) -> Iterator[subprocess.Popen[str]]:
+    with one_worker() as process:
+        yield process
+
+
+@contextmanager
+def one_worker() -> Iterator[subprocess.Popen[str]]:
+    """A worker process that has begun to take messages."""
+    before = queue.live_workers()[JobKind.GENERATION]
+    with running("worker", **FAST) as process:
+        eventually(lambda: queue.live_workers()[JobKind.GENERATION] > before, "a live worker")
+        yield process
+
+
+def publish(jobs: Sequence[Job]) -> None:
+    assert queue.publish(JobKind.GENERATION, [job.id for job in jobs])
+
+
+@pytest.fixture
+def all_are(read: Read) -> Callable[[Sequence[Job], JobStatus], bool]:
+    def check(jobs: Sequence[Job], status: JobStatus) -> bool:
+        return all(read(job.id).job.status == status for job in jobs)
+
+    return check
+
+
+@pytest.fixture
+def long_jobs(submit_jobs: SubmitJobs, ask: Callable[..., None]) -> list[Job]:
+    jobs = submit_jobs(2)
+    for job in jobs:
+        ask(job.id, **LONG)
+    return jobs
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_message_that_comes_twice_gives_one_result_and_a_lost_one_comes_again(
+    submit_jobs: SubmitJobs, read: Read, redis: Redis, all_are: AllAre
+) -> None:
+    [twice] = submit_jobs()
+    publish([twice, twice])
+    publish([twice])
+    eventually(lambda: all_are([twice], JobStatus.SUCCEEDED), "the result of a job")
+    assert read(twice.id).job.attempt == 1
+
+    lost = submit_jobs(3)
+    publish(lost)
+    redis.flushall()
+    eventually(lambda: all_are(lost, JobStatus.SUCCEEDED), "the results of jobs whose messages were lost")
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_running_job_that_is_cancelled_stops_and_keeps_what_it_had_made(
+    long_jobs: list[Job], read: Read, database: Database, all_are: AllAre
+) -> None:
+    publish(long_jobs)
+    eventually(lambda: all_are(long_jobs, JobStatus.RUNNING), "running jobs")
+    with database.write() as session:
+        for job in long_jobs:
+            lifecycle.request_cancel(session, job.id)
+    eventually(lambda: all_are(long_jobs, JobStatus.CANCELLED), "the cancelled jobs' end")
+    for job in long_jobs:
+        generation = read(job.id).generation
+        assert generation.finish_reason == "cancelled"
+        assert generation.completion_tokens is not None
+        assert generation.completion_tokens < LONG["max_new_tokens"]
+
+
+def test_a_worker_told_to_stop_gives_its_jobs_back_and_one_that_is_killed_loses_them(
+    worker: subprocess.Popen[str], long_jobs: list[Job], read: Read, all_are: AllAre
+) -> None:
+    publish(long_jobs)
+    eventually(lambda: all_are(long_jobs, JobStatus.RUNNING), "running jobs")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    for job in (read(job.id).job for job in long_jobs):
+        assert job.status == JobStatus.QUEUED
+        assert job.max_attempts - job.attempt == 3, "the attempt given back was counted"
+    assert queue.live_workers()[JobKind.GENERATION] == 0
+
+    with one_worker() as doomed:
+        eventually(lambda: all_are(long_jobs, JobStatus.RUNNING), "the jobs on a second worker")
+        doomed.kill()
+    with running("worker", **FAST):
+        eventually(lambda: all_are(long_jobs, JobStatus.SUCCEEDED), "the results of a killed worker's jobs", 90)
+    for job in (read(job.id).job for job in long_jobs):
+        assert (job.attempt, job.max_attempts) == (3, 4), "the killed worker's attempt counts, the other's does not"
+
+
+def test_a_worker_that_slept_through_its_lease_changes_nothing(
+    worker: subprocess.Popen[str], long_jobs: list[Job], read: Read, all_are: AllAre
+) -> None:
+    publish(long_jobs)
+    eventually(lambda: all_are(long_jobs, JobStatus.RUNNING), "running jobs")
+    worker.send_signal(signal.SIGSTOP)
+    with one_worker():
+        eventually(lambda: all_are(long_jobs, JobStatus.SUCCEEDED), "the results of a second worker", 90)
+        finished = [read(job.id) for job in long_jobs]
+        worker.send_signal(signal.SIGCONT)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(60) == 0
+    for before in finished:
+        after = read(before.job.id)
+        assert (after.job.attempt, after.job.finished_at) == (2, before.job.finished_at)
+        assert after.generation.completion == before.generation.completion
