@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors
 from api.body_limit import BodyLimit
@@ -14,23 +17,48 @@ from db.session import get_database
 from settings import get_settings
 
 
+class HeadAsGet:
+    """HEAD is answered as GET is; that the body stays behind is the HTTP server's work."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self.app({**scope, "method": "GET"} if head else scope, receive, send)
+
+
+class _Application(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        schema = super().openapi()
+        schema["components"]["schemas"].update(errors.problem_schemas())
+        return schema
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.watcher = Watcher(get_database(), get_settings().watch_seconds)
     watching = asyncio.create_task(app.state.watcher.run())
     yield
     watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
 
 
 def create_app() -> FastAPI:
-    app = FastAPI(
+    app = _Application(
         title="Pagewright",
-        version="0.1.0",
+        version=version("pagewright"),
         description="A self-hosted job server for language models that write HTML.",
+        responses=errors.ANY_PROBLEM,
+        redirect_slashes=False,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         lifespan=_lifespan,
     )
     errors.install(app)
     app.add_middleware(BodyLimit, max_bytes=get_settings().max_body_bytes)
+    app.add_middleware(HeadAsGet)
     for resource in (generations, jobs, models, api_keys, health):
         app.include_router(resource.router)
     return app

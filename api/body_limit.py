@@ -15,8 +15,8 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         too_large = Problem(413, ProblemType.TOO_LARGE, f"the body is larger than {self.max_bytes} bytes")
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > self.max_bytes:
+        declared = dict(scope["headers"]).get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > self.max_bytes:
             await too_large.response()(scope, receive, send)
             return
         received = 0

@@ -2,11 +2,14 @@
 
 import re
 import uuid
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Header, Query, Request, Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
 
 from api.errors import Problem, ProblemType
 from api.waiting import Watcher
@@ -16,6 +19,7 @@ from db.tables import Role
 
 MAX_WAIT_SECONDS = 60
 
+_JSON = re.compile(r"application/json\s*(;|$)", re.IGNORECASE)
 _bearer = HTTPBearer(auto_error=False, description="An API key, as `pagewright keys create` prints it.")
 
 
@@ -36,14 +40,27 @@ class PageRequest:
     after: uuid.UUID | None
 
 
-def _authenticate(
-    database: Annotated[Database, Depends(get_database)],
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> Caller:
-    if credentials is None:
-        raise _unauthenticated("send an API key in the header `Authorization: Bearer ...`")
+class GuardedRoute(APIRoute):
+    """Learns who calls, and that the body says it is JSON, before it reads the body: a stranger's is never parsed."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            credentials = await _bearer(request)
+            if credentials is None:
+                raise _unauthenticated("send an API key in the header `Authorization: Bearer ...`")
+            request.state.caller = await run_in_threadpool(_authenticate, get_database(), credentials.credentials)
+            if self.body_field is not None and not _JSON.match(request.headers.get("Content-Type", "")):
+                raise Problem(415, ProblemType.UNSUPPORTED_MEDIA_TYPE, "send the body as `application/json`")
+            return await handle(request)
+
+        return guarded
+
+
+def _authenticate(database: Database, secret: str) -> Caller:
     with database.read() as session:
-        key = api_keys.authenticate(session, credentials.credentials)
+        key = api_keys.authenticate(session, secret)
     if key is None:
         raise _unauthenticated("the API key is not known")
     if key.revoked_at is not None:
@@ -55,20 +72,25 @@ def _unauthenticated(detail: str) -> Problem:
     return Problem(401, ProblemType.UNAUTHENTICATED, detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def _require_admin(caller: Annotated[Caller, Depends(_authenticate)]) -> Caller:
+async def _caller(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+async def _require_admin(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
     if caller.role != Role.ADMIN:
         raise Problem(403, ProblemType.FORBIDDEN, "this takes an admin key")
     return caller
 
 
-def _page_request(
+async def _page_request(
     limit: Annotated[int, Query(ge=1, le=100, description="Items on a page.")] = 20,
     after: Annotated[uuid.UUID | None, Query(description="`next` of the page before.")] = None,
 ) -> PageRequest:
     return PageRequest(limit, after)
 
 
-def _wait_seconds(
+async def _wait_seconds(
     prefer: Annotated[
         str | None, Header(description="`wait=N` holds the request up to N seconds (60 at most) for the end.")
     ] = None,
@@ -78,7 +100,7 @@ def _wait_seconds(
     return min(int(wait.group(1)), MAX_WAIT_SECONDS) if wait else 0
 
 
-def _watcher(request: Request) -> Watcher:
+async def _watcher(request: Request) -> Watcher:
     watcher: Watcher = request.app.state.watcher
     return watcher
 
@@ -94,7 +116,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 DatabaseDep = Annotated[Database, Depends(get_database)]
-AnyCaller = Annotated[Caller, Depends(_authenticate)]
+AnyCaller = Annotated[Caller, Depends(_caller)]
 AdminCaller = Annotated[Caller, Depends(_require_admin)]
 Paging = Annotated[PageRequest, Depends(_page_request)]
 WaitSeconds = Annotated[int, Depends(_wait_seconds)]

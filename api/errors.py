@@ -10,10 +10,15 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 log = logging.getLogger(__name__)
+
+MAX_FIELD_NAME = 64
+MAX_FIELD_ERRORS = 20
 
 
 class ProblemType(StrEnum):
@@ -30,6 +35,7 @@ class ProblemType(StrEnum):
     NOT_FINISHED = "not-finished"
     NO_COMPLETION = "no-completion"
     TOO_LARGE = "too-large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     QUEUE_FULL = "queue-full"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
@@ -48,8 +54,11 @@ class ProblemDocument(BaseModel):
     errors: list[FieldError] = Field([], description="The fields at fault, where there are any.")
 
 
-class Problem(Exception):
-    """Raised anywhere below an endpoint; becomes the response."""
+class Problem(HTTPException):
+    """Raised anywhere; becomes the response.
+
+    An HTTPException, because that is what FastAPI lets through where it reads the body.
+    """
 
     def __init__(
         self,
@@ -60,8 +69,7 @@ class Problem(Exception):
         errors: Sequence[FieldError] = (),
         headers: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(detail)
-        self.headers = headers
+        super().__init__(status, detail, headers)
         self.document = ProblemDocument(
             type=f"urn:pagewright:problem:{type.value}",
             title=HTTPStatus(status).phrase,
@@ -85,44 +93,68 @@ def not_found(what: str) -> Problem:
     return Problem(404, ProblemType.NOT_FOUND, f"there is no such {what}")
 
 
+_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
+ANY_PROBLEM: dict[int | str, dict[str, Any]] = {"default": {"description": "Any other problem.", "content": _CONTENT}}
+
+
 def document_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What `responses=` of a route takes, so that OpenAPI shows the problems that it answers with."""
-    content = {"application/problem+json": {"schema": ProblemDocument.model_json_schema()}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+    return {status: {"description": HTTPStatus(status).phrase, "content": _CONTENT} for status in statuses}
+
+
+def problem_schemas() -> dict[str, Any]:
+    """The OpenAPI components that the documented problems refer to."""
+    schema = ProblemDocument.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), ProblemDocument.__name__: schema}
 
 
 def install(app: FastAPI) -> None:
     """Have `app` answer every error with a problem document."""
 
-    def problem(_: Request, error: Problem) -> JSONResponse:
+    async def problem(_: Request, error: Problem) -> JSONResponse:
         return error.response()
 
-    def invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
         return _validation_problem(error).response()
 
-    def http_error(_: Request, error: HTTPException) -> JSONResponse:
-        types = {
-            400: ProblemType.MALFORMED,
-            404: ProblemType.NOT_FOUND,
-            405: ProblemType.METHOD_NOT_ALLOWED,
-        }
-        type = types.get(error.status_code, ProblemType.INTERNAL)
-        headers = dict(error.headers) if error.headers else None
-        return Problem(error.status_code, type, str(error.detail), headers=headers).response()
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_allowed_methods(app, request))
+        return Problem(error.status_code, _http_type(error.status_code), str(error.detail), headers=headers).response()
 
-    def database_down(_: Request, error: OperationalError) -> JSONResponse:
-        log.error("the database does not answer: %s", error.orig)
-        detail = "the database does not answer; nothing was stored"
+    async def database_down(_: Request, error: Exception) -> JSONResponse:
+        log.error("the database does not answer: %s", getattr(error, "orig", error))
+        detail = "the database does not answer; send the request again later, a submit under its Idempotency-Key"
         return Problem(503, ProblemType.UNAVAILABLE, detail, headers={"Retry-After": "5"}).response()
 
-    def unforeseen(_: Request, error: Exception) -> JSONResponse:
+    async def unforeseen(_: Request, error: Exception) -> JSONResponse:
         return Problem(500, ProblemType.INTERNAL, "this is a fault of the server; its log says more").response()
 
     app.add_exception_handler(Problem, problem)  # type: ignore[arg-type]  # Starlette types handlers by Exception
     app.add_exception_handler(RequestValidationError, invalid_request)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, http_error)  # type: ignore[arg-type]
-    app.add_exception_handler(OperationalError, database_down)  # type: ignore[arg-type]
+    for unreachable in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(unreachable, database_down)
     app.add_exception_handler(Exception, unforeseen)
+
+
+def _http_type(status: int) -> ProblemType:
+    types = {404: ProblemType.NOT_FOUND, 405: ProblemType.METHOD_NOT_ALLOWED}
+    return types.get(status, ProblemType.MALFORMED if status < 500 else ProblemType.INTERNAL)
+
+
+def _allowed_methods(app: FastAPI, request: Request) -> list[str]:
+    """Of every route of the path; the framework names only those of the first."""
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        if any(
+            # HEAD is answered wherever GET is, so it is looked up as GET.
+            route.matches({**request.scope, "method": "GET" if method == "HEAD" else method})[0] == Match.FULL
+            for route in app.routes
+        )
+    ]
 
 
 def _validation_problem(error: RequestValidationError) -> Problem:
@@ -130,7 +162,9 @@ def _validation_problem(error: RequestValidationError) -> Problem:
     if any(detail["type"] == "json_invalid" for detail in details):
         return Problem(400, ProblemType.MALFORMED, "the body is not valid JSON")
     # The offending input is left out: it may be huge, a secret, or NaN, which JSON can't hold.
-    errors = [FieldError(field=_field_name(detail["loc"]), message=detail["msg"]) for detail in details[:20]]
+    errors = [
+        FieldError(field=_field_name(detail["loc"]), message=detail["msg"]) for detail in details[:MAX_FIELD_ERRORS]
+    ]
     first = errors[0]
     return Problem(422, ProblemType.INVALID, f"{first.field}: {first.message}", errors=errors)
 
@@ -142,5 +176,10 @@ def _field_name(location: Sequence[str | int]) -> str:
         return str(source)
     name = ""
     for part in path:
-        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+        name += f"[{part}]" if isinstance(part, int) else f".{_shown(part)}" if name else _shown(part)
     return name
+
+
+def _shown(name: str) -> str:
+    """An unknown field's name is the client's own text: it may be long, or hold what UTF-8 cannot encode."""
+    return name.encode("ascii", "backslashreplace").decode()[:MAX_FIELD_NAME]

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
@@ -15,9 +16,16 @@ from db.tables import Job, JobStatus
 
 log = logging.getLogger(__name__)
 
+FAILURE_PAUSE_SECONDS = 0.5
+BATCH_TICKS = 5
+"""A batch takes longer than a job, and has a query of its own: it is looked at so many times less often."""
+
 
 class Watcher:
-    """Looks at the watched jobs every `seconds`, and hands on those that changed. Lives on the event loop."""
+    """Looks at the watched jobs every `seconds`, and hands on those that changed. Lives on the event loop.
+
+    While the database does not answer, clients go on waiting: what they wait for is stored, and their time is limited.
+    """
 
     def __init__(self, database: Database, seconds: float) -> None:
         self._database = database
@@ -31,11 +39,16 @@ class Watcher:
             await self._wanted.wait()
             try:
                 await self._look()
-            except SQLAlchemyError as error:
-                log.warning("can't look at watched jobs: %s", error.__class__.__name__)
+            except Exception as error:  # whatever it is, ending here would leave every client waiting for nothing
+                log.warning("can't look at watched jobs: %r", error)
+                await asyncio.sleep(FAILURE_PAUSE_SECONDS)
             await asyncio.sleep(self._seconds)
 
-    async def follow(self, job_id: uuid.UUID) -> AsyncIterator[Job]:
+    @property
+    def followers(self) -> int:
+        return sum(map(len, self._followers.values()))
+
+    async def follow(self, job_id: uuid.UUID) -> AsyncGenerator[Job, None]:
         """The job as it is, and again each time it changes; ends after its final status."""
         follower = _Follower()
         self._followers[job_id].add(follower)
@@ -56,8 +69,8 @@ class Watcher:
     async def wait_final(self, job_id: uuid.UUID, seconds: float) -> None:
         """Return when the job is over, or when the time is."""
         try:
-            async with asyncio.timeout(seconds):
-                async for _ in self.follow(job_id):
+            async with asyncio.timeout(seconds), aclosing(self.follow(job_id)) as states:
+                async for _ in states:
                     pass
         except TimeoutError:
             pass
@@ -67,13 +80,17 @@ class Watcher:
         try:
             async with asyncio.timeout(seconds):
                 while await run_in_threadpool(self._batch_live, batch_id):
-                    await asyncio.sleep(5 * self._seconds)
+                    await asyncio.sleep(BATCH_TICKS * self._seconds)
         except TimeoutError:
             pass
 
     def _batch_live(self, batch_id: uuid.UUID) -> bool:
-        with self._database.read() as session:
-            return jobs.batch_is_live(session, batch_id)
+        try:
+            with self._database.read() as session:
+                return jobs.batch_is_live(session, batch_id)
+        except SQLAlchemyError as error:
+            log.warning("can't look at a watched batch: %r", error)
+            return True
 
     async def _look(self) -> None:
         for job in await run_in_threadpool(self._read, list(self._followers)):

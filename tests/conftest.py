@@ -203,5 +203,7 @@ def as_admin(app_client: TestClient, make_key: Callable[[Role], tuple[ApiKey, st
 
 
 def _with_key(client: TestClient, key: str) -> TestClient:
-    """Another client of the same running application."""
-    return TestClient(client.app, raise_server_exceptions=False, headers={"Authorization": f"Bearer {key}"})
+    """Another client of the same running application, on the same event loop."""
+    other = TestClient(client.app, raise_server_exceptions=False, headers={"Authorization": f"Bearer {key}"})
+    other.portal = client.portal
+    return other

@@ -2,16 +2,18 @@ import uuid
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import AdminCaller, DatabaseDep, Paging
+from api.dependencies import AdminCaller, DatabaseDep, GuardedRoute, Paging
 from api.errors import document_problems, not_found
 from api.schemas.api_keys import ApiKeyCreated, ApiKeyIn, ApiKeyOut
 from api.schemas.common import PageOut
 from db import api_keys
 
-router = APIRouter(prefix="/v1/api-keys", tags=["api keys"], responses=document_problems(401, 403, 422))
+router = APIRouter(
+    prefix="/v1/api-keys", tags=["api keys"], route_class=GuardedRoute, responses=document_problems(401, 403, 422, 503)
+)
 
 
-@router.post("", status_code=201, responses=document_problems(400, 413))
+@router.post("", status_code=201, responses=document_problems(400, 413, 415))
 def create(body: ApiKeyIn, response: Response, _: AdminCaller, database: DatabaseDep) -> ApiKeyCreated:
     """Make a key. Its secret is in this answer and nowhere else."""
     with database.write() as session:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Response
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import AnyCaller, DatabaseDep, IdempotencyKey, Paging, WaitSeconds, WatcherDep
+from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute, IdempotencyKey, Paging, WaitSeconds, WatcherDep
 from api.errors import Problem, ProblemType, document_problems, invalid, not_found
 from api.schemas.common import PageOut
 from api.schemas.generations import (
@@ -23,10 +23,12 @@ from db.session import Database
 from db.tables import Generation, Job, JobKind, JobStatus
 from settings import Settings, get_settings
 
-router = APIRouter(prefix="/v1/generations", tags=["generations"], responses=document_problems(401, 422))
+router = APIRouter(
+    prefix="/v1/generations", tags=["generations"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)
+)
 
 SettingsDep = Annotated[Settings, Depends(get_settings)]
-SUBMIT_PROBLEMS = document_problems(400, 409, 413, 429, 503)
+SUBMIT_PROBLEMS = document_problems(400, 409, 413, 415, 429)
 
 # The page is untrusted: no origin, no scripts, no forms, nothing from the network; it may only look its best.
 PAGE_HEADERS = {
@@ -143,7 +145,7 @@ def _add(session: Session, new: Sequence[Job], items: Sequence[GenerationIn], fi
     model_ids = models.ids_by_name(session, {item.model for item in items})
     for position, item in enumerate(items):
         if item.model not in model_ids:
-            raise invalid(field.format(position), f"no model named {item.model!r} is registered")
+            raise invalid(field.format(position), "no model of that name is registered")
     rows = [
         Generation(job_id=job.id, model_id=model_ids[item.model], **{name: getattr(item, name) for name in _ASKED})
         for job, item in zip(new, items, strict=True)

@@ -1,5 +1,9 @@
-from typing import Any
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from anyio import to_thread
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 from redis import RedisError
@@ -9,6 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.dependencies import DatabaseDep
 from db.tables import JobKind
 from workers import queue
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+ANSWER_SECONDS = 3.0
 
 router = APIRouter(tags=["health"])
 
@@ -34,20 +43,30 @@ def healthz() -> Health:
 
 
 @router.get("/readyz", responses=_NOT_READY)
-def readyz(response: Response, database: DatabaseDep) -> Readiness:
+async def readyz(response: Response, database: DatabaseDep) -> Readiness:
     """Whether a job submitted now would run now: database, Redis, and a live worker on every queue."""
-    workers = dict.fromkeys(JobKind, 0)
-    try:
+
+    def ask_database() -> bool:
         with database.read() as session:
-            database_answers = session.scalars(select(1)).one() == 1
-    except SQLAlchemyError:
-        database_answers = False
-    try:
-        workers = queue.live_workers()
-        redis_answers = True
-    except RedisError:
-        redis_answers = False
-    ready = database_answers and redis_answers and all(workers.values())
+            return bool(session.scalars(select(1)).one())
+
+    database_answers, workers = await asyncio.gather(_answer(ask_database), _answer(queue.live_workers))
+    ready = bool(database_answers and workers and all(workers.values()))
     if not ready:
         response.status_code = 503
-    return Readiness(ready=ready, database=database_answers, redis=redis_answers, workers=workers)
+    return Readiness(
+        ready=ready,
+        database=bool(database_answers),
+        redis=workers is not None,
+        workers=workers or dict.fromkeys(JobKind, 0),
+    )
+
+
+async def _answer(ask: Callable[[], T]) -> T | None:
+    """What `ask` returns; None if it fails or takes too long, and is then left to end by itself."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await to_thread.run_sync(ask, abandon_on_cancel=True)
+    except (TimeoutError, SQLAlchemyError, RedisError, OSError) as error:
+        log.warning("not ready: %r", error)
+        return None

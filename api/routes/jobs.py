@@ -1,18 +1,21 @@
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from api.dependencies import AnyCaller, DatabaseDep, Paging, WatcherDep
+from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute, Paging, WatcherDep
 from api.errors import document_problems, not_found
 from api.schemas.common import PageOut
 from api.schemas.jobs import JobOut
 from db import jobs, lifecycle
 from db.tables import Job, JobKind, JobStatus
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=document_problems(401, 422))
+router = APIRouter(
+    prefix="/v1/jobs", tags=["jobs"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)
+)
 
 
 def _callers_job(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> Job:
@@ -69,5 +72,6 @@ async def events(job: CallersJob, watcher: WatcherDep) -> AsyncIterator[ServerSe
 
     Each event carries the whole state, so a client that lost its connection just connects again.
     """
-    async for state in watcher.follow(job.id):
-        yield ServerSentEvent(event="job", data=JobOut.of(state))
+    async with aclosing(watcher.follow(job.id)) as states:
+        async for state in states:
+            yield ServerSentEvent(event="job", data=JobOut.of(state))

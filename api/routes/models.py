@@ -3,7 +3,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, Paging
+from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute, Paging
 from api.errors import Problem, ProblemType, document_problems, invalid, not_found
 from api.schemas.common import PageOut
 from api.schemas.models import COMMIT, HUB_NAME, ModelIn, ModelOut
@@ -11,7 +11,9 @@ from db import models
 from db.tables import ModelSource
 from settings import get_settings
 
-router = APIRouter(prefix="/v1/models", tags=["models"], responses=document_problems(401, 422))
+router = APIRouter(
+    prefix="/v1/models", tags=["models"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)
+)
 
 
 @router.get("")
@@ -30,23 +32,23 @@ def show(model_id: uuid.UUID, _: AnyCaller, database: DatabaseDep) -> ModelOut:
     return ModelOut.of(model)
 
 
-@router.post("", status_code=201, responses=document_problems(400, 403, 409, 413))
+@router.post("", status_code=201, responses=document_problems(400, 403, 409, 413, 415))
 def create(body: ModelIn, response: Response, _: AdminCaller, database: DatabaseDep) -> ModelOut:
     """Register a model: bundled, local, or on the hub at a pinned commit. Jobs can name no other."""
     _check(body, get_settings().local_models)
     with database.write() as session:
         model = models.add(session, body.name, body.source, body.location, body.revision)
     if model is None:
-        raise Problem(409, ProblemType.CONFLICT, f"a model named {body.name!r} is registered already")
+        raise Problem(409, ProblemType.CONFLICT, "a model of that name is registered already")
     response.headers["Location"] = f"/v1/models/{model.id}"
     return ModelOut.of(model)
 
 
 def _check(body: ModelIn, directory: Path) -> None:
     if body.source == ModelSource.HUB:
-        if not HUB_NAME.match(body.location):
+        if not HUB_NAME.fullmatch(body.location):
             raise invalid("location", "a hub model is named `owner/name`")
-        if body.revision is None or not COMMIT.match(body.revision):
+        if body.revision is None or not COMMIT.fullmatch(body.revision):
             raise invalid("revision", "a hub model is pinned to a commit: 40 hex digits")
         return
     if body.revision is not None:
@@ -55,10 +57,16 @@ def _check(body: ModelIn, directory: Path) -> None:
         if body.location not in models.BUNDLED:
             raise invalid("location", f"the bundled models are: {', '.join(models.BUNDLED)}")
         return
-    path = (directory / body.location).resolve()
-    if not path.is_relative_to(directory.resolve()) or path == directory.resolve():
+    try:
+        _check_local(directory.resolve(), (directory / body.location).resolve())
+    except (OSError, RuntimeError):  # a name too long, a loop of links, a folder that may not be read
+        raise invalid("location", "can't be read") from None
+
+
+def _check_local(directory: Path, folder: Path) -> None:
+    if not folder.is_relative_to(directory) or folder == directory:
         raise invalid("location", "leads out of the models directory")
-    if not (path / "config.json").is_file():
+    if not (folder / "config.json").is_file():
         raise invalid("location", "no folder of that name with a config.json is in the models directory")
-    if not any(path.glob("*.safetensors")):
+    if not any(folder.glob("*.safetensors")):
         raise invalid("location", "the folder has no *.safetensors; other weight formats are not loaded")

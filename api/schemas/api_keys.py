@@ -4,14 +4,14 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.common import RequestBody, Text
+from api.schemas.common import RequestBody, VisibleText
 from db.tables import ApiKey, Role
 
 
 class ApiKeyIn(RequestBody):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "ci", "role": "user"}]})
 
-    name: Text = Field(min_length=1, max_length=200)
+    name: VisibleText = Field(min_length=1, max_length=200)
     role: Role = Field(Role.USER, strict=False)
 
 

@@ -22,8 +22,16 @@ def _without_nul(text: str) -> str:
     return text
 
 
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
 Text = Annotated[str, AfterValidator(_without_nul)]
 """Text that both databases can store. (Unpaired surrogates are no valid string to begin with.)"""
+
+VisibleText = Annotated[Text, AfterValidator(_not_blank)]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")]
 

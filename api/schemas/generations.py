@@ -2,9 +2,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.common import Name, RequestBody, Text
+from api.schemas.common import Name, RequestBody, Text, VisibleText
 from api.schemas.jobs import JobOut, job_fields
 from db.generations import GenerationRow
 from db.tables import JobStatus
@@ -12,12 +12,6 @@ from db.tables import JobStatus
 MAX_BATCH = 10_000
 MAX_TEXT = 200_000
 """Characters; what a model's context holds is checked in tokens by the worker."""
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be blank")
-    return text
 
 
 class GenerationIn(RequestBody):
@@ -34,9 +28,7 @@ class GenerationIn(RequestBody):
     )
 
     model: Name = Field(description="The name of a registered model.")
-    prompt: Annotated[Text, AfterValidator(_not_blank)] = Field(
-        min_length=1, max_length=MAX_TEXT, description="The instruction."
-    )
+    prompt: VisibleText = Field(min_length=1, max_length=MAX_TEXT, description="The instruction.")
     input: Text = Field("", max_length=MAX_TEXT, description="The values that the instruction speaks of, if any.")
     max_new_tokens: int | None = Field(None, ge=1, le=131_072, description="Null: what the model's context leaves.")
     temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy.")

@@ -1,10 +1,136 @@
+"""One generation over HTTP: what is asked, what is shown, and the page itself."""
+
+import pytest
 from fastapi.testclient import TestClient
+from redis import Redis
+
+from db.session import Database
+from tests.api.conftest import Worker
+from tests.api.helpers import ASKED, PAGE, problem, stored, submit
+
+EVERYTHING = {
+    "model": "starter",
+    "prompt": "Create a table.",
+    "input": "a, b\nÄ, 日本",
+    "max_new_tokens": 131_072,
+    "temperature": 2,
+    "top_p": 0.01,
+    "top_k": 1_000_000,
+    "seed": 2**63 - 1,
+    "stop": ["</html>", "\n\n"],
+}
 
 
-def test_a_submitted_generation_is_queued_and_can_be_polled(as_user: TestClient) -> None:
-    submitted = as_user.post("/v1/generations", json={"model": "starter", "prompt": "Create a page."})
+def test_a_submit_answers_202_with_the_job_and_where_to_poll_it(as_user: TestClient) -> None:
+    submitted = as_user.post("/v1/generations", json=ASKED)
     assert submitted.status_code == 202, submitted.text
+    job = submitted.json()
+    assert submitted.headers["Location"] == f"/v1/generations/{job['id']}"
+    assert (job["kind"], job["status"], job["attempt"], job["batch_id"]) == ("generation", "queued", 0, None)
     polled = as_user.get(submitted.headers["Location"])
     assert polled.status_code == 200
-    assert polled.json() == submitted.json()
-    assert polled.json()["status"] == "queued"
+    assert polled.json() == job
+
+
+def test_the_id_is_a_uuid_of_version_7_and_the_time_is_utc(as_user: TestClient) -> None:
+    job = submit(as_user)
+    assert job["id"][14] == "7"
+    assert job["created_at"].endswith("Z")
+
+
+def test_a_submit_publishes_one_message_that_carries_the_id_alone(as_user: TestClient, redis: Redis) -> None:
+    job = submit(as_user, prompt="a secret plan")
+    [message] = redis.lrange("generation", 0, -1)
+    assert job["id"].encode() in message
+    assert b"secret plan" not in message
+
+
+def test_what_was_asked_is_shown_as_it_was_asked(as_user: TestClient) -> None:
+    job = submit(as_user, **EVERYTHING)
+    assert {name: job[name] for name in EVERYTHING} == EVERYTHING
+
+
+def test_what_was_not_asked_has_a_default_and_greedy_is_one(as_user: TestClient) -> None:
+    job = submit(as_user)
+    defaults = {name: job[name] for name in EVERYTHING if name not in ASKED}
+    assert defaults == {
+        "input": "",
+        "max_new_tokens": None,
+        "temperature": 0,
+        "top_p": 1,
+        "top_k": 0,
+        "seed": None,
+        "stop": [],
+    }
+
+
+def test_a_finished_generation_has_its_completion_and_counts(as_user: TestClient, worker: Worker) -> None:
+    job = submit(as_user)
+    worker.finish(job["id"])
+    shown = as_user.get(f"/v1/generations/{job['id']}").json()
+    assert (shown["status"], shown["completion"], shown["finish_reason"]) == ("succeeded", PAGE, "stop")
+    assert (shown["prompt_tokens"], shown["completion_tokens"], shown["attempt"]) == (7, 11, 1)
+    assert shown["created_at"] <= shown["started_at"] <= shown["finished_at"]
+    assert shown["error"] is None
+
+
+def test_a_failed_generation_says_why(as_user: TestClient, worker: Worker) -> None:
+    job = submit(as_user)
+    worker.fail(worker.claim(job["id"]), "no weights")
+    shown = as_user.get(f"/v1/generations/{job['id']}").json()
+    assert shown["status"] == "failed"
+    assert shown["error"] == {"type": "model-unavailable", "message": "no weights"}
+
+
+def test_an_unknown_model_is_named_and_nothing_is_stored(as_user: TestClient, database: Database) -> None:
+    document = problem(
+        as_user.post("/v1/generations", json=ASKED | {"model": "pw_secret"}), 422, "invalid", field="model"
+    )
+    assert "pw_secret" not in str(document)
+    assert stored(database) == (0, 0)
+
+
+def test_the_page_is_served_as_html_in_a_sandbox(as_user: TestClient, worker: Worker) -> None:
+    job = submit(as_user)
+    worker.finish(job["id"])
+    page = as_user.get(f"/v1/generations/{job['id']}/html")
+    assert page.status_code == 200
+    assert page.content == PAGE.encode()
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    policy = [directive.strip() for directive in page.headers["Content-Security-Policy"].split(";")]
+    assert "sandbox" in policy  # bare: no allow-scripts, no allow-same-origin, no allow-forms
+    assert {"default-src 'none'", "form-action 'none'", "base-uri 'none'"} <= set(policy)
+    assert page.headers["X-Content-Type-Options"] == "nosniff"
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+    assert page.headers["Cache-Control"] == "private, no-store"
+
+
+def test_the_page_of_an_unfinished_job_is_409(as_user: TestClient, worker: Worker) -> None:
+    job = submit(as_user)
+    problem(as_user.get(f"/v1/generations/{job['id']}/html"), 409, "not-finished")
+    worker.claim(job["id"])
+    problem(as_user.get(f"/v1/generations/{job['id']}/html"), 409, "not-finished")
+
+
+def test_a_failed_job_has_no_page(as_user: TestClient, worker: Worker) -> None:
+    job = submit(as_user)
+    worker.fail(worker.claim(job["id"]))
+    problem(as_user.get(f"/v1/generations/{job['id']}/html"), 409, "no-completion")
+
+
+def test_a_job_cancelled_in_mid_generation_keeps_what_it_had(as_user: TestClient, worker: Worker) -> None:
+    job = submit(as_user)
+    claims = worker.claim(job["id"])
+    as_user.post(f"/v1/jobs/{job['id']}/cancel")
+    worker.cancel(claims, completion="<h1>Half a")
+    shown = as_user.get(f"/v1/generations/{job['id']}").json()
+    assert (shown["status"], shown["finish_reason"]) == ("cancelled", "cancelled")
+    assert as_user.get(f"/v1/generations/{job['id']}/html").text == "<h1>Half a"
+
+
+@pytest.mark.parametrize("completion", ["", "\n", "<p>\U0001f600</p>" * 10_000])
+def test_any_completion_can_be_a_page(as_user: TestClient, worker: Worker, completion: str) -> None:
+    job = submit(as_user)
+    worker.finish(job["id"], completion=completion)
+    page = as_user.get(f"/v1/generations/{job['id']}/html")
+    assert (page.status_code, page.text) == (200, completion)

@@ -1,0 +1,94 @@
+"""A worker's part, played from the test, and the API on a real socket."""
+
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+import uvicorn
+
+from api.app import create_app
+from api.waiting import Watcher
+from db import generations, lifecycle
+from db.generations import Completed
+from db.lifecycle import Claim, ErrorType
+from db.session import Database
+from db.tables import ApiKey, Role
+from tests.api.helpers import PAGE
+
+
+class Worker:
+    """Does with jobs what a worker does."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(self, *job_ids: str) -> list[Claim]:
+        with self._database.write() as session:
+            ids = [uuid.UUID(job_id) for job_id in job_ids]
+            claims = lifecycle.claim(session, ids, worker="a test", lease_seconds=60)
+        assert len(claims) == len(job_ids)
+        return claims
+
+    def succeed(self, claims: list[Claim], completion: str = PAGE) -> None:
+        result = Completed(completion, "stop", prompt_tokens=7, completion_tokens=11)
+        with self._database.write() as session:
+            generations.store(session, {claim.job_id: result for claim in claims})
+            assert len(lifecycle.succeed(session, claims)) == len(claims)
+
+    def fail(self, claims: list[Claim], message: str = "no luck") -> None:
+        with self._database.write() as session:
+            assert len(lifecycle.fail(session, claims, ErrorType.MODEL_UNAVAILABLE, message)) == len(claims)
+
+    def cancel(self, claims: list[Claim], completion: str) -> None:
+        result = Completed(completion, "cancelled", prompt_tokens=7, completion_tokens=2)
+        with self._database.write() as session:
+            generations.store(session, {claim.job_id: result for claim in claims})
+            assert len(lifecycle.cancel(session, claims)) == len(claims)
+
+    def finish(self, *job_ids: str, completion: str = PAGE) -> None:
+        self.succeed(self.claim(*job_ids), completion)
+
+
+@pytest.fixture
+def worker(database: Database) -> Worker:
+    return Worker(database)
+
+
+@dataclass(frozen=True)
+class Server:
+    port: int
+    watcher: Watcher
+    keys: dict[Role, str]
+
+    def client(self, role: Role = Role.USER) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {self.keys[role]}"}
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=20)
+
+
+@pytest.fixture
+def server(database: Database, make_key: Callable[[Role], tuple[ApiKey, str]]) -> Iterator[Server]:
+    """The API as it is deployed, on a socket: for what only a connection shows."""
+    app = create_app()
+    runner = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=runner.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            until(lambda: runner.started)
+            yield Server(listener.getsockname()[1], app.state.watcher, {role: make_key(role)[1] for role in Role})
+        finally:
+            runner.should_exit = True
+            thread.join(10)
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.005)

@@ -1,0 +1,64 @@
+"""What the front end's tests say often."""
+
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from sqlalchemy import func, select
+
+from api.errors import ProblemDocument
+from db.session import Database
+from db.tables import Generation, Job
+
+ASKED = {"model": "starter", "prompt": "Create a web page with a heading."}
+PAGE = "<!DOCTYPE html><html><body><h1>Grüße</h1></body></html>"
+
+_problem_schema = Draft202012Validator(
+    {**ProblemDocument.model_json_schema(mode="serialization"), "additionalProperties": False}
+)
+
+
+def submit(client: Any, **fields: object) -> dict[str, Any]:
+    """The queued job of a generation that was asked for with `fields`."""
+    response = client.post("/v1/generations", json=ASKED | fields)
+    assert response.status_code == 202, response.text
+    job: dict[str, Any] = response.json()
+    return job
+
+
+def submit_batch(client: Any, count: int) -> dict[str, Any]:
+    response = client.post("/v1/generations/batch", json={"items": [ASKED] * count})
+    assert response.status_code == 202, response.text
+    batch: dict[str, Any] = response.json()
+    return batch
+
+
+def problem(response: Any, status: int, type: str, field: str | None = None) -> dict[str, Any]:
+    """The problem document of a response, which is one, has this status and type, and names this field first."""
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    document: dict[str, Any] = response.json()
+    _problem_schema.validate(document)
+    assert document["status"] == status
+    assert document["type"] == f"urn:pagewright:problem:{type}", document
+    assert (document["errors"][0]["field"] if document["errors"] else None) == field, document
+    assert field is None or document["detail"].startswith(field)
+    return document
+
+
+def stored(database: Database) -> tuple[int, int]:
+    """How many jobs, and how many generations, the database holds."""
+    with database.read() as session:
+        return tuple(session.scalars(select(func.count()).select_from(table)).one() for table in (Job, Generation))
+
+
+def walk(client: Any, path: str, **query: object) -> list[dict[str, Any]]:
+    """Everything on a list, page after page."""
+    items: list[dict[str, Any]] = []
+    after: dict[str, str] = {}
+    while True:
+        response = client.get(path, params=query | after)
+        assert response.status_code == 200, response.text
+        items += response.json()["items"]
+        if response.json()["next"] is None:
+            return items
+        after = {"after": response.json()["next"]}
