@@ -1,0 +1,87 @@
+"""Server-sent events: a job as it is, and again each time it changes."""
+
+import json
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import fastapi.routing
+import pytest
+
+from tests.api.conftest import Server, Worker, until
+from tests.api.helpers import submit
+
+
+def events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        if line.startswith("data: "):
+            yield json.loads(line.removeprefix("data: "))
+
+
+def test_the_stream_begins_with_the_job_as_it_is_and_shows_each_change_to_the_end(
+    server: Server, worker: Worker
+) -> None:
+    with server.client() as client:
+        job = submit(client)
+        with client.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
+            assert stream.status_code == 200
+            assert stream.headers["Content-Type"].startswith("text/event-stream")
+            assert stream.headers["Cache-Control"] == "no-cache"
+            seen = events(stream.iter_lines())
+            first = next(seen)
+            assert first == client.get(f"/v1/jobs/{job['id']}").json()
+            claims = worker.claim(job["id"])
+            assert next(seen)["status"] == "running"
+            client.post(f"/v1/jobs/{job['id']}/cancel")
+            asked = next(seen)
+            assert (asked["status"], asked["cancel_requested"]) == ("running", True)
+            worker.succeed(claims)
+            assert next(seen)["status"] == "succeeded"
+            assert list(seen) == []
+    assert server.watcher.followers == 0
+
+
+def test_the_stream_of_a_job_that_is_over_shows_it_once(server: Server, worker: Worker) -> None:
+    with server.client() as client:
+        job = submit(client)
+        worker.finish(job["id"])
+        with client.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
+            assert [state["status"] for state in events(stream.iter_lines())] == ["succeeded"]
+
+
+def test_a_lost_connection_leaves_no_follower_behind(server: Server) -> None:
+    with server.client() as client:
+        job = submit(client)
+        for _ in range(3):
+            with client.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
+                lines = stream.iter_lines()
+                next(lines)
+                assert server.watcher.followers == 1
+            until(lambda: server.watcher.followers == 0)
+
+
+def test_everyone_who_follows_a_job_sees_it_end(server: Server, worker: Worker) -> None:
+    ends: list[str] = []
+
+    def follow() -> None:
+        with server.client() as client, client.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
+            ends.append(list(events(stream.iter_lines()))[-1]["status"])
+
+    with server.client() as client:
+        job = submit(client)
+    threads = [threading.Thread(target=follow) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    until(lambda: server.watcher.followers == 5)
+    worker.finish(job["id"])
+    for thread in threads:
+        thread.join(10)
+    assert ends == ["succeeded"] * 5
+
+
+def test_a_silent_stream_is_kept_alive(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastapi.routing, "_PING_INTERVAL", 0.1)
+    with server.client() as client:
+        job = submit(client)
+        with client.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
+            assert any(line.startswith(":") for line in stream.iter_lines())

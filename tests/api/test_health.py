@@ -1,0 +1,86 @@
+"""Alive is one thing, ready another; neither question ever hangs."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from fastapi.testclient import TestClient
+
+from db.tables import JobKind
+from tests.conftest import free_port
+from workers import queue
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """Somebody who takes connections and never says a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def redis_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Has the queue look for Redis at another port."""
+
+    def move(port: int) -> None:
+        url = f"redis://127.0.0.1:{port}/0"
+        monkeypatch.setattr(queue.get_settings(), "redis_url", url)
+        queue._redis.cache_clear()
+
+    yield move
+    queue._redis.cache_clear()
+
+
+def test_alive_needs_no_key(app_client: TestClient) -> None:
+    response = app_client.get("/healthz")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_ready_once_a_worker_serves_every_queue(app_client: TestClient) -> None:
+    waiting = app_client.get("/readyz")
+    assert waiting.status_code == 503
+    assert waiting.json() == {"ready": False, "database": True, "redis": True, "workers": {"generation": 0}}
+    queue.announce("a", list(JobKind))
+    queue.announce("b", list(JobKind))
+    ready = app_client.get("/readyz")
+    assert ready.status_code == 200
+    assert ready.json() == {"ready": True, "database": True, "redis": True, "workers": {"generation": 2}}
+    queue.withdraw("a", list(JobKind))
+    queue.withdraw("b", list(JobKind))
+    assert app_client.get("/readyz").status_code == 503
+
+
+def test_not_ready_without_redis(app_client: TestClient, redis_at: Callable[[int], None]) -> None:
+    redis_at(free_port())
+    start = time.monotonic()
+    response = app_client.get("/readyz")
+    assert time.monotonic() - start < 5
+    assert response.status_code == 503
+    assert response.json() == {"ready": False, "database": True, "redis": False, "workers": {"generation": 0}}
+
+
+def test_not_ready_with_a_redis_that_hangs(
+    app_client: TestClient, redis_at: Callable[[int], None], silent_port: int
+) -> None:
+    redis_at(silent_port)
+    start = time.monotonic()
+    response = app_client.get("/readyz")
+    assert time.monotonic() - start < 5
+    assert (response.status_code, response.json()["redis"]) == (503, False)
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["down", "hangs"])
+def test_not_ready_without_the_database(
+    app_client: TestClient, configure: Callable[..., None], silent_port: int, hangs: bool
+) -> None:
+    port = silent_port if hangs else free_port()
+    configure(database_url=f"postgresql://nobody@127.0.0.1:{port}/nothing")
+    start = time.monotonic()
+    response = app_client.get("/readyz")
+    assert time.monotonic() - start < 5
+    assert response.status_code == 503
+    assert (response.json()["database"], response.json()["redis"]) == (False, True)
+    assert app_client.get("/healthz").status_code == 200

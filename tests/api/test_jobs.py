@@ -1,0 +1,155 @@
+"""Jobs of any kind: lists in pages, whose they are, and cancelling."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.api.conftest import Worker
+from tests.api.helpers import problem, submit, submit_batch, walk
+
+LISTS = ["/v1/jobs", "/v1/generations"]
+lists = pytest.mark.parametrize("path", LISTS)
+
+
+def ids(items: list[dict[str, Any]]) -> list[str]:
+    return [item["id"] for item in items]
+
+
+@lists
+def test_a_list_is_newest_first_in_pages_without_overlap_or_gap(as_user: TestClient, path: str) -> None:
+    made = submit_batch(as_user, 7)["job_ids"] + [submit(as_user)["id"] for _ in range(4)]
+    for limit in (1, 4, 11, 100):
+        assert ids(walk(as_user, path, limit=limit)) == made[::-1]
+
+
+@lists
+def test_jobs_added_while_a_client_pages_shift_nothing(as_user: TestClient, path: str) -> None:
+    made = submit_batch(as_user, 6)["job_ids"]
+    seen: list[str] = []
+    query: dict[str, object] = {"limit": 2}
+    while True:
+        page = as_user.get(path, params=query).json()
+        seen += ids(page["items"])
+        if page["next"] is None:
+            break
+        query["after"] = page["next"]
+        submit(as_user)
+    assert seen == made[::-1]
+
+
+@lists
+def test_a_page_has_20_items_unless_told(as_user: TestClient, path: str) -> None:
+    submit_batch(as_user, 21)
+    page = as_user.get(path).json()
+    assert len(page["items"]) == 20
+    assert page["next"] == page["items"][-1]["id"]
+
+
+@lists
+def test_the_last_page_says_that_it_is(as_user: TestClient, path: str) -> None:
+    assert as_user.get(path).json() == {"items": [], "next": None}
+    submit_batch(as_user, 3)
+    assert as_user.get(path, params={"limit": 3}).json()["next"] is None
+
+
+@lists
+def test_filters_narrow_a_list(as_user: TestClient, worker: Worker, path: str) -> None:
+    single = submit(as_user)["id"]
+    batch = submit_batch(as_user, 3)
+    worker.finish(single, batch["job_ids"][0])
+    assert ids(walk(as_user, path, status="succeeded", limit=1)) == [batch["job_ids"][0], single]
+    assert ids(walk(as_user, path, batch_id=batch["id"], limit=2)) == batch["job_ids"][::-1]
+    both = walk(as_user, path, batch_id=batch["id"], status="queued")
+    assert ids(both) == batch["job_ids"][:0:-1]
+    assert walk(as_user, path, batch_id=str(uuid.uuid4())) == []
+    assert walk(as_user, path, status="failed") == []
+
+
+def test_jobs_can_be_filtered_by_kind(as_user: TestClient) -> None:
+    job = submit(as_user)
+    assert ids(walk(as_user, "/v1/jobs", kind="generation")) == [job["id"]]
+
+
+@lists
+def test_a_user_sees_their_own_jobs_and_an_admin_all(
+    as_user: TestClient, as_other_user: TestClient, as_admin: TestClient, path: str
+) -> None:
+    mine, theirs, admins = submit(as_user)["id"], submit(as_other_user)["id"], submit(as_admin)["id"]
+    assert ids(walk(as_user, path)) == [mine]
+    assert ids(walk(as_other_user, path)) == [theirs]
+    assert ids(walk(as_admin, path)) == [admins, theirs, mine]
+
+
+@lists
+def test_a_list_shows_nobody_elses_batch(as_user: TestClient, as_other_user: TestClient, path: str) -> None:
+    batch = submit_batch(as_other_user, 2)
+    assert walk(as_user, path, batch_id=batch["id"]) == []
+
+
+def test_a_job_has_what_all_kinds_have_and_no_more(as_user: TestClient) -> None:
+    generation = submit(as_user)
+    job = as_user.get(f"/v1/jobs/{generation['id']}").json()
+    assert job == {name: generation[name] for name in job}
+    assert "prompt" not in job
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/jobs/{job}"),
+        ("GET", "/v1/jobs/{job}/events"),
+        ("POST", "/v1/jobs/{job}/cancel"),
+        ("GET", "/v1/generations/{job}"),
+        ("GET", "/v1/generations/{job}/html"),
+        ("GET", "/v1/generations/batch/{batch}"),
+    ],
+)
+def test_somebody_elses_job_is_404_as_one_that_never_was(
+    as_user: TestClient, as_other_user: TestClient, as_admin: TestClient, worker: Worker, method: str, path: str
+) -> None:
+    batch = submit_batch(as_other_user, 2)
+    running, finished = batch["job_ids"]
+    worker.claim(running)
+    worker.finish(finished)
+    nobodys = as_user.request(method, path.format(job=uuid.uuid4(), batch=uuid.uuid4()))
+    expected = problem(nobodys, 404, "not-found")
+    for job in batch["job_ids"]:
+        theirs = as_user.request(method, path.format(job=job, batch=batch["id"]))
+        assert problem(theirs, 404, "not-found") == expected
+    assert as_admin.request(method, path.format(job=finished, batch=batch["id"])).status_code == 200
+    assert as_other_user.get(f"/v1/jobs/{running}").json()["cancel_requested"] is False
+
+
+def test_a_queued_job_is_cancelled_at_once(as_user: TestClient, worker: Worker) -> None:
+    job = submit(as_user)
+    cancelled = as_user.post(f"/v1/jobs/{job['id']}/cancel")
+    assert cancelled.status_code == 200
+    assert cancelled.json()["status"] == "cancelled"
+    assert cancelled.json()["finished_at"] is not None
+    with pytest.raises(AssertionError):
+        worker.claim(job["id"])
+
+
+def test_a_running_job_is_asked_to_stop(as_user: TestClient, worker: Worker) -> None:
+    job = submit(as_user)
+    worker.claim(job["id"])
+    asked = as_user.post(f"/v1/jobs/{job['id']}/cancel").json()
+    assert (asked["status"], asked["cancel_requested"], asked["finished_at"]) == ("running", True, None)
+
+
+@pytest.mark.parametrize("end", ["succeed", "fail"])
+def test_a_job_that_is_over_stays_as_it_is(as_user: TestClient, worker: Worker, end: str) -> None:
+    job = submit(as_user)
+    finish: Callable[[object], None] = getattr(worker, end)
+    finish(worker.claim(job["id"]))
+    before = as_user.get(f"/v1/jobs/{job['id']}").json()
+    assert as_user.post(f"/v1/jobs/{job['id']}/cancel").json() == before
+
+
+def test_cancelling_twice_is_cancelling_once(as_user: TestClient) -> None:
+    job = submit(as_user)
+    first = as_user.post(f"/v1/jobs/{job['id']}/cancel").json()
+    assert as_user.post(f"/v1/jobs/{job['id']}/cancel").json() == first
