@@ -182,4 +182,4 @@ def _field_name(location: Sequence[str | int]) -> str:
 
 def _shown(name: str) -> str:
     """An unknown field's name is the client's own text: it may be long, or hold what UTF-8 cannot encode."""
-    return name.encode("ascii", "backslashreplace").decode()[:MAX_FIELD_NAME]
+    return name.encode("unicode_escape").decode()[:MAX_FIELD_NAME]

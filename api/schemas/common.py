@@ -16,9 +16,13 @@ class RequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def _without_nul(text: str) -> str:
+def _storable(text: str) -> str:
     if "\0" in text:
         raise ValueError("must not contain the character U+0000")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not contain an unpaired surrogate") from None
     return text
 
 
@@ -28,8 +32,8 @@ def _not_blank(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_without_nul)]
-"""Text that both databases can store. (Unpaired surrogates are no valid string to begin with.)"""
+Text = Annotated[str, AfterValidator(_storable)]
+"""Text that both databases can store."""
 
 VisibleText = Annotated[Text, AfterValidator(_not_blank)]
 
