@@ -105,6 +105,9 @@ def _settle(runtime: Runtime, done: Iterable[tuple[Lease, Future[Completion]]]) 
     results: dict[uuid.UUID, Completed] = {}
     for lease, future in done:
         error = future.exception()
+        if isinstance(error, RequestError):
+            runtime.leases.fail([lease], ErrorType.INVALID_REQUEST, str(error))
+            continue
         if error is not None:
             lost[f"{type(error).__name__}: {error}"].append(lease)
             continue

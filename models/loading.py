@@ -1,0 +1,104 @@
+"""Models from the three places that they may come from: shipped with the project, a local folder, the hub."""
+
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+# Weights are safetensors and code is ours: nothing that could run on loading is even fetched.
+HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+
+
+class Source(StrEnum):
+    BUNDLED = "bundled"
+    LOCAL = "local"
+    HUB = "hub"
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Where a model is. `location` is a folder of this package, a path, or `owner/name` on the hub.
+
+    `revision` is a hub model's commit; the others have none.
+    """
+
+    source: Source
+    location: str
+    revision: str | None = None
+
+
+class ModelLoadError(ValueError):
+    """The model can't be loaded, now or later: it is missing, broken, or of a kind that is not supported."""
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What can be known without loading: `context_length` in tokens, `weight_bytes` as stored in the files."""
+
+    architecture: str
+    context_length: int
+    weight_bytes: int
+
+
+def describe(ref: ModelRef) -> ModelDescription:
+    """Read a model's configuration and the size of its weights. Fetches a hub model. Raises ModelLoadError."""
+    folder = _folder(ref)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelLoadError(f"{ref.location}: the configuration can't be used: {error}") from error
+    return ModelDescription(
+        architecture=(config.architectures or [config.model_type])[0],
+        context_length=int(config.get_text_config().max_position_embeddings),
+        weight_bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+    )
+
+
+def default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load(
+    ref: ModelRef, device: str | None = None, dtype: torch.dtype | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model for inference, with its tokenizer.
+
+    The default device is the GPU where there is one; the default dtype is float32 on the CPU, whose kernels are
+    fastest there, and bfloat16 on a GPU. Raises ModelLoadError for what won't change by trying again; a network that
+    fails or memory that runs out is raised as it comes.
+    """
+    folder = _folder(ref)
+    device = device or default_device()
+    dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError, struct.error) as error:
+        raise ModelLoadError(f"{ref.location}: the model can't be loaded: {error}") from error
+    model.to(torch.device(device))
+    return model.eval(), tokenizer
+
+
+def _folder(ref: ModelRef) -> Path:
+    if ref.source == Source.HUB:
+        return _fetch(ref)
+    bundled = ref.source == Source.BUNDLED
+    folder = Path(__file__).parent / Path(ref.location).name if bundled else Path(ref.location)
+    if not (folder / "config.json").is_file():
+        raise ModelLoadError(f"{ref.location}: there is no model in this folder")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelLoadError(f"{ref.location}: there are no *.safetensors; other weight formats are not loaded")
+    return folder
+
+
+def _fetch(ref: ModelRef) -> Path:
+    try:
+        return Path(snapshot_download(ref.location, revision=ref.revision, allow_patterns=HUB_FILES))
+    except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as error:
+        raise ModelLoadError(f"{ref.location}: the hub does not have it at {ref.revision}: {error}") from error
