@@ -4,6 +4,7 @@ import struct
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -81,8 +82,7 @@ def load(
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError, struct.error) as error:
         raise ModelLoadError(f"{ref.location}: the model can't be loaded: {error}") from error
-    model.to(torch.device(device))
-    return model.eval(), tokenizer
+    return model.to(device).eval(), tokenizer
 
 
 def _folder(ref: ModelRef) -> Path:
