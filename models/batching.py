@@ -104,7 +104,7 @@ class Batcher(ContinuousBatchingManager):
             allow_block_sharing=False,  # prompts share less than a page, and a shared page differs in the last bits
         )
         config.auto_switch_to_flash = model.dtype != torch.float32  # flash attention knows no float32
-        generation_config = GenerationConfig(do_sample=False, eos_token_id=eos or -1)  # type: ignore[no-untyped-call]
+        generation_config = GenerationConfig(do_sample=False, eos_token_id=eos or -1)
         untyped: Any = model  # the manager's own type for a model is narrower than what it takes
         super().__init__(untyped, generation_config, config)
         graphs = any(self.continuous_batching_config.cuda_graph_booleans)
