@@ -6,10 +6,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from api.app import create_app
 from api.waiting import Watcher
@@ -52,6 +57,31 @@ class Worker:
 
     def finish(self, *job_ids: str, completion: str = PAGE) -> None:
         self.succeed(self.claim(*job_ids), completion)
+
+
+@pytest.fixture
+def app_client(app_client: TestClient) -> Iterator[TestClient]:
+    """The API without a key. What it answers in any test, its OpenAPI document must have announced."""
+    app = cast(FastAPI, app_client.app)
+    serve = app.middleware_stack
+    assert serve is not None
+    unannounced: set[tuple[str, str, int]] = set()
+
+    async def observe(scope: Scope, receive: Receive, send: Send) -> None:
+        async def observed_send(message: Message) -> None:
+            if message["type"] == "http.response.start" and isinstance(scope.get("route"), APIRoute):
+                method, path, status = scope["method"], scope["route"].path, message["status"]
+                announced = app.openapi()["paths"][path].get(method.lower(), {}).get("responses", {})
+                # Any operation may answer 405 and 500: `default` stands for these.
+                if method != "HEAD" and status not in (405, 500) and str(status) not in announced:
+                    unannounced.add((method, path, status))
+            await send(message)
+
+        await serve(scope, receive, observed_send)
+
+    app.middleware_stack = observe
+    yield app_client
+    assert not unannounced
 
 
 @pytest.fixture

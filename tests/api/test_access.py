@@ -1,0 +1,143 @@
+"""Who may do what: every route, and every kind of caller."""
+
+import importlib
+import pkgutil
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+import api.routes
+from api.app import create_app
+from db import api_keys
+from db.session import Database
+from db.tables import ApiKey, Role
+from tests.api.conftest import Worker
+from tests.api.helpers import ASKED, problem, stored, submit, submit_batch
+
+HUB_MODEL = {"name": "hub", "source": "hub", "location": "a/b", "revision": "0" * 40}
+
+# method, path, body, status for: a stranger, a user, an admin
+TABLE: list[tuple[str, str, Any, int, int, int]] = [
+    ("POST", "/v1/generations", ASKED, 401, 202, 202),
+    ("GET", "/v1/generations", None, 401, 200, 200),
+    ("POST", "/v1/generations/batch", {"items": [ASKED]}, 401, 202, 202),
+    ("GET", "/v1/generations/batch/{batch_id}", None, 401, 200, 200),
+    ("GET", "/v1/generations/{job_id}", None, 401, 200, 200),
+    ("GET", "/v1/generations/{job_id}/html", None, 401, 200, 200),
+    ("GET", "/v1/jobs", None, 401, 200, 200),
+    ("GET", "/v1/jobs/{job_id}", None, 401, 200, 200),
+    ("POST", "/v1/jobs/{job_id}/cancel", None, 401, 200, 200),
+    ("GET", "/v1/jobs/{job_id}/events", None, 401, 200, 200),
+    ("GET", "/v1/models", None, 401, 200, 200),
+    ("GET", "/v1/models/{model_id}", None, 401, 200, 200),
+    ("POST", "/v1/models", HUB_MODEL, 401, 403, 201),
+    ("POST", "/v1/api-keys", {"name": "new"}, 401, 403, 201),
+    ("GET", "/v1/api-keys", None, 401, 403, 200),
+    ("DELETE", "/v1/api-keys/{key_id}", None, 401, 403, 204),
+    ("GET", "/healthz", None, 200, 200, 200),
+    ("GET", "/readyz", None, 503, 503, 503),
+    ("GET", "/openapi.json", None, 200, 200, 200),
+    ("GET", "/docs", None, 200, 200, 200),
+]
+
+STRANGERS: dict[str, str | None] = {
+    "no key": None,
+    "an empty header": "",
+    "no scheme": "{key}",
+    "another scheme": "Basic {key}",
+    "a scheme alone": "Bearer",
+    "a scheme and a space": "Bearer ",
+    "half a key": "Bearer pw_",
+    "an unknown key": "Bearer pw_" + "x" * 43,
+    "a key and more": "Bearer {key} {key}",
+    "a key in other letters": "Bearer {KEY}",
+    "a key that is no ASCII": "Bearer pw_\xe9\xff",
+    "a key that is huge": "Bearer " + "x" * 30_000,
+    "SQL": "Bearer ' OR 1=1 --",
+}
+
+
+@pytest.fixture
+def ids(
+    as_user: TestClient, worker: Worker, database: Database, make_key: Callable[[Role], tuple[ApiKey, str]]
+) -> dict[str, str]:
+    """What the paths' parameters may name: things of the user's that are there."""
+    job = submit(as_user)["id"]
+    worker.finish(job)
+    [model] = as_user.get("/v1/models").json()["items"]
+    key, _ = make_key(Role.USER)
+    batch = submit_batch(as_user, 1)["id"]
+    return {"job_id": job, "batch_id": batch, "model_id": model["id"], "key_id": str(key.id)}
+
+
+def test_every_route_is_in_the_table() -> None:
+    routes = {(method.upper(), path) for path, item in create_app().openapi()["paths"].items() for method in item}
+    for module in pkgutil.iter_modules(api.routes.__path__):
+        router = importlib.import_module(f"api.routes.{module.name}").router
+        routes |= {(method, route.path) for route in router.routes for method in route.methods}
+    routes |= {
+        (method, route.path)
+        for route in create_app().routes
+        if hasattr(route, "methods")
+        for method in route.methods - {"HEAD"}
+    }
+    assert routes == {(method, path) for method, path, *_ in TABLE}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "stranger", "user", "admin"), TABLE, ids=[f"{row[0]} {row[1]}" for row in TABLE]
+)
+def test_each_caller_gets_what_the_table_says(
+    app_client: TestClient,
+    as_user: TestClient,
+    as_admin: TestClient,
+    ids: dict[str, str],
+    make_key: Callable[[Role], tuple[ApiKey, str]],
+    database: Database,
+    method: str,
+    path: str,
+    body: Any,
+    stranger: int,
+    user: int,
+    admin: int,
+) -> None:
+    path = path.format(**ids)
+    revoked, secret = make_key(Role.ADMIN)
+    with database.write() as session:
+        api_keys.revoke(session, revoked.id)
+    rows = stored(database)
+    headers = {name: header and header.format(key=secret, KEY=secret.upper()) for name, header in STRANGERS.items()}
+    for who, header in (headers | {"a revoked key": f"Bearer {secret}"}).items():
+        authorization = {} if header is None else {"Authorization": header.encode("latin-1")}
+        response = app_client.request(method, path, json=body, headers=authorization)
+        assert response.status_code == stranger, who
+        if stranger == 401:
+            problem(response, 401, "unauthenticated")
+            assert response.headers["WWW-Authenticate"] == "Bearer"
+            assert secret not in response.text
+    assert stored(database) == rows
+    response = as_user.request(method, path, json=body)
+    assert response.status_code == user, response.text
+    if user == 403:
+        problem(response, 403, "forbidden")
+        assert stored(database) == rows
+    response = as_admin.request(method, path, json=body)
+    assert response.status_code == admin, response.text
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b"[" * 100_000, b"\xff", b"x" * 1_000_000], ids=["half", "deep", "no UTF-8", "long"]
+)
+def test_a_strangers_body_is_not_looked_at(app_client: TestClient, content: bytes) -> None:
+    for path in "/v1/generations", "/v1/generations/batch", "/v1/models", "/v1/api-keys":
+        for content_type in "application/json", "text/plain":
+            response = app_client.post(path, content=content, headers={"Content-Type": content_type})
+            problem(response, 401, "unauthenticated")
+
+
+def test_a_stranger_learns_of_no_job(app_client: TestClient, ids: dict[str, str]) -> None:
+    for job_id in (ids["job_id"], str(uuid.uuid4()), "no-uuid"):
+        problem(app_client.get(f"/v1/jobs/{job_id}"), 401, "unauthenticated")

@@ -1,0 +1,120 @@
+"""The OpenAPI document tells the truth."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from jsonschema import Draft202012Validator
+
+from api.app import create_app
+from tests.api.helpers import ASKED, submit
+
+DOCUMENT = create_app().openapi()
+OPERATIONS = [(method, path, item[method]) for path, item in DOCUMENT["paths"].items() for method in item]
+WITH_BODY = [(method, path, operation) for method, path, operation in OPERATIONS if "requestBody" in operation]
+
+each_operation = pytest.mark.parametrize(
+    ("method", "path", "operation"), OPERATIONS, ids=[f"{method} {path}" for method, path, _ in OPERATIONS]
+)
+each_body = pytest.mark.parametrize(
+    ("method", "path", "operation"), WITH_BODY, ids=[f"{method} {path}" for method, path, _ in WITH_BODY]
+)
+
+
+def validator(schema: dict[str, Any]) -> Draft202012Validator:
+    return Draft202012Validator({**schema, "components": DOCUMENT["components"]})
+
+
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def body_schema(operation: dict[str, Any]) -> dict[str, Any]:
+    reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    schema: dict[str, Any] = DOCUMENT["components"]["schemas"][reference.rsplit("/", 1)[1]]
+    return schema
+
+
+def test_every_reference_leads_somewhere() -> None:
+    for reference in set(references(DOCUMENT)):
+        node = DOCUMENT
+        for part in reference.removeprefix("#/").split("/"):
+            node = node[part]
+
+
+def test_every_schema_is_one() -> None:
+    for schema in DOCUMENT["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+
+
+@each_body
+def test_a_body_has_examples_and_each_is_one(method: str, path: str, operation: dict[str, Any]) -> None:
+    schema = body_schema(operation)
+    assert schema["examples"]
+    for example in schema["examples"]:
+        validator(schema).validate(example)
+    assert schema["additionalProperties"] is False
+
+
+@each_body
+def test_an_example_is_accepted(
+    as_admin: TestClient,
+    configure: Callable[..., None],
+    tmp_path: Path,
+    method: str,
+    path: str,
+    operation: dict[str, Any],
+) -> None:
+    configure(models_dir=tmp_path)
+    (tmp_path / "my-model").mkdir()
+    (tmp_path / "my-model" / "config.json").write_text("{}")
+    (tmp_path / "my-model" / "model.safetensors").touch()
+    for example in body_schema(operation)["examples"]:
+        response = as_admin.request(method, path, json=example)
+        assert response.status_code in (201, 202), response.text
+
+
+@each_operation
+def test_an_operation_documents_its_problems(method: str, path: str, operation: dict[str, Any]) -> None:
+    expected = {"default"}
+    if path.startswith("/v1/"):
+        expected |= {"401", "422", "503"}
+    if path.startswith("/v1/api-keys") or (method, path) == ("post", "/v1/models"):
+        expected |= {"403"}
+    if "{" in path:
+        expected |= {"404"}
+    if "requestBody" in operation:
+        expected |= {"400", "413", "415"}
+    if "Idempotency-Key" in {parameter["name"] for parameter in operation.get("parameters", [])}:
+        expected |= {"409", "429"}
+    assert expected <= set(operation["responses"])
+    for status, response in operation["responses"].items():
+        if not status.startswith("2") and path != "/readyz":
+            assert list(response["content"]) == ["application/problem+json"], status
+
+
+@each_operation
+def test_an_operation_says_whether_it_takes_a_key(method: str, path: str, operation: dict[str, Any]) -> None:
+    assert operation.get("security", []) == ([{"HTTPBearer": []}] if path.startswith("/v1/") else [])
+
+
+def test_the_problem_and_a_job_look_as_documented(as_user: TestClient) -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    validator(schemas["ProblemDocument"]).validate(as_user.post("/v1/generations", json={}).json())
+    validator(schemas["GenerationOut"]).validate(submit(as_user, seed=1, stop=["x"]))
+    batch = as_user.post("/v1/generations/batch", json={"items": [ASKED]}).json()
+    validator(schemas["GenerationBatchSubmitted"]).validate(batch)
+    validator(schemas["PageOut_GenerationOut_"]).validate(as_user.get("/v1/generations").json())
+
+
+def test_the_document_is_served(app_client: TestClient) -> None:
+    assert app_client.get("/openapi.json").json() == DOCUMENT
