@@ -41,15 +41,14 @@ FIELDS: list[tuple[str, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [(field, value) for field, values in FIELDS for value in values], ids=lambda part: part[:24]
-)
-def test_a_value_that_cannot_be_is_422_and_named(as_user: TestClient, field: str, value: str) -> None:
+@pytest.mark.parametrize(("field", "values"), FIELDS)
+def test_a_value_that_cannot_be_is_422_and_named(as_user: TestClient, field: str, values: list[str]) -> None:
     name = field.removesuffix("[0]")
-    fields = {key: json.dumps(asked) for key, asked in ASKED.items()} | {name: value}
-    body = "{" + ", ".join(f'"{key}": {raw}' for key, raw in fields.items()) + "}"
-    problem(post(as_user, body), 422, "invalid", field=field)
-    problem(post(as_user, '{"items": [' + body + "]}", BATCH), 422, "invalid", field=f"items[0].{field}")
+    for value in values:
+        fields = {key: json.dumps(asked) for key, asked in ASKED.items()} | {name: value}
+        body = "{" + ", ".join(f'"{key}": {raw}' for key, raw in fields.items()) + "}"
+        problem(post(as_user, body), 422, "invalid", field=field)
+        problem(post(as_user, '{"items": [' + body + "]}", BATCH), 422, "invalid", field=f"items[0].{field}")
 
 
 @pytest.mark.parametrize("field", ["prompt", "input"])
@@ -141,33 +140,27 @@ def test_another_content_type_than_json_is_415(as_user: TestClient, content_type
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs/{}", "/v1/jobs/{}/events", "/v1/generations/{}", "/v1/generations/{}/html"])
-@pytest.mark.parametrize("bad", ["1", "x" * 5000, "%00", "%ff", "018f-", "null"])
-def test_an_id_that_is_no_uuid_is_422(as_user: TestClient, path: str, bad: str) -> None:
-    problem(as_user.get(path.format(bad)), 422, "invalid", field="job_id")
+def test_an_id_that_is_no_uuid_is_422(as_user: TestClient, path: str) -> None:
+    for bad in ("1", "x" * 5000, "%00", "%ff", "018f-", "null"):
+        problem(as_user.get(path.format(bad)), 422, "invalid", field="job_id")
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/generations"])
 @pytest.mark.parametrize(
-    ("query", "field"),
+    ("field", "values"),
     [
-        ("limit=0", "limit"),
-        ("limit=101", "limit"),
-        ("limit=-1", "limit"),
-        ("limit=ten", "limit"),
-        ("limit=", "limit"),
-        ("limit=1e1", "limit"),
-        ("limit=" + "9" * 5000, "limit"),
-        ("after=1", "after"),
-        ("after=", "after"),
-        ("after=%00", "after"),
-        ("status=done", "status"),
-        ("status=QUEUED", "status"),
-        ("batch_id=x", "batch_id"),
+        ("limit", ["0", "101", "-1", "ten", "", "1e1", "1.5", "9" * 5000, "%00"]),
+        ("after", ["1", "", "%00", "null"]),
+        ("status", ["done", "QUEUED", "", "queued%00"]),
+        ("batch_id", ["x", "", "%ff"]),
     ],
-    ids=lambda part: part[:16],
+    ids=["limit", "after", "status", "batch_id"],
 )
-def test_a_query_value_that_cannot_be_is_422_and_named(as_user: TestClient, path: str, query: str, field: str) -> None:
-    problem(as_user.get(f"{path}?{query}"), 422, "invalid", field=field)
+def test_a_query_value_that_cannot_be_is_422_and_named(
+    as_user: TestClient, path: str, field: str, values: list[str]
+) -> None:
+    for value in values:
+        problem(as_user.get(f"{path}?{field}={value}"), 422, "invalid", field=field)
 
 
 def test_an_unknown_kind_is_422(as_user: TestClient) -> None:
