@@ -1,0 +1,79 @@
+"""Measure the starter model on the held-out triples: `python -m models.starter.evaluate`."""
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from models.prompt import build_prompt
+from models.starter.triples import Triple, held_out
+
+HERE = Path(__file__).parent
+
+
+def answers(folder: Path, triples: list[Triple], size: int = 20, device: str | None = None) -> list[str]:
+    """The model's greedy page for each triple, in float32. `size` rows of like length are generated at a time."""
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model.to(torch.device(device))  # type: ignore[arg-type]
+    order = sorted(range(len(triples)), key=lambda place: len(triples[place].output))
+    pages = [""] * len(triples)
+    for start in range(0, len(order), size):
+        places = order[start : start + size]
+        prompts = [build_prompt(triples[place].instruction, triples[place].input) for place in places]
+        batch = tokenizer(prompts, return_tensors="pt", padding=True, return_token_type_ids=False).to(device)
+        longest = max(len(tokenizer(triples[place].output)["input_ids"]) for place in places)
+        with torch.inference_mode():
+            made = model.generate(**batch, do_sample=False, max_new_tokens=longest + 64)
+        texts = tokenizer.batch_decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        for place, text in zip(places, texts, strict=True):
+            pages[place] = text
+    return pages
+
+
+def exact(page: str, reference: str) -> bool:
+    """Whether a page equals its reference, blanks around them aside."""
+    return page.strip() == reference.strip()
+
+
+def main() -> None:
+    """Print the exact matches overall and by kind, and the share of valid pages where html5lib is there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=HERE)
+    parser.add_argument("--rows", type=int, default=500, help="how many of the held-out triples")
+    parser.add_argument("--size", type=int, default=20, help="rows generated at a time")
+    parser.add_argument("--pages", type=Path, help="where the generated pages go, as JSON lines")
+    given = parser.parse_args()
+    triples = held_out()[: given.rows]
+    start = time.monotonic()
+    pages = answers(given.folder, triples, given.size)
+    seconds = time.monotonic() - start
+    right = [exact(page, triple.output) for page, triple in zip(pages, triples, strict=True)]
+    kinds: dict[str, list[bool]] = defaultdict(list)
+    for triple, good in zip(triples, right, strict=True):
+        kinds[triple.kind].append(good)
+    for kind, goods in kinds.items():
+        print(f"| {kind} | {sum(goods)} of {len(goods)} |")
+    print(f"exact: {sum(right)} of {len(right)} ({sum(right) / len(right):.1%}), {seconds:.0f} s")
+    if given.pages:
+        rows = (
+            json.dumps({"kind": triple.kind, "exact": good, "page": page}, ensure_ascii=False) + "\n"
+            for triple, good, page in zip(triples, right, pages, strict=True)
+        )
+        given.pages.write_text("".join(rows), encoding="utf-8")
+    try:
+        from models.html import parse_errors
+    except ModuleNotFoundError:
+        print("valid: html5lib is not installed")
+        return
+    valid = sum(not parse_errors(page) for page in pages)
+    print(f"valid: {valid} of {len(pages)} ({valid / len(pages):.1%})")
+
+
+if __name__ == "__main__":
+    main()
