@@ -2,7 +2,7 @@
 """Word the requests: openings, quotation, lists, and the ways in which values reach the `input`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 from models.starter.values import capital, chance
@@ -210,7 +210,7 @@ def as_input(r: Random, fields: Fields) -> str:
     pick = r.randrange(8)
     if pick == 0:
         return json.dumps(fields, ensure_ascii=False, indent=r.choice((None, None, 2)))
-    separator, quoted, name = {
+    styles: dict[int, tuple[str, bool, Callable[[str], str]]] = {
         1: (" = ", True, str),
         2: (": ", False, capital),
         3: (": ", False, str),
@@ -218,7 +218,8 @@ def as_input(r: Random, fields: Fields) -> str:
         5: ("=", True, str),
         6: (" = ", False, str),
         7: (": ", False, str),
-    }[pick]
+    }
+    separator, quoted, name = styles[pick]
     bullet = r.choice(("- ", "* ")) if pick == 7 else ""
     lines = []
     for label, value in fields.items():

@@ -20,7 +20,7 @@ def answers(folder: Path, triples: list[Triple], size: int = 20, device: str | N
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    model.to(torch.device(device))  # type: ignore[arg-type]
+    model.to(torch.device(device))
     order = sorted(range(len(triples)), key=lambda place: len(triples[place].output))
     pages = [""] * len(triples)
     for start in range(0, len(order), size):
