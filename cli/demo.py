@@ -34,7 +34,7 @@ def run(count: int) -> None:
     console = Console()
     examples = _held_out(count)
     OUTPUT.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="pagewright-demo-") as data_dir, _server(data_dir) as client:
+    with tempfile.TemporaryDirectory(prefix="pagewright-demo-") as data_dir, running_server(data_dir) as client:
         submitted = [_submit(client, example) for example in examples]
         finished = _poll(client, [job["id"] for job in submitted], console)
     console.print(_table(examples, finished))
@@ -51,7 +51,7 @@ def _held_out(count: int) -> list[Row]:
 
 
 @contextmanager
-def _server(data_dir: str) -> Iterator[httpx.Client]:
+def running_server(data_dir: str) -> Iterator[httpx.Client]:
     """The embedded default on a free port with an empty data directory, stopped afterwards."""
     port = free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PAGEWRIGHT_")}

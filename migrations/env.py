@@ -1,4 +1,7 @@
+from typing import Any, Literal
+
 from alembic import context
+from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import create_engine, text
 
 from db.tables import Table, UtcDateTime
@@ -7,7 +10,7 @@ from settings import get_settings
 LOCK = 7_241_991_053  # any constant: several machines that migrate at once take turns
 
 
-def render_item(kind: str, item: object, _context: object) -> str | bool:
+def render_item(kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:
     """A migration is history: it must not import today's code, so our type is written as what it stores."""
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
 

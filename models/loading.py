@@ -4,7 +4,7 @@ import struct
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from huggingface_hub import snapshot_download
@@ -82,7 +82,8 @@ def load(
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError, struct.error) as error:
         raise ModelLoadError(f"{ref.location}: the model can't be loaded: {error}") from error
-    return model.to(device).eval(), tokenizer
+    placed: PreTrainedModel = cast(Any, model).to(device).eval()
+    return placed, tokenizer
 
 
 def _folder(ref: ModelRef) -> Path:

@@ -82,7 +82,7 @@ def test_a_model_that_cannot_be_loaded_fails_its_own_jobs_only(
 def test_the_same_seed_gives_the_same_page(runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read) -> None:
     jobs = submit_jobs(3)
     for job, seed in zip(jobs, (1, 1, 2), strict=True):
-        ask(job.id, temperature=1.5, seed=seed, max_new_tokens=40)
+        ask(job.id, temperature=50.0, seed=seed, max_new_tokens=40)
     generate(runtime, [job.id for job in jobs])
     first, again, other = (read(job.id).generation.completion for job in jobs)
     assert first == again != other
@@ -108,7 +108,7 @@ def test_a_job_over_its_time_limit_fails_with_the_limit(
     [job] = submit_jobs()
     configure(generation_time_limit_seconds=0.01)
     impatient = Runtime(get_settings(), runtime.database, runtime.pool, [JobKind.GENERATION])
-    ask(job.id, temperature=2.0, seed=7, max_new_tokens=1800)
+    ask(job.id, temperature=50.0, seed=7, max_new_tokens=1800)
     beat = threading.Timer(0.2, impatient.leases.heartbeat)
     beat.start()
     generate(impatient, [job.id])
