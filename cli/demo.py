@@ -37,7 +37,7 @@ def run(count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="pagewright-demo-") as data_dir, running_server(data_dir) as client:
         submitted = [_submit(client, example) for example in examples]
         finished = _poll(client, [job["id"] for job in submitted], console)
-    console.print(_table(examples, finished))
+    console.print(_table(examples, finished, prompt_width=max(20, console.width - 52)))
     for position, job in enumerate(finished, start=1):
         (OUTPUT / f"{position:02}.html").write_text(job["completion"])
     console.print(f"The pages are in {OUTPUT}/.")
@@ -119,13 +119,13 @@ def _json(response: httpx.Response, status: int) -> Row:
     return body
 
 
-def _table(examples: list[Row], finished: list[Row]) -> Table:
+def _table(examples: list[Row], finished: list[Row], prompt_width: int) -> Table:
     from models.html import parse_errors
 
     table = Table(title="Held-out prompts, greedy")
-    table.add_column("prompt", max_width=60, no_wrap=True, overflow="ellipsis")
+    table.add_column("prompt", no_wrap=True, overflow="ellipsis", max_width=prompt_width)
     for name in ("tokens", "seconds", "exact match", "valid HTML"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     exact = valid = 0
     for example, job in zip(examples, finished, strict=True):
         is_exact = job["completion"].strip() == example["output"].strip()

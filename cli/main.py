@@ -31,8 +31,9 @@ def _configure() -> None:
             typer.echo(f"pagewright: PAGEWRIGHT_{str(fault['loc'][0]).upper()}: {fault['msg']}", err=True)
         raise typer.Exit(1) from None
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    for talkative in ("alembic", "celery", "httpx", "uvicorn", "ContinuousBatchingLogger"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
 
 
 @app.command()

@@ -103,7 +103,7 @@ def _parts(settings: Settings) -> list[Part]:
         environment["PAGEWRIGHT_REDIS_URL"] = f"redis://:{password}@127.0.0.1:{port}/0"
         # Nothing is kept on disk: what Redis forgets, the reconciler sends again.
         configuration = (
-            f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\nappendonly no\nloglevel warning\n'
+            f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\nappendonly no\nlogfile /dev/null\n'
         )
         parts.append(Part("redis", [redis_server(), "-"], environment, 10, configuration))
     environment["PAGEWRIGHT_DATABASE_URL"] = settings.database

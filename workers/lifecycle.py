@@ -121,6 +121,8 @@ class Leases:
         self._end(leases, lambda session: lifecycle.cancel(session, _claims(leases)), write)
 
     def fail(self, leases: Sequence[Lease], error: ErrorType, message: str, write: Write | None = None) -> None:
+        for lease in leases:
+            log.warning("job %s failed: %s: %s", lease.job_id, error.value, message)
         self._end(leases, lambda session: lifecycle.fail(session, _claims(leases), error, message), write)
 
     def give_back(self, kind: JobKind, leases: Sequence[Lease]) -> None:
@@ -130,6 +132,8 @@ class Leases:
 
     def requeue(self, leases: Sequence[Lease], reason: str) -> None:
         """Queue again the jobs of an attempt that failed through no fault of theirs; the attempt counts."""
+        for lease in leases:
+            log.warning("job %s attempt %d is lost: %s", lease.job_id, lease.claim.attempt, reason)
         requeued: list[Requeued] = []
 
         def statement(session: Session) -> set[uuid.UUID]:

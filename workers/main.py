@@ -6,6 +6,7 @@ from typing import Any
 
 from celery import signals
 from celery.exceptions import SecurityWarning
+from transformers.utils.logging import disable_progress_bar
 
 from models.pool import ModelPool
 from settings import get_settings
@@ -30,6 +31,7 @@ def run(role: WorkerRole, pool: ModelPool | None = None) -> int:
     def announce_ready(**_: Any) -> None:
         log.info("worker %s serves %s", process.worker, ", ".join(QUEUES[role]))
 
+    disable_progress_bar()  # a log is no terminal
     # Celery warns root of pickled messages; these workers accept JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
     signals.worker_shutting_down.connect(begin_drain)
