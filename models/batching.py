@@ -11,6 +11,7 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from transformers.generation.continuous_batching.continuous_api import ContinuousBatchingManager, OutputRouter
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
+from models import attention
 from models.sampling import PerRequestSampler
 
 
@@ -111,6 +112,14 @@ class Batcher(ContinuousBatchingManager):
         self.logit_processor = PerRequestSampler(requests, self.cancel_request, always_sample=graphs)
         self.output_router = _Outputs(receive)
         self.on_exit = on_exit
+
+    def switch_to_cb_friendly_attn(self, model: Any, *options: Any) -> None:
+        sliding = "sliding_attention" in (getattr(model.config.get_text_config(), "layer_types", None) or ())
+        if model.device.type == "cpu" and model.config._attn_implementation in ("sdpa", attention.NAME) and not sliding:
+            # never put back: without a paged cache it is SDPA, and a second engine may run the same model
+            model.set_attn_implementation(attention.NAME)
+        else:
+            super().switch_to_cb_friendly_attn(model, *options)
 
     def start(self) -> None:
         """Start the thread. It is a daemon, so a program that forgot to close its engine can still end."""
