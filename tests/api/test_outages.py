@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 from fastapi.testclient import TestClient
 
+from cli.up import free_port
 from db.session import Database
 from tests.api.helpers import ASKED, problem, stored, submit, submit_batch
-from tests.conftest import free_port
 from workers import queue
 from workers.app import app as celery
 

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 import pytest
 from redis import Redis
 
+from cli.up import free_port
 from db import lifecycle
 from db.generations import GenerationRow
 from db.session import Database
 from db.tables import Job, JobKind, JobStatus
-from tests.processes import eventually, running
+from tests.processes import eventually, running, start_redis
 from workers import queue
 
 SubmitJobs = Callable[..., list[Job]]
@@ -28,7 +29,7 @@ FAST = {
     "shutdown_grace_seconds": 0.5,
 }
 # Sampled this hot, a completion runs on to its limit: long enough to be caught in the middle.
-LONG = {"temperature": 50.0, "seed": 7, "max_new_tokens": 1800}
+LONG = {"temperature": 50.0, "seed": 7, "max_new_tokens": 900}
 
 
 @pytest.fixture
@@ -136,3 +137,23 @@ def test_a_worker_that_slept_through_its_lease_changes_nothing(
         after = read(before.job.id)
         assert (after.job.attempt, after.job.finished_at) == (2, before.job.finished_at)
         assert after.generation.completion == before.generation.completion
+
+
+def test_a_worker_outlives_a_redis_that_dies_and_comes_back_empty(
+    database: Database, submit_jobs: SubmitJobs, all_are: AllAre
+) -> None:
+    """Nothing is published here: the worker's own reconciler finds the jobs."""
+    port = free_port()
+    first = start_redis(port)
+    try:
+        with running("worker", **FAST, redis_url=f"redis://127.0.0.1:{port}/0"):
+            before = submit_jobs(2)
+            eventually(lambda: all_are(before, JobStatus.SUCCEEDED), "results before the outage")
+            first.kill()
+            first.wait()
+            after = submit_jobs(2)
+            first = start_redis(port)
+            eventually(lambda: all_are(after, JobStatus.SUCCEEDED), "results after the outage")
+    finally:
+        first.kill()
+        first.wait()
