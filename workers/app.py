@@ -26,7 +26,7 @@ app.conf.update(
     broker_transport_options={
         "max_retries": 0,  # of a publish: a submit must not wait for a Redis that is down; consumers go on trying
         "socket_connect_timeout": 2,
-        "socket_timeout": 10,
+        "socket_timeout": 3,  # above the second that a consumer's BRPOP waits, and what a submit can bear
         "socket_keepalive": True,
     },
 )

@@ -26,14 +26,14 @@ JOBS_PER_MESSAGE = 16
 WORKER_EXPIRY_SECONDS = 15.0
 """A worker that has not announced itself for so long counts as gone."""
 
-_BREAK_SECONDS = 1.0
+_BREAK_SECONDS = 2.0
 _broken_until = 0.0
 
 
 def publish(kind: JobKind, job_ids: Sequence[uuid.UUID]) -> bool:
     """Send the news of queued jobs. False if the queue can't be reached: the reconciler will send it later.
 
-    After a failure nothing is tried for a second, so that requests do not each wait for a Redis that hangs.
+    After a failure nothing is tried for two seconds, so that requests do not each wait for a Redis that hangs.
     """
     global _broken_until
     if time.monotonic() < _broken_until:
