@@ -16,6 +16,7 @@ from api.waiting import Watcher
 from db import api_keys
 from db.session import Database, get_database
 from db.tables import Role
+from settings import Settings, get_settings
 
 MAX_WAIT_SECONDS = 60
 
@@ -100,6 +101,15 @@ async def _wait_seconds(
     return min(int(wait.group(1)), MAX_WAIT_SECONDS) if wait else 0
 
 
+# Async, and so called at once: FastAPI sends a plain function to its thread pool.
+async def _database() -> Database:
+    return get_database()
+
+
+async def _settings() -> Settings:
+    return get_settings()
+
+
 async def _watcher(request: Request) -> Watcher:
     watcher: Watcher = request.app.state.watcher
     return watcher
@@ -115,7 +125,8 @@ IdempotencyKey = Annotated[
         description="The same key with the same body gives the same job again; with another body, 409.",
     ),
 ]
-DatabaseDep = Annotated[Database, Depends(get_database)]
+DatabaseDep = Annotated[Database, Depends(_database)]
+SettingsDep = Annotated[Settings, Depends(_settings)]
 AnyCaller = Annotated[Caller, Depends(_caller)]
 AdminCaller = Annotated[Caller, Depends(_require_admin)]
 Paging = Annotated[PageRequest, Depends(_page_request)]

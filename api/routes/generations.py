@@ -1,12 +1,20 @@
 import uuid
 from collections.abc import Sequence
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute, IdempotencyKey, Paging, WaitSeconds, WatcherDep
+from api.dependencies import (
+    AnyCaller,
+    DatabaseDep,
+    GuardedRoute,
+    IdempotencyKey,
+    Paging,
+    SettingsDep,
+    WaitSeconds,
+    WatcherDep,
+)
 from api.errors import Problem, ProblemType, document_problems, invalid, not_found
 from api.schemas.common import PageOut
 from api.schemas.generations import (
@@ -21,13 +29,11 @@ from db import generations, jobs, models
 from db.generations import GenerationRow
 from db.session import Database
 from db.tables import Generation, Job, JobKind, JobStatus
-from settings import Settings, get_settings
 
 router = APIRouter(
     prefix="/v1/generations", tags=["generations"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)
 )
 
-SettingsDep = Annotated[Settings, Depends(get_settings)]
 SUBMIT_PROBLEMS = document_problems(400, 409, 413, 415, 429)
 
 # The page is untrusted: no origin, no scripts, no forms, nothing from the network; it may only look its best.
