@@ -39,7 +39,9 @@ class EngineLimits:
         limits = cls(0, max_batch_tokens=2048, max_requests=512) if on_gpu else cls(0)
         # beside a token's keys and values: its column of the attention mask and its place in the read index
         bytes_per_token = cache_bytes_per_token(model) + limits.max_batch_tokens * model.dtype.itemsize + 8
-        wanted = max(8192, 4 * context_length(model)) if not on_gpu else limits.max_requests * context_length(model)
+        # on the CPU room for a full batch of usual pages: when the cache runs out, requests are evicted and redone
+        full = context_length(model)
+        wanted = limits.max_requests * full if on_gpu else max(limits.max_requests * min(full, 512), 4 * full)
         tokens = min(wanted, cache_bytes // bytes_per_token) // limits.page_size * limits.page_size
         return cls(tokens, limits.page_size, limits.max_batch_tokens, limits.max_requests)
 
