@@ -7,32 +7,22 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from models.engine import Engine, Sampling
+from models.loading import ModelRef, Source, load
 from models.prompt import build_prompt
 from models.starter.triples import Triple, held_out
 
 HERE = Path(__file__).parent
 
 
-def answers(folder: Path, triples: list[Triple], size: int = 20, device: str | None = None) -> list[str]:
-    """The model's greedy page for each triple, in float32. `size` rows of like length are generated at a time."""
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    model.to(torch.device(device))
-    order = sorted(range(len(triples)), key=lambda place: len(triples[place].output))
-    pages = [""] * len(triples)
-    for start in range(0, len(order), size):
-        places = order[start : start + size]
-        prompts = [build_prompt(triples[place].instruction, triples[place].input) for place in places]
-        batch = tokenizer(prompts, return_tensors="pt", padding=True, return_token_type_ids=False).to(device)
-        longest = max(len(tokenizer(triples[place].output)["input_ids"]) for place in places)
-        with torch.inference_mode():
-            made = model.generate(**batch, do_sample=False, max_new_tokens=longest + 64)
-        texts = tokenizer.batch_decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-        for place, text in zip(places, texts, strict=True):
-            pages[place] = text
+def answers(folder: Path, triples: list[Triple], device: str | None = None) -> list[str]:
+    """The model's greedy page for each triple, in float32. `folder` holds the weights and the tokenizer."""
+    model, tokenizer = load(ModelRef(Source.LOCAL, str(folder)), device, torch.float32)
+    engine = Engine(model, tokenizer)
+    requests = [engine.submit(build_prompt(triple.instruction, triple.input), Sampling()) for triple in triples]
+    pages = [request.future.result().text for request in requests]
+    engine.close()
     return pages
 
 
@@ -46,12 +36,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=HERE)
     parser.add_argument("--rows", type=int, default=500, help="how many of the held-out triples")
-    parser.add_argument("--size", type=int, default=20, help="rows generated at a time")
     parser.add_argument("--pages", type=Path, help="where the generated pages go, as JSON lines")
     given = parser.parse_args()
     triples = held_out()[: given.rows]
     start = time.monotonic()
-    pages = answers(given.folder, triples, given.size)
+    pages = answers(given.folder, triples)
     seconds = time.monotonic() - start
     right = [exact(page, triple.output) for page, triple in zip(pages, triples, strict=True)]
     kinds: dict[str, list[bool]] = defaultdict(list)

@@ -51,8 +51,8 @@ def test_batches_hold_every_example_and_label_its_page_alone() -> None:
 
 
 def test_most_held_out_pages_come_out_exactly() -> None:
-    rows = [one for one in held_out() if len(one.output) < 700][::9][:40]
-    pages = evaluate.answers(evaluate.HERE, rows, size=20, device="cpu")
+    rows = held_out()[::8]
+    pages = evaluate.answers(evaluate.HERE, rows, device="cpu")
     right = sum(evaluate.exact(page, one.output) for page, one in zip(pages, rows, strict=True))
     assert right / len(rows) >= 0.7
     assert [parse_errors(page) for page in pages if parse_errors(page)] == []
