@@ -74,7 +74,8 @@ class Part:
 
 def run(settings: Settings) -> None:
     """Run until SIGINT or SIGTERM. Raises UpError for what keeps it from running."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background process has it ignored
+        signal.signal(number, _interrupt)
     with _own_data_dir(settings.data_dir):
         _check_port(settings.host, settings.port)
         key = _prepare_database(settings)
