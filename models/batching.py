@@ -36,7 +36,8 @@ class EngineLimits:
         on_gpu = model.device.type == "cuda"
         if cache_bytes is None:
             cache_bytes = int(0.8 * torch.cuda.mem_get_info(model.device)[0]) if on_gpu else 2 * 2**30
-        limits = cls(0, max_batch_tokens=2048, max_requests=512) if on_gpu else cls(0)
+        # on the CPU a request in one page is read without a copy, and most pages of HTML fit in 256 tokens
+        limits = cls(0, max_batch_tokens=2048, max_requests=512) if on_gpu else cls(0, page_size=256)
         # beside a token's keys and values: its column of the attention mask and its place in the read index
         bytes_per_token = cache_bytes_per_token(model) + limits.max_batch_tokens * model.dtype.itemsize + 8
         # on the CPU room for a full batch of usual pages: when the cache runs out, requests are evicted and redone
