@@ -1,5 +1,8 @@
 # Two commands do all the set-up: `make demo` and `make test`.
-PYTHON := $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+# the first that runs and is new enough: a version manager leaves names on the PATH that do not run
+PYTHON := $(shell for python in python3.11 python3.12 python3; do \
+  $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$python && break; \
+done)
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Query, Request, Response
+from fastapi import Depends, Header, Query, Request, Response, params
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
-from api.errors import Problem, ProblemType
+from api.errors import Problem, ProblemType, invalid, shown
 from api.waiting import Watcher
 from db import api_keys
 from db.session import Database, get_database
@@ -42,10 +43,15 @@ class PageRequest:
 
 
 class GuardedRoute(APIRoute):
-    """Learns who calls, and that the body says it is JSON, before it reads the body: a stranger's is never parsed."""
+    """Learns who calls, and that the body says it is JSON, before it reads the body: a stranger's is never parsed.
+
+    A query parameter that the endpoint does not know is refused, as a filter that is misspelt would find everything.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        fields = get_flat_params(self.dependant)
+        parameters = {field.alias for field in fields if isinstance(field.field_info, params.Query)}
 
         async def guarded(request: Request) -> Response:
             credentials = await _bearer(request)
@@ -54,6 +60,9 @@ class GuardedRoute(APIRoute):
             request.state.caller = await run_in_threadpool(_authenticate, get_database(), credentials.credentials)
             if self.body_field is not None and not _JSON.match(request.headers.get("Content-Type", "")):
                 raise Problem(415, ProblemType.UNSUPPORTED_MEDIA_TYPE, "send the body as `application/json`")
+            for name in request.query_params:
+                if name not in parameters:
+                    raise invalid(shown(name), "there is no such query parameter here")
             return await handle(request)
 
         return guarded

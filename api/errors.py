@@ -176,10 +176,10 @@ def _field_name(location: Sequence[str | int]) -> str:
         return str(source)
     name = ""
     for part in path:
-        name += f"[{part}]" if isinstance(part, int) else f".{_shown(part)}" if name else _shown(part)
+        name += f"[{part}]" if isinstance(part, int) else f".{shown(part)}" if name else shown(part)
     return name
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """An unknown field's name is the client's own text: it may be long, or hold what UTF-8 cannot encode."""
     return name.encode("unicode_escape").decode()[:MAX_FIELD_NAME]

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from api.dependencies import Caller
-from api.errors import Problem, ProblemType
+from api.errors import Problem, ProblemType, invalid
 from db import jobs
 from db.session import Database, now
 from db.tables import Job, JobKind, JobStatus
@@ -74,6 +74,8 @@ def _check_limits(session: Session, settings: Settings, submission: Submission) 
         (submission.caller.key_id, settings.max_queued_per_key, "this key"),
         (None, settings.max_queued, "the server"),
     ):
+        if submission.count > limit:
+            raise invalid("items", f"{whose} may have {limit} jobs queued, so {submission.count} at once never fit")
         queued = jobs.queued_count(session, api_key_id=owner, at_most=limit)
         if queued + submission.count > limit:
             raise Problem(

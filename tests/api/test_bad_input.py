@@ -163,6 +163,13 @@ def test_a_query_value_that_cannot_be_is_422_and_named(
         problem(as_user.get(f"{path}?{field}={value}"), 422, "invalid", field=field)
 
 
+@pytest.mark.parametrize("path", ["/v1/jobs?statsu=failed", "/v1/generations/batch?statsu=1"])
+def test_an_unknown_query_parameter_is_422_and_named(as_user: TestClient, path: str) -> None:
+    method = "POST" if "batch" in path else "GET"
+    answer = as_user.request(method, path, json={"items": [ASKED]} if method == "POST" else None)
+    problem(answer, 422, "invalid", "statsu")
+
+
 def test_an_unknown_kind_is_422(as_user: TestClient) -> None:
     problem(as_user.get("/v1/jobs?kind=poem"), 422, "invalid", field="kind")
 

@@ -37,6 +37,14 @@ def test_the_server_has_so_many_jobs_queued_for_all_keys(
     assert stored(database) == (2, 2)
 
 
+def test_a_batch_that_never_fits_is_not_told_to_try_again(
+    as_user: TestClient, database: Database, configure: Callable[..., None]
+) -> None:
+    configure(max_queued_per_key=1)
+    problem(as_user.post(BATCH, json={"items": [ASKED] * 2}), 422, "invalid", "items")
+    assert stored(database) == (0, 0)
+
+
 def test_a_job_that_left_the_queue_makes_room(
     as_user: TestClient, worker: Worker, configure: Callable[..., None]
 ) -> None:
