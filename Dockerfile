@@ -4,11 +4,11 @@ WORKDIR /app
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN useradd --create-home --uid 1000 pagewright && install -d -o pagewright /data
 # The dependencies first and by themselves, so that a change of the source does not install them anew.
-COPY pyproject.toml constraints.txt README.md settings.py ./
+COPY pyproject.toml constraints.txt README.md artifacts.py settings.py ./
 RUN mkdir api cli db migrations models workers
 
 FROM base AS api
-RUN pip install -c constraints.txt . && pip uninstall --yes pagewright
+RUN pip install -c constraints.txt '.[s3]' && pip uninstall --yes pagewright
 COPY . .
 RUN pip install --no-deps .
 USER pagewright
@@ -16,7 +16,7 @@ EXPOSE 8000
 CMD ["pagewright", "api"]
 
 FROM base AS worker
-RUN pip install -c constraints.txt '.[worker]' && pip uninstall --yes pagewright
+RUN pip install -c constraints.txt '.[worker,s3]' && pip uninstall --yes pagewright
 COPY . .
 RUN pip install --no-deps .
 USER pagewright

@@ -27,11 +27,15 @@ class Settings(BaseSettings):
     models_dir: Path | None = Field(
         None, description="The only directory that local models are loaded from; default data_dir/models."
     )
+    artifacts_url: str = Field(
+        "", repr=False, description="Where datasets and trained models are kept: a path, or s3://bucket/prefix."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     max_body_bytes: PositiveInt = Field(64 * 1024 * 1024, description="A larger request body is refused with 413.")
+    max_upload_bytes: PositiveInt = Field(1024**3, description="A larger dataset file is refused with 413.")
     max_queued_per_key: PositiveInt = Field(20_000, description="Jobs a key may have queued before it gets 429.")
     max_queued: PositiveInt = Field(100_000, description="Jobs the server holds queued before everybody gets 429.")
     retry_after_seconds: PositiveInt = Field(5, description="What a 429 tells the client to wait.")
@@ -49,6 +53,9 @@ class Settings(BaseSettings):
     )
     inference_concurrency: PositiveInt = Field(64, description="Messages an inference worker handles at once.")
     generation_time_limit_seconds: PositiveFloat = Field(1800.0, description="From claim to failure of a generation.")
+    training_time_limit_seconds: PositiveFloat = Field(
+        7 * 86400.0, description="From claim to failure of an attempt at a fine-tuning job."
+    )
     model_memory_bytes: PositiveInt | None = Field(
         None, description="Memory for loaded models, least recently used out first; default: most of the device's."
     )
@@ -56,6 +63,10 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.data_dir / 'pagewright.sqlite3'}"
+
+    @property
+    def artifacts(self) -> str:
+        return self.artifacts_url or str((self.data_dir / "artifacts").resolve())
 
     @property
     def local_models(self) -> Path:

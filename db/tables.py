@@ -53,6 +53,21 @@ class ModelSource(StrEnum):
     HUB = "hub"
 
 
+class ModelKind(StrEnum):
+    FULL = "full"
+    ADAPTER = "adapter"
+
+
+class DatasetSource(StrEnum):
+    UPLOAD = "upload"
+    HUB = "hub"
+
+
+class Split(StrEnum):
+    TRAIN = "train"
+    TEST = "test"
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """Aware UTC datetimes on both databases; SQLite has no time zones, so it stores them naive."""
 
@@ -88,7 +103,12 @@ class Table(DeclarativeBase):
         JobKind: String(16),
         JobStatus: String(16),
         ModelSource: String(16),
+        ModelKind: String(16),
+        DatasetSource: String(16),
+        Split: String(16),
         list[str]: JSON(),
+        dict[str, str]: JSON(),
+        dict[str, Any]: JSON(),
     }
 
 
@@ -112,9 +132,50 @@ class Model(Table):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
     name: Mapped[str] = mapped_column(String(200), unique=True)
     source: Mapped[ModelSource]
+    kind: Mapped[ModelKind] = mapped_column(default=ModelKind.FULL, server_default=ModelKind.FULL.value)
     location: Mapped[str] = mapped_column(String(500))
     revision: Mapped[str | None] = mapped_column(String(64))
+    parent_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("models.id"))
+    """What it was made from; an adapter is loaded over it."""
+    dataset_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("datasets.id"))
+    template: Mapped[str | None] = mapped_column(String(64))
+    parameters: Mapped[dict[str, Any] | None]
+    job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    """The job that made it."""
     created_at: Mapped[datetime]
+
+
+class Dataset(Table):
+    """Checked rows in two splits. They never change; a deleted dataset stays here, as adapters were trained on it."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    name: Mapped[str] = mapped_column(String(200))
+    source: Mapped[DatasetSource]
+    location: Mapped[str] = mapped_column(String(500))
+    """The name of the uploaded file, or `owner/name` on the hub."""
+    revision: Mapped[str | None] = mapped_column(String(64))
+    columns: Mapped[dict[str, str]]
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    """Of the rows and how they are split: where they stand in the artifact store."""
+    test_fraction: Mapped[float]
+    seed: Mapped[int]
+    train_rows: Mapped[int]
+    test_rows: Mapped[int]
+    overlapping_rows: Mapped[int]
+    """Test rows that stand in the training split too, whitespace aside."""
+    created_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+
+
+Index(
+    "uq_datasets_name",
+    Dataset.name,
+    unique=True,
+    postgresql_where=Dataset.deleted_at.is_(None),
+    sqlite_where=Dataset.deleted_at.is_(None),
+)
 
 
 class Job(Table):
@@ -136,6 +197,8 @@ class Job(Table):
     error_type: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
+    percent_done: Mapped[float | None]
+    remaining_seconds: Mapped[float | None]
     published_at: Mapped[datetime]
     """When its last message was sent: what is older than everything in the queue has lost its message."""
     started_at: Mapped[datetime | None]
@@ -181,6 +244,66 @@ class Generation(Table):
     finish_reason: Mapped[str | None] = mapped_column(String(16))
     prompt_tokens: Mapped[int | None]
     completion_tokens: Mapped[int | None]
+
+
+class FineTune(Table):
+    """What a fine-tuning job was asked for, and the checkpoint that its next attempt goes on from."""
+
+    __tablename__ = "fine_tunes"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"))
+    dataset_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("datasets.id"), index=True)
+    split: Mapped[Split]
+    name: Mapped[str] = mapped_column(String(200))
+    """What the adapter will be called."""
+    lora: Mapped[dict[str, Any]]
+    training: Mapped[dict[str, Any]]
+    devices: Mapped[int]
+    checkpoint: Mapped[str | None] = mapped_column(String(500))
+    """Its folder in the artifact store."""
+    checkpoint_step: Mapped[int | None]
+
+
+class FineTuneMetrics(Table):
+    """What one logged optimizer step measured."""
+
+    __tablename__ = "fine_tune_metrics"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    epoch: Mapped[float]
+    loss: Mapped[float | None]
+    learning_rate: Mapped[float | None]
+    grad_norm: Mapped[float | None]
+    tokens_per_second: Mapped[float | None]
+    eval_loss: Mapped[float | None]
+    created_at: Mapped[datetime]
+
+
+class Merge(Table):
+    """An adapter that is to be merged into its base model, and the name of what comes out."""
+
+    __tablename__ = "merges"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"))
+    name: Mapped[str] = mapped_column(String(200))
+
+
+class JobEvent(Table):
+    """Something that its owner should know of a job, beyond its status."""
+
+    __tablename__ = "job_events"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"))
+    attempt: Mapped[int]
+    type: Mapped[str] = mapped_column(String(64))
+    message: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_job_events_job_id_id", "job_id", "id"),)
 
 
 def columns_of(row: Table) -> dict[str, Any]:
