@@ -10,7 +10,14 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPTQConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 # Weights are safetensors and code is ours: nothing that could run on loading is even fetched.
 HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
@@ -40,9 +47,10 @@ class ModelLoadError(ValueError):
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What can be known without loading: `context_length` in tokens, `weight_bytes` as stored in the files."""
+    """What can be known without loading: `context_length` in tokens; `dtype` and `weight_bytes` are the files'."""
 
     architecture: str
+    dtype: torch.dtype
     context_length: int
     weight_bytes: int
 
@@ -56,6 +64,7 @@ def describe(ref: ModelRef) -> ModelDescription:
         raise ModelLoadError(f"{ref.location}: the configuration can't be used: {error}") from error
     return ModelDescription(
         architecture=(config.architectures or [config.model_type])[0],
+        dtype=config.dtype or torch.float32,
         context_length=int(config.get_text_config().max_position_embeddings),
         weight_bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
     )
@@ -66,9 +75,9 @@ def default_device() -> str:
 
 
 def load(
-    ref: ModelRef, device: str | None = None, dtype: torch.dtype | None = None
+    ref: ModelRef, device: str | None = None, dtype: torch.dtype | None = None, *, for_training: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model for inference, with its tokenizer.
+    """Load a model, with its tokenizer. `for_training` matters to GPTQ weights, whose fastest kernels have no gradient.
 
     The default device is the GPU where there is one; the default dtype is float32 on the CPU, whose kernels are
     fastest there, and bfloat16 on a GPU. Raises ModelLoadError for what won't change by trying again; a network that
@@ -78,7 +87,16 @@ def load(
     device = device or default_device()
     dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        quantized = getattr(config, "quantization_config", None) or {}
+        trainable = for_training and quantized.get("quant_method") == "gptq"
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            quantization_config=GPTQConfig(bits=quantized["bits"], backend="auto_trainable") if trainable else None,
+        )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError, struct.error) as error:
         raise ModelLoadError(f"{ref.location}: the model can't be loaded: {error}") from error

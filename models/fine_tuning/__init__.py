@@ -1,0 +1,1 @@
+"""LoRA fine-tuning: rows go in, a PEFT adapter comes out."""

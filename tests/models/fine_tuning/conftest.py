@@ -1,0 +1,69 @@
+"""Rows to train on, and the starter model as their base."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import models.starter
+from models.fine_tuning.examples import Row
+from models.fine_tuning.options import LoraOptions, TrainingOptions
+from models.fine_tuning.training import FineTuneTask
+from models.loading import ModelRef, Source
+
+STARTER = ModelRef(Source.BUNDLED, "starter")
+HELD_OUT = Path(models.starter.__file__).parent / "held_out.jsonl"
+
+
+@pytest.fixture(scope="session")
+def rows() -> list[Row]:
+    """Held-out rows whose pages all say something that the starter never would."""
+    lines = [json.loads(line) for line in HELD_OUT.read_text().splitlines()[::20]]
+    return [Row(row["instruction"], row["input"], row["output"].replace("<body>", '<body id="new">')) for row in lines]
+
+
+@pytest.fixture(scope="session")
+def write_rows() -> Callable[[Path, list[Row]], Path]:
+    def write(file: Path, rows: list[Row]) -> Path:
+        columns = {name: [getattr(row, name) for row in rows] for name in ("instruction", "input", "output")}
+        pq.write_table(pa.table(columns), file)
+        return file
+
+    return write
+
+
+@pytest.fixture
+def make_task(tmp_path: Path, rows: list[Row], write_rows: Callable[[Path, list[Row]], Path]) -> Callable[..., Any]:
+    """A task on the rows, in a work folder of its own, with these training options."""
+    file = write_rows(tmp_path / "rows.parquet", rows)
+    made = 0
+
+    def make(
+        *,
+        base: ModelRef = STARTER,
+        lora: LoraOptions | None = None,
+        checkpoint: Path | None = None,
+        train: Path = file,
+        evaluation: Path | None = None,
+        **training: Any,
+    ) -> FineTuneTask:
+        nonlocal made
+        made += 1
+        folder = tmp_path / f"work-{made}"
+        folder.mkdir()
+        return FineTuneTask(
+            base=base,
+            base_name="starter",
+            train=train,
+            evaluation=evaluation,
+            lora=lora or LoraOptions(),
+            training=TrainingOptions(**training),
+            work_folder=folder,
+            checkpoint=checkpoint,
+        )
+
+    return make

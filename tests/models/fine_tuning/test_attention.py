@@ -1,0 +1,110 @@
+"""Nothing that one example of a batch holds changes what another is computed to."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, scaled_dot_product_attention
+
+from models.fine_tuning import attention
+from models.fine_tuning.examples import Example, Row, collate, encode
+from models.fine_tuning.options import LoraOptions
+from models.fine_tuning.training import add_adapter
+from models.loading import load
+from tests.models.fine_tuning.conftest import STARTER
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+LENGTHS = [7, 1, 30, 12]
+BOUNDS = torch.tensor([0, 7, 8, 38, 50], dtype=torch.int32, device=DEVICE)
+
+
+def random_states(heads: int, dtype: torch.dtype) -> torch.Tensor:
+    return torch.randn(1, heads, sum(LENGTHS), 64, device=DEVICE, dtype=dtype)
+
+
+@pytest.mark.parametrize("window", [None, 5], ids=["all", "window"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("key_heads", [4, 2])
+def test_each_example_attends_to_itself_alone(key_heads: int, dtype: torch.dtype, window: int | None) -> None:
+    torch.manual_seed(0)
+    query, key, value = random_states(4, dtype), random_states(key_heads, dtype), random_states(key_heads, dtype)
+    output, _ = attention.packed_attention(
+        SimpleNamespace(), query, key, value, None, cu_seq_lens_q=BOUNDS, max_length_q=30, sliding_window=window
+    )
+    for begin, end in zip(BOUNDS[:-1].tolist(), BOUNDS[1:].tolist(), strict=True):
+        own = [states[:, :, begin:end].float() for states in (query, key, value)]
+        seen = torch.ones(end - begin, end - begin, dtype=torch.bool, device=DEVICE).tril()
+        if window:
+            seen = seen.triu(1 - window)
+        alone = scaled_dot_product_attention(*own, attn_mask=seen, enable_gqa=True)
+        tolerance = 1e-5 if dtype == torch.float32 else 2e-2  # bfloat16 keeps 8 bits
+        torch.testing.assert_close(output[:, begin:end].transpose(1, 2).float(), alone, atol=tolerance, rtol=tolerance)
+
+
+def test_attention_that_is_more_than_softmax_is_refused() -> None:
+    states = random_states(4, torch.float32)
+    with pytest.raises(NotImplementedError, match="capped"):
+        attention.packed_attention(
+            SimpleNamespace(), states, states, states, None, cu_seq_lens_q=BOUNDS, max_length_q=30, softcap=50.0
+        )
+
+
+@pytest.fixture
+def model() -> Any:
+    torch.manual_seed(0)
+    adapted = add_adapter(load(STARTER, DEVICE, torch.float32)[0], LoraOptions(dropout=0))
+    for name, weights in adapted.named_parameters():
+        if "lora_B" in name:  # zero at first, and then nothing else has a gradient
+            torch.nn.init.normal_(weights, std=0.02)
+    return adapted
+
+
+@pytest.fixture
+def examples(rows: list[Row]) -> list[Example]:
+    _, tokenizer = load(STARTER, "cpu")
+    return [encode(row, tokenizer, 2) for row in rows[:4]]
+
+
+def on_device(batch: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.to(DEVICE) if torch.is_tensor(value) else value for name, value in batch.items()}
+
+
+def gradients(model: Any) -> dict[str, torch.Tensor]:
+    found = {name: weights.grad.clone() for name, weights in model.named_parameters() if weights.grad is not None}
+    model.zero_grad()
+    assert found
+    return found
+
+
+def test_packed_and_unpacked_losses_and_gradients_agree(model: Any, examples: list[Example]) -> None:
+    """Against transformers' own attention, mask and loss, one example at a time."""
+    total = torch.zeros((), device=DEVICE)
+    tokens = 0
+    for example in examples:
+        ids = torch.tensor(example.tokens.astype(int), device=DEVICE)
+        logits = model(input_ids=ids[None]).logits[0]
+        counted = ids[example.learn_from :]
+        total = total + cross_entropy(logits[example.learn_from - 1 : -1], counted, reduction="sum")
+        tokens += len(counted)
+    unpacked = total / tokens
+    unpacked.backward()
+    expected = gradients(model)
+
+    model.base_model.model.set_attn_implementation(attention.NAME)
+    for batch in (collate([examples]), collate([[example] for example in examples])):
+        loss = model(**on_device(batch)).loss
+        loss.backward()
+        torch.testing.assert_close(loss, unpacked, atol=1e-5, rtol=1e-5)
+        for name, gradient in gradients(model).items():
+            torch.testing.assert_close(gradient, expected[name], atol=1e-5, rtol=1e-3, msg=name)
+
+
+def test_a_neighbours_tokens_change_nothing(model: Any, examples: list[Example]) -> None:
+    model.base_model.model.set_attn_implementation(attention.NAME)
+    first, second, other = examples[0], examples[1], Example(examples[1].tokens[::-1].copy(), examples[1].learn_from)
+    with torch.no_grad():
+        logits = [model(**on_device(collate([[first, neighbour, first]]))).logits[0] for neighbour in (second, other)]
+    counted = len(first) - first.learn_from
+    for one, another in zip(*[(own[:counted], own[-counted:]) for own in logits], strict=True):
+        torch.testing.assert_close(one, another, atol=0, rtol=0)

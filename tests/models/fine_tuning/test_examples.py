@@ -1,0 +1,72 @@
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.fine_tuning.examples import IGNORED, Example, Row, collate, encode, pack
+from models.loading import load
+from models.prompt import build_prompt
+from tests.models.fine_tuning.conftest import STARTER
+
+ROW = Row("Create a page.", "title: One", "<p>One</p>")
+
+lengths = st.lists(st.integers(2, 40), min_size=1, max_size=60)
+
+
+def examples_of(lengths: list[int]) -> list[Example]:
+    return [Example(np.full(length, number, dtype=np.int32), learn_from=1) for number, length in enumerate(lengths)]
+
+
+def test_an_example_is_the_prompt_as_generation_has_it_then_the_completion_then_the_end() -> None:
+    _, tokenizer = load(STARTER, "cpu")
+    example = encode(ROW, tokenizer, 2)
+    prompt = tokenizer(build_prompt(ROW.instruction, ROW.input))["input_ids"]
+    assert example.tokens[: example.learn_from].tolist() == prompt
+    assert tokenizer.decode(example.tokens[example.learn_from : -1]) == ROW.output
+    assert example.tokens[-1] == 2
+
+
+def test_the_prompt_is_learnt_only_when_that_is_asked_for() -> None:
+    _, tokenizer = load(STARTER, "cpu")
+    assert encode(ROW, tokenizer, 2, train_on_prompt=True).learn_from == 1
+    assert encode(ROW, tokenizer, 2).learn_from > 10
+
+
+@given(lengths)
+def test_packing_keeps_every_example_whole_and_fills_no_row_over(lengths: list[int]) -> None:
+    rows = pack(examples_of(lengths), max_tokens=40)
+    packed = sorted(int(example.tokens[0]) for row in rows for example in row)
+    assert packed == list(range(len(lengths)))
+    assert all(sum(map(len, row)) <= 40 for row in rows)
+
+
+@given(lengths)
+def test_no_two_packed_rows_would_fit_into_one(lengths: list[int]) -> None:
+    totals = sorted(sum(map(len, row)) for row in pack(examples_of(lengths), max_tokens=40))
+    assert len(totals) == 1 or totals[0] + totals[1] > 40
+
+
+@given(lengths)
+def test_packing_comes_out_the_same_each_time(lengths: list[int]) -> None:
+    once, again = (pack(examples_of(lengths), max_tokens=40) for _ in range(2))
+    assert [[int(example.tokens[0]) for example in row] for row in once] == [
+        [int(example.tokens[0]) for example in row] for row in again
+    ]
+
+
+def test_a_batch_is_one_row_that_says_where_each_example_begins() -> None:
+    first = Example(np.array([5, 6, 7, 8], dtype=np.int32), learn_from=2)
+    second = Example(np.array([9, 10, 11], dtype=np.int32), learn_from=1)
+    batch = collate([[first], [second]])
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 9, 10, 11]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 0, 1, 2]]
+    assert batch["cu_seq_lens_q"].tolist() == [0, 4, 7]
+    assert batch["labels"].tolist() == [[IGNORED, IGNORED, 7, 8, IGNORED, 10, 11]]
+
+
+def test_logits_are_asked_for_where_the_next_token_counts_and_nowhere_else() -> None:
+    example = Example(np.array([5, 6, 7, 8], dtype=np.int32), learn_from=2)
+    batch = collate([[example, example]])
+    following = batch["input_ids"][0][batch["logits_to_keep"] + 1]
+    assert torch.equal(following, batch["shift_labels"][0])
+    assert following.tolist() == [7, 8, 7, 8]

@@ -1,0 +1,208 @@
+"""Fine-tuning the starter model, in this process."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, GPTQConfig
+
+from models.fine_tuning.examples import Row
+from models.fine_tuning.options import LoraOptions
+from models.fine_tuning.trainer import Diverged, FineTuneError
+from models.fine_tuning.training import FineTuneTask, fine_tune
+from models.loading import ModelRef, Source, load
+from models.prompt import build_prompt
+from models.reports import Checkpointed, Happened, Measured, Report
+from tests.models.fine_tuning.conftest import STARTER
+
+MakeTask = Callable[..., FineTuneTask]
+
+NO_DROPOUT = LoraOptions(dropout=0)
+SMALL_STEPS = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2}
+
+
+def train(task: FineTuneTask, stop_after: int | None = None) -> list[Report]:
+    """The reports of a run, which is asked to stop after that many measured steps."""
+    reports: list[Report] = []
+
+    def stop() -> bool:
+        # asked before the step is reported
+        return stop_after is not None and len(steps(reports)) >= stop_after - 1
+
+    assert fine_tune(task, reports.append, stop) == (stop_after is None)
+    return reports
+
+
+def steps(reports: list[Report]) -> dict[int, Measured]:
+    return {report.step: report for report in reports if isinstance(report, Measured) and report.loss is not None}
+
+
+def checkpoint(reports: list[Report]) -> Path:
+    return Path([report for report in reports if isinstance(report, Checkpointed)][-1].folder)
+
+
+def events(reports: list[Report]) -> dict[str, str]:
+    return {report.event: report.message for report in reports if isinstance(report, Happened)}
+
+
+def test_the_loss_falls_and_plain_peft_generates_as_trained(
+    make_task: MakeTask, rows: list[Row], write_rows: Callable[[Path, list[Row]], Path], tmp_path: Path
+) -> None:
+    few = write_rows(tmp_path / "few.parquet", rows[:6])
+    task = make_task(train=few, max_steps=25, learning_rate=3e-3, packing=True, gradient_accumulation_steps=1)
+    measured = list(steps(train(task)).values())
+    assert len(measured) == 25
+    assert measured[-1].loss < 0.5 * measured[0].loss  # type: ignore[operator]
+    assert [report.percent_done for report in measured] == [4 * step for step in range(1, 26)]
+    assert measured[-1].remaining_seconds == 0
+    assert all(report.grad_norm and report.tokens_per_second for report in measured)
+
+    base, tokenizer = load(STARTER, "cpu")
+    prompt = tokenizer(build_prompt(rows[0].instruction, rows[0].input), return_tensors="pt")
+    untrained = tokenizer.decode(base.generate(**prompt, max_new_tokens=150, do_sample=False)[0])
+    adapted = PeftModel.from_pretrained(base, str(task.work_folder / "made"))
+    trained = tokenizer.decode(adapted.generate(**prompt, max_new_tokens=150, do_sample=False)[0])
+    assert '<body id="new">' not in untrained
+    assert '<body id="new">' in trained
+    config = json.loads((task.work_folder / "made" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "starter"
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(make_task: MakeTask) -> None:
+    options = {"max_steps": 6, "save_steps": 4, "warmup_steps": 1, "learning_rate": 1e-3, **SMALL_STEPS}
+    whole = steps(train(make_task(**options)))
+    stopped = train(make_task(**options), stop_after=3)
+    assert sorted(steps(stopped)) == [1, 2, 3]
+    rest = steps(train(make_task(**options, checkpoint=checkpoint(stopped))))
+    assert sorted(rest) == [4, 5, 6]
+    for step, report in {**steps(stopped), **rest}.items():
+        assert report.loss == pytest.approx(whole[step].loss, abs=1e-6)
+        assert report.learning_rate == whole[step].learning_rate
+        assert report.grad_norm == pytest.approx(whole[step].grad_norm, abs=1e-6)
+    assert len({report.loss for report in whole.values()}) == 6
+
+
+def test_a_run_that_was_lost_after_its_last_step_only_writes_its_adapter(make_task: MakeTask) -> None:
+    task = make_task(max_steps=2)
+    last = checkpoint(train(task))
+    again = make_task(max_steps=2, checkpoint=last)
+    assert train(again) == []
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (again.work_folder / "made" / name).read_bytes() == (task.work_folder / "made" / name).read_bytes()
+
+
+def test_a_checkpoint_holds_no_pickled_arguments(make_task: MakeTask) -> None:
+    """The rest of it is read by torch's restricted loader, which runs no code."""
+    assert not list(checkpoint(train(make_task(max_steps=1))).glob("*.bin"))
+
+
+def test_the_other_split_is_evaluated_by_its_tokens(make_task: MakeTask, tmp_path: Path) -> None:
+    task = make_task(max_steps=2, eval_steps=1, learning_rate=1e-30, evaluation=tmp_path / "rows.parquet")
+    losses = [report.eval_loss for report in train(task) if isinstance(report, Measured) and report.eval_loss]
+    assert len(losses) == 2
+    packed = make_task(max_steps=1, packing=True, per_device_train_batch_size=25, learning_rate=1e-30, lora=NO_DROPOUT)
+    [everything] = steps(train(packed)).values()
+    assert losses[0] == pytest.approx(everything.loss, abs=1e-4)
+
+
+def test_epochs_count_when_no_steps_are_given(make_task: MakeTask) -> None:
+    task = make_task(max_steps=None, num_train_epochs=2, per_device_train_batch_size=25, gradient_accumulation_steps=1)
+    measured = steps(train(task))
+    assert sorted(measured) == [1, 2]
+    assert measured[2].epoch == 2
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_its_step_and_learning_rate(make_task: MakeTask) -> None:
+    with pytest.raises(Diverged, match=r"at step \d+, .* 1e\+20") as raised:
+        train(make_task(max_steps=30, learning_rate=1e20, warmup_steps=0, lr_scheduler_type="constant"))
+    assert "lower learning_rate" in str(raised.value)
+
+
+def test_modules_that_the_model_lacks_are_named_beside_those_it_has(make_task: MakeTask) -> None:
+    with pytest.raises(FineTuneError, match=r"target_modules: llama has no W_pack, query; it has .*down_proj.*q_proj"):
+        train(make_task(lora=LoraOptions(target_modules=("q_proj", "W_pack", "query"))))
+
+
+def test_a_longer_sequence_than_the_context_is_refused_with_both_lengths(make_task: MakeTask) -> None:
+    with pytest.raises(FineTuneError, match="max_seq_length is 4096, but the base model's context is 2048"):
+        train(make_task(max_seq_length=4096))
+
+
+def test_rows_that_are_too_long_are_left_out_and_counted(make_task: MakeTask) -> None:
+    left_out = events(train(make_task(max_steps=1, max_seq_length=150)))["rows-left-out"]
+    count, of = (int(word) for word in left_out.split() if word.isdigit() and word != "150")
+    assert 0 < count < of == 25
+
+
+def test_rows_that_are_all_too_long_are_refused_with_the_shortest(make_task: MakeTask) -> None:
+    with pytest.raises(FineTuneError, match="max_seq_length: each of the 25 rows is longer than 8 tokens"):
+        train(make_task(max_seq_length=8))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do it")
+def test_what_a_cpu_cannot_do_is_done_in_float32_and_said(make_task: MakeTask) -> None:
+    reports = train(make_task(max_steps=1, fp16=True))
+    assert "float32" in events(reports)["precision"]
+    assert steps(reports)
+
+
+@pytest.mark.parametrize("options", [{"bf16": True}, {"gradient_checkpointing": True}, {"optim": "adafactor"}])
+def test_other_ways_to_compute_come_to_much_the_same(make_task: MakeTask, options: dict[str, Any]) -> None:
+    plain = steps(train(make_task(max_steps=2, lora=NO_DROPOUT, **SMALL_STEPS)))
+    other = steps(train(make_task(max_steps=2, lora=NO_DROPOUT, **SMALL_STEPS, **options)))
+    assert other[1].loss == pytest.approx(plain[1].loss, rel=0.02)
+    assert math.isfinite(other[2].loss or math.nan)
+
+
+@pytest.fixture(scope="session")
+def gptq_base(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> ModelRef:
+    """The starter's first layer, quantized to 4 bits."""
+    full, quantized = tmp_path_factory.mktemp("full"), tmp_path_factory.mktemp("gptq")
+    model, tokenizer = load(STARTER, "cpu")
+    model.config.num_hidden_layers = 1
+    model.model.layers = model.model.layers[:1]
+    model.save_pretrained(full)
+    tokenizer.save_pretrained(full)
+    config = GPTQConfig(
+        bits=4, group_size=32, dataset=[row.output for row in rows], tokenizer=tokenizer, backend="auto_trainable"
+    )
+    model = AutoModelForCausalLM.from_pretrained(full, quantization_config=config, dtype=torch.float32)
+    model.save_pretrained(quantized)
+    tokenizer.save_pretrained(quantized)
+    return ModelRef(Source.LOCAL, str(quantized))
+
+
+def test_on_a_gptq_base_the_adapter_is_trained_on_the_quantized_weights(
+    make_task: MakeTask, gptq_base: ModelRef, rows: list[Row]
+) -> None:
+    task = make_task(base=gptq_base, max_steps=12, learning_rate=3e-3, packing=True, save_steps=6)
+    reports = train(task)
+    measured = list(steps(reports).values())
+    assert measured[-1].loss < measured[0].loss  # type: ignore[operator]
+
+    model, tokenizer = load(gptq_base, "cpu", torch.float32, for_training=True)
+    prompt = tokenizer(build_prompt(rows[0].instruction, rows[0].input), return_tensors="pt")
+    with torch.no_grad():
+        before = model(**prompt).logits
+        after = PeftModel.from_pretrained(model, str(task.work_folder / "made"))(**prompt).logits
+    assert not torch.allclose(before, after, atol=1e-3)
+
+    first = next(report for report in reports if isinstance(report, Checkpointed))
+    rest = steps(
+        train(
+            make_task(
+                base=gptq_base,
+                max_steps=12,
+                learning_rate=3e-3,
+                packing=True,
+                save_steps=6,
+                checkpoint=Path(first.folder),
+            )
+        )
+    )
+    assert rest[12].loss == pytest.approx(measured[-1].loss, abs=1e-6)
