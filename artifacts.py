@@ -1,12 +1,15 @@
 """The artifact store: a folder on this machine, or an object store, behind one address.
 
 Holds datasets, checkpoints, adapters and merged models. An artifact is a folder of files under a path such as
-`models/<job id>`; it is written once, and named in the database only when all of it is there.
+`models/<job id>`; it is written once, and named in the database only when all of it is there. So one that a killed
+process left half-written is never used, whatever it looks like.
 """
 
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -21,84 +24,136 @@ CHUNK_BYTES = 1024 * 1024
 
 
 class ArtifactStore:
-    """Paths are relative to the store and use `/`. What the store raises (OSError, mostly) is raised as it comes."""
+    """Paths are relative to the store and use `/`; one that would leave it is a ValueError.
+
+    What goes wrong in the store is an OSError: FileNotFoundError for what is not there, others for a full disk, a
+    refused access or a store that does not answer.
+    """
 
     def __init__(self, url: str, cache: Path) -> None:
         """`url` is a path or what fsspec understands, such as `s3://bucket/prefix`; `cache` is a folder for copies."""
         self._files: AbstractFileSystem
-        self._files, self._root = url_to_fs(url)
+        # other processes write too: a listing is never remembered
+        self._files, self._root = url_to_fs(url, use_listings_cache=False)
         self._local = isinstance(self._files, LocalFileSystem)
         self._cache = cache
 
     def put_folder(self, source: Path, path: str) -> None:
-        """Store the files of a local folder, and of those in it, as the artifact `path`, which must be new."""
-        for file in sorted(source.rglob("*")):
-            if file.is_file():
-                target = self._at(f"{path}/{file.relative_to(source).as_posix()}")
-                self._files.makedirs(self._files._parent(target), exist_ok=True)
-                self._files.put_file(str(file), target)
+        """Store the files of a local folder, and of those in it, as the artifact `path`.
+
+        Takes the place of what a killed process left there. When it fails, delete `path`, or put it again.
+        """
+        names = {file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file()}
+        for name in sorted(names):
+            self._put_file(source / name, self._at(f"{path}/{name}"))
+        for name in self.files(path).keys() - names:
+            with _os_errors():
+                self._files.rm_file(self._at(f"{path}/{name}"))
 
     def local_folder(self, path: str) -> Path:
         """A local folder with the artifact's files: the store's own, or a copy that is made once.
 
         Raises FileNotFoundError if there is no such artifact.
         """
-        if not self.files(path):
+        target = self._at(path)
+        folder = Path(target) if self._local else self._cache / path
+        if not self._local and folder.is_dir():
+            return folder
+        names = self.files(path)
+        if not names:
             raise FileNotFoundError(f"the artifact store has no {path}")
-        if self._local:
-            return Path(self._at(path))
-        folder = self._cache / path
-        if not folder.is_dir():
-            # under another name until it is whole: a second worker, or the next start, must not take half a copy
-            partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.partial")
-            partial.mkdir(parents=True)
-            for name in self.files(path):
-                target = partial / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                self._files.get_file(self._at(f"{path}/{name}"), str(target))
-            try:
-                partial.rename(folder)
-            except OSError:  # another was faster
-                shutil.rmtree(partial, ignore_errors=True)
+        if not self._local:
+            self._copy(path, names, folder)
         return folder
 
     def files(self, path: str) -> dict[str, int]:
         """The files of an artifact, in order of their names, with their sizes in bytes; empty if there is none."""
-        self._files.invalidate_cache()
-        found = self._files.find(self._at(path), detail=True)
         prefix = self._at(path) + "/"
-        return {name.removeprefix(prefix): int(info["size"]) for name, info in sorted(found.items())}
+        with _os_errors():
+            found = self._files.find(self._at(path), detail=True)
+        return {
+            name.removeprefix(prefix): int(info["size"])
+            for name, info in sorted(found.items())
+            if name.startswith(prefix)
+        }
 
     def read(self, path: str) -> Iterator[bytes]:
         """The contents of one file, in pieces."""
         with self.open(path) as file:
-            while chunk := file.read(CHUNK_BYTES):
+            while True:
+                with _os_errors():
+                    chunk = file.read(CHUNK_BYTES)
+                if not chunk:
+                    return
                 yield chunk
 
     def open(self, path: str) -> IO[bytes]:
-        """One file, for reading anywhere in it."""
-        file: Any = self._files.open(self._at(path), "rb")
+        """One file, for reading anywhere in it. Once it is open, an object store's own errors come as they are."""
+        target = self._at(path)
+        with _os_errors():
+            file: Any = self._files.open(target, "rb")
         return file  # type: ignore[no-any-return]
 
     def delete(self, path: str) -> None:
         """Remove an artifact, and what was copied of it here. Does nothing if there is none."""
+        target = self._at(path)
         shutil.rmtree(self._cache / path, ignore_errors=True)
-        self._files.invalidate_cache()
-        if self._files.exists(self._at(path)):
-            self._files.rm(self._at(path), recursive=True)
+        with _os_errors():
+            if self._files.exists(target):
+                self._files.rm(target, recursive=True)
 
     def list(self, path: str) -> list[str]:
         """The paths of the artifacts and folders right below `path`."""
-        self._files.invalidate_cache()
-        if not self._files.isdir(self._at(path)):
-            return []
-        root = self._root.rstrip("/") + "/"
-        return sorted(name.removeprefix(root) for name in self._files.ls(self._at(path), detail=False))
+        target = self._at(path)
+        with _os_errors():
+            found = self._files.ls(target, detail=False) if self._files.isdir(target) else []
+        return sorted(name.removeprefix(self._root.rstrip("/") + "/") for name in found)
+
+    def _put_file(self, source: Path, target: str) -> None:
+        """A file is there whole or not at all, as an object store has it of itself."""
+        if not self._local:
+            with _os_errors():
+                self._files.put_file(str(source), target)
+            return
+        partial = Path(f"{target}.{uuid.uuid4().hex}.partial")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(source, partial)
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _copy(self, path: str, names: dict[str, int], folder: Path) -> None:
+        """Copy an artifact here, under another name until it is whole: nobody must take half a copy for all of it."""
+        partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.partial")
+        try:
+            for name in names:
+                target = partial / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with _os_errors():
+                    self._files.get_file(self._at(f"{path}/{name}"), str(target))
+            partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # if it is, another was faster
+                raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
     def _at(self, path: str) -> str:
         if not path or ".." in path.split("/") or path.startswith("/"):
             raise ValueError(f"{path!r} is no path in the artifact store")
         return f"{self._root.rstrip('/')}/{path}"
+
+
+@contextmanager
+def _os_errors() -> Iterator[None]:
+    """What an object store's client raises when the store does not answer is none of Python's own errors."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"the artifact store does not answer: {error}") from error
 
 
 @lru_cache
