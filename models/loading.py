@@ -1,13 +1,14 @@
 """Models from the three places that they may come from: shipped with the project, a local folder, the hub."""
 
+import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
 from transformers import (
@@ -18,6 +19,15 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+
+from models import adapters
+from models.adapters import ModelLoadError
+
+__all__ = ["ModelDescription", "ModelLoadError", "ModelRef", "Source", "default_device", "describe", "load"]
+
+# What PEFT imports for quantized models names a folder in /tmp wherever these are unset, for every child process.
+os.environ.setdefault("HF_HOME", constants.HF_HOME)
+os.environ.setdefault("HF_HUB_CACHE", constants.HF_HUB_CACHE)
 
 # Weights are safetensors and code is ours: nothing that could run on loading is even fetched.
 HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
@@ -33,26 +43,34 @@ class Source(StrEnum):
 class ModelRef:
     """Where a model is. `location` is a folder of this package, a path, or `owner/name` on the hub.
 
-    `revision` is a hub model's commit; the others have none.
+    `revision` is a hub model's commit; the others have none. `adapter` is the folder of one that PEFT wrote, which is
+    loaded over the model; None is the model as it is.
     """
 
     source: Source
     location: str
     revision: str | None = None
+    adapter: str | None = None
 
-
-class ModelLoadError(ValueError):
-    """The model can't be loaded, now or later: it is missing, broken, or of a kind that is not supported."""
+    @property
+    def base(self) -> "ModelRef":
+        """The model without its adapter."""
+        return replace(self, adapter=None)
 
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What can be known without loading: `context_length` in tokens; `dtype` and `weight_bytes` are the files'."""
+    """What can be known of a model, its adapter aside, without loading it.
+
+    `context_length` is in tokens, `dtype` and `weight_bytes` are the files'; `quantized` is whether weights are in a
+    format that can be computed with but not changed.
+    """
 
     architecture: str
     dtype: torch.dtype
     context_length: int
     weight_bytes: int
+    quantized: bool
 
 
 def describe(ref: ModelRef) -> ModelDescription:
@@ -67,6 +85,7 @@ def describe(ref: ModelRef) -> ModelDescription:
         dtype=config.dtype or torch.float32,
         context_length=int(config.get_text_config().max_position_embeddings),
         weight_bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+        quantized=getattr(config, "quantization_config", None) is not None,
     )
 
 
@@ -75,13 +94,19 @@ def default_device() -> str:
 
 
 def load(
-    ref: ModelRef, device: str | None = None, dtype: torch.dtype | None = None, *, for_training: bool = False
+    ref: ModelRef,
+    device: str | None = None,
+    dtype: torch.dtype | Literal["auto"] | None = None,
+    *,
+    for_training: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model, with its tokenizer. `for_training` matters to GPTQ weights, whose fastest kernels have no gradient.
+    """Load a model, its adapter in place, with its tokenizer.
+
+    `for_training` matters to GPTQ weights, whose fastest kernels have no gradient.
 
     The default device is the GPU where there is one; the default dtype is float32 on the CPU, whose kernels are
-    fastest there, and bfloat16 on a GPU. Raises ModelLoadError for what won't change by trying again; a network that
-    fails or memory that runs out is raised as it comes.
+    fastest there, and bfloat16 on a GPU; `auto` is the one that the weights are stored in. Raises ModelLoadError for
+    what won't change by trying again; a network that fails or memory that runs out is raised as it comes.
     """
     folder = _folder(ref)
     device = device or default_device()
@@ -101,6 +126,8 @@ def load(
     except (OSError, ValueError, KeyError, ImportError, SafetensorError, struct.error) as error:
         raise ModelLoadError(f"{ref.location}: the model can't be loaded: {error}") from error
     placed: PreTrainedModel = cast(Any, model).to(device).eval()
+    if ref.adapter is not None:
+        placed = adapters.apply(placed, Path(ref.adapter))
     return placed, tokenizer
 
 

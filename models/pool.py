@@ -1,16 +1,24 @@
-"""Loaded models, each with its engine, within a memory budget: the least recently used goes first."""
+"""Loaded models, each with its engine, within a memory budget: the least recently used goes first.
 
+An adapter has an engine of its own, over the weights of its base model, which are in memory once.
+"""
+
+import gc
 import logging
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from models.batching import EngineLimits
+from models import adapters
+from models.batching import EngineLimits, cache_bytes_per_token
 from models.engine import Engine
 from models.loading import ModelLoadError, ModelRef, default_device, describe, load
 
@@ -20,9 +28,21 @@ CACHE_SHARE = 0.3
 """Of the budget, what one engine's cache may take: room stays for the weights, and for a second model."""
 
 
+@dataclass(eq=False)
+class _Base:
+    """A model as it was loaded. No engine runs it itself, each runs a copy that shares its weights."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    bytes: int
+
+
 @dataclass
 class _Loaded:
+    """`bytes` are those of the engine alone: its cache, and its adapter if it has one."""
+
     engine: Engine
+    base: _Base
     bytes: int
     users: int = 0
     retiring: bool = False
@@ -30,6 +50,8 @@ class _Loaded:
 
 @dataclass(frozen=True)
 class PoolStatistics:
+    """`models` counts engines: one for each model, and for each adapter."""
+
     models: int
     bytes: int
     budget_bytes: int
@@ -43,6 +65,8 @@ class ModelPool:
         self._device = device or default_device()
         self._budget = memory_budget_bytes or _default_budget(self._device)
         self._loaded: OrderedDict[ModelRef, _Loaded] = OrderedDict()  # the least recently used first
+        # A base lives as long as an engine over it, or a load that is about to make one.
+        self._bases: weakref.WeakValueDictionary[ModelRef, _Base] = weakref.WeakValueDictionary()
         self._loading: set[ModelRef] = set()
         self._changed = threading.Condition()
         self._load_lock = threading.Lock()
@@ -79,7 +103,7 @@ class ModelPool:
             while True:
                 loaded = self._loaded.get(ref)
                 if loaded is not None and not loaded.engine.alive:
-                    log.warning("the engine of %s died; loading the model again", ref.location)
+                    log.warning("the engine of %s died; loading the model again", _name(ref))
                     del self._loaded[ref]
                 elif loaded is not None and not loaded.retiring:
                     loaded.users += 1
@@ -100,6 +124,31 @@ class ModelPool:
         return loaded
 
     def _load(self, ref: ModelRef) -> _Loaded:
+        base = self._base(ref.base)
+        model = adapters.share(base.model)
+        if ref.adapter is not None:
+            model = adapters.apply(model, Path(ref.adapter))
+        own = adapters.tensor_bytes(model, shared=base.model)
+        cache = min(int(CACHE_SHARE * self._budget), max(self._budget - base.bytes - own, 0))
+        limits = EngineLimits.for_model(model, cache)
+        self._make_room(own + limits.cache_tokens * cache_bytes_per_token(model))
+        try:
+            engine = Engine(model, base.tokenizer, limits)
+        except ValueError as error:
+            raise ModelLoadError(
+                f"{_name(ref)}: of {self._budget:,} bytes for models none are left: {error}"
+            ) from error
+        log.info("loaded %s: cache %d MiB", _name(ref), engine.cache_bytes >> 20)
+        loaded = _Loaded(engine, base, own + engine.cache_bytes, users=1)
+        with self._changed:
+            self._loaded[ref] = loaded
+        return loaded
+
+    def _base(self, ref: ModelRef) -> _Base:
+        """The model without an adapter: the one that is loaded already, if an engine over it still is."""
+        base = self._bases.get(ref)
+        if base is not None:
+            return base
         estimate = _loaded_bytes(describe(ref).weight_bytes, self._device)
         if estimate > self._budget:
             raise ModelLoadError(
@@ -107,15 +156,11 @@ class ModelPool:
             )
         self._make_room(estimate)
         model, tokenizer = load(ref, self._device)
-        weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-        cache = min(int(CACHE_SHARE * self._budget), max(self._budget - weights, 0))
-        engine = Engine(model, tokenizer, EngineLimits.for_model(model, cache))
-        log.info("loaded %s: weights %d MiB, cache %d MiB", ref.location, weights >> 20, engine.cache_bytes >> 20)
-        loaded = _Loaded(engine, weights + engine.cache_bytes, users=1)
-        self._make_room(loaded.bytes)
+        base = _Base(model, tokenizer, adapters.tensor_bytes(model))
+        log.info("loaded the weights of %s: %d MiB", ref.location, base.bytes >> 20)
         with self._changed:
-            self._loaded[ref] = loaded
-        return loaded
+            self._bases[ref] = base
+        return base
 
     def _make_room(self, wanted: int) -> None:
         """Close the least recently used engines until `wanted` bytes fit; waits for those that are in use."""
@@ -129,16 +174,22 @@ class ModelPool:
                 while oldest.users:
                     self._changed.wait()
                 self._loaded.pop(ref, None)
-            log.info("unloading %s to make room", ref.location)
+            log.info("unloading %s to make room", _name(ref))
             oldest.engine.close()
             del oldest
+            gc.collect()  # an engine and its batcher refer to each other
             if self._device == "cuda":
                 torch.cuda.empty_cache()
             with self._changed:
                 self._changed.notify_all()
 
     def _bytes(self) -> int:
-        return sum(loaded.bytes for loaded in self._loaded.values())
+        weights = sum(base.bytes for base in self._bases.values())
+        return weights + sum(loaded.bytes for loaded in self._loaded.values())
+
+
+def _name(ref: ModelRef) -> str:
+    return ref.location if ref.adapter is None else f"{ref.adapter} over {ref.location}"
 
 
 def _default_budget(device: str) -> int:

@@ -147,7 +147,7 @@ def load_from_hub(hub: str, name: str, cache: Path) -> subprocess.CompletedProce
         f"model, _ = load(ModelRef(Source.HUB, {name!r}, {COMMIT!r}), device='cpu')\n"
         "print(sum(parameter.numel() for parameter in model.parameters()))\n"
     )
-    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "0"}
+    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "0"}
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, text=True, capture_output=True, timeout=120, check=False
     )
