@@ -18,14 +18,17 @@ from settings import get_settings
 
 
 class HeadAsGet:
-    """HEAD is answered as GET is; that the body stays behind is the HTTP server's work."""
+    """HEAD is answered as GET is; that the body stays behind is the HTTP server's work.
+
+    An endpoint whose body is work to make finds `head` in the scope, and may leave it out.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = scope["type"] == "http" and scope["method"] == "HEAD"
-        await self.app({**scope, "method": "GET"} if head else scope, receive, send)
+        await self.app({**scope, "method": "GET", "head": True} if head else scope, receive, send)
 
 
 class _Application(FastAPI):

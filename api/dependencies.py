@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.errors import Problem, ProblemType, invalid, shown
 from api.waiting import Watcher
+from artifacts import ArtifactStore, get_artifacts
 from db import api_keys
 from db.session import Database, get_database
 from db.tables import Role
@@ -119,6 +120,10 @@ async def _settings() -> Settings:
     return get_settings()
 
 
+async def _artifacts() -> ArtifactStore:
+    return get_artifacts()
+
+
 async def _watcher(request: Request) -> Watcher:
     watcher: Watcher = request.app.state.watcher
     return watcher
@@ -134,6 +139,7 @@ IdempotencyKey = Annotated[
         description="The same key with the same body gives the same job again; with another body, 409.",
     ),
 ]
+ArtifactsDep = Annotated[ArtifactStore, Depends(_artifacts)]
 DatabaseDep = Annotated[Database, Depends(_database)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 AnyCaller = Annotated[Caller, Depends(_caller)]

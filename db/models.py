@@ -2,26 +2,69 @@
 
 import uuid
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from db.pages import Page, fetch_page
 from db.session import now
-from db.tables import Model, ModelSource
+from db.tables import Model, ModelKind, ModelSource
 
 BUNDLED = ("starter",)
 """The models that ship with the project; migrations do not register them, `ensure_bundled` does."""
 
 
+@dataclass(frozen=True)
+class ModelRow:
+    """A model with the name of the one that it was made from: what one HTTP representation shows."""
+
+    model: Model
+    parent_name: str | None
+
+
 def add(session: Session, name: str, source: ModelSource, location: str, revision: str | None) -> Model | None:
     """Register a model; None if the name is taken."""
-    model = Model(name=name, source=source, location=location, revision=revision, created_at=now(session))
+    return _add(session, Model(name=name, source=source, location=location, revision=revision))
+
+
+def add_made(
+    session: Session,
+    *,
+    name: str,
+    kind: ModelKind,
+    location: str,
+    parent_id: uuid.UUID,
+    dataset_id: uuid.UUID | None,
+    template: str | None,
+    parameters: dict[str, Any] | None,
+    job_id: uuid.UUID | None,
+) -> Model | None:
+    """Register a model that a job made, whose files are all in the artifact store; None if the name is taken."""
+    model = Model(
+        name=name,
+        source=ModelSource.ARTIFACT,
+        kind=kind,
+        location=location,
+        parent_id=parent_id,
+        dataset_id=dataset_id,
+        template=template,
+        parameters=parameters,
+        job_id=job_id,
+    )
+    return _add(session, model)
+
+
+def _add(session: Session, model: Model) -> Model | None:
+    model.created_at = now(session)
     try:
         with session.begin_nested():
             session.add(model)
     except IntegrityError:
+        if get_by_name(session, model.name) is None:
+            raise
         return None
     return model
 
@@ -47,9 +90,20 @@ def ids_by_name(session: Session, names: Collection[str]) -> dict[str, uuid.UUID
     return {row.name: row.id for row in rows}
 
 
-def page(session: Session, *, limit: int, after: uuid.UUID | None) -> Page[Model]:
-    return fetch_page(session, select(Model), Model.id, limit=limit, after=after)
+def show(session: Session, model_id: uuid.UUID) -> ModelRow | None:
+    row = session.execute(_with_parent().where(Model.id == model_id)).one_or_none()
+    return None if row is None else ModelRow(*row)
+
+
+def page(session: Session, *, limit: int, after: uuid.UUID | None) -> Page[ModelRow]:
+    page = fetch_page(session, _with_parent(), Model.id, limit=limit, after=after)
+    return page.map(lambda row: ModelRow(*row))
 
 
 def all_names(session: Session) -> Sequence[str]:
     return session.scalars(select(Model.name).order_by(Model.name)).all()
+
+
+def _with_parent() -> Any:
+    parent = aliased(Model)
+    return select(Model, parent.name).outerjoin(parent, parent.id == Model.parent_id)

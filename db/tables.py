@@ -51,6 +51,8 @@ class ModelSource(StrEnum):
     BUNDLED = "bundled"
     LOCAL = "local"
     HUB = "hub"
+    ARTIFACT = "artifact"
+    """Made here: `location` is its folder in the artifact store."""
 
 
 class ModelKind(StrEnum):

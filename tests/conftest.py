@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -24,9 +25,10 @@ from uuid_utils.compat import uuid7  # noqa: E402
 
 import migrations  # noqa: E402
 from api.app import create_app  # noqa: E402
+from artifacts import get_artifacts  # noqa: E402
 from db import api_keys, generations, models  # noqa: E402
 from db.session import Database, get_database, now  # noqa: E402
-from db.tables import ApiKey, Generation, Job, JobKind, JobStatus, Role, Table  # noqa: E402
+from db.tables import ApiKey, Generation, Job, JobKind, JobStatus, Model, ModelKind, Role, Table  # noqa: E402
 from settings import get_settings  # noqa: E402
 
 
@@ -77,12 +79,12 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     def set_all(**values: object) -> None:
         for name, value in values.items():
             monkeypatch.setenv(f"PAGEWRIGHT_{name.upper()}", str(value))
-        get_settings.cache_clear()
-        get_database.cache_clear()
+        for cached in (get_settings, get_database, get_artifacts):
+            cached.cache_clear()
 
     yield set_all
-    get_settings.cache_clear()
-    get_database.cache_clear()
+    for cached in (get_settings, get_database, get_artifacts):
+        cached.cache_clear()
 
 
 @pytest.fixture
@@ -151,6 +153,28 @@ def submit_jobs(database: Database, make_key: Callable[[Role], tuple[ApiKey, str
         return new
 
     return submit
+
+
+@pytest.fixture
+def make_model(database: Database, tmp_path: Path) -> Callable[..., Model]:
+    """Registers a model as a job would that made it of the starter; `files` is a folder that it put in the store."""
+
+    def make(name: str = "made", files: Path | None = None, kind: ModelKind = ModelKind.ADAPTER, **row: Any) -> Model:
+        if files is None:
+            files = tmp_path / "files"
+            files.mkdir(exist_ok=True)
+            (files / "adapter_config.json").write_text("{}")
+        get_artifacts().put_folder(files, f"models/{name}")
+        defaults = {"dataset_id": None, "template": "pagewright-1", "parameters": {"r": 4}, "job_id": None}
+        with database.write() as session:
+            [starter] = models.ids_by_name(session, ["starter"]).values()
+            location = f"models/{name}"
+            row = defaults | {"parent_id": starter} | row
+            model = models.add_made(session, name=name, kind=kind, location=location, **row)
+        assert model is not None
+        return model
+
+    return make
 
 
 @pytest.fixture

@@ -1,13 +1,18 @@
+import re
 import uuid
 from pathlib import Path
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
 
-from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute, Paging
+from api.archive import archive, archive_size
+from api.dependencies import AdminCaller, AnyCaller, ArtifactsDep, DatabaseDep, GuardedRoute, Paging
 from api.errors import Problem, ProblemType, document_problems, invalid, not_found
 from api.schemas.common import PageOut
 from api.schemas.models import COMMIT, HUB_NAME, ModelIn, ModelOut
 from db import models
+from db.models import ModelRow
+from db.session import Database
 from db.tables import ModelSource
 from settings import get_settings
 
@@ -25,11 +30,41 @@ def index(_: AnyCaller, database: DatabaseDep, paging: Paging) -> PageOut[ModelO
 
 @router.get("/{model_id}", responses=document_problems(404))
 def show(model_id: uuid.UUID, _: AnyCaller, database: DatabaseDep) -> ModelOut:
-    with database.read() as session:
-        model = models.get(session, model_id)
-    if model is None:
-        raise not_found("model")
-    return ModelOut.of(model)
+    return ModelOut.of(_find(database, model_id))
+
+
+@router.get(
+    "/{model_id}/download",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}}},
+        **document_problems(404, 409),
+    },
+)
+def download(
+    model_id: uuid.UUID, request: Request, _: AnyCaller, database: DatabaseDep, artifacts: ArtifactsDep
+) -> Response:
+    """The files of an adapter or a model that was made here, in a tar archive."""
+    model = _find(database, model_id).model
+    if model.source != ModelSource.ARTIFACT:
+        raise Problem(409, ProblemType.CONFLICT, f"only models made here are downloaded; this one is {model.source}")
+    try:
+        files = artifacts.files(model.location)
+    except OSError as error:
+        detail = "the artifact store does not answer; send the request again later"
+        raise Problem(503, ProblemType.UNAVAILABLE, detail, headers={"Retry-After": "5"}) from error
+    if not files:
+        raise Problem(404, ProblemType.NOT_FOUND, "the files of the model are no longer in the artifact store")
+    folder = re.sub(r"[^A-Za-z0-9._-]", "_", model.name)
+    headers = {
+        "Content-Disposition": f'attachment; filename="{folder}.tar"',
+        "Content-Length": str(archive_size(folder, files)),
+    }
+    if request.scope.get("head"):
+        return Response(headers=headers, media_type="application/x-tar")
+    return StreamingResponse(
+        archive(artifacts, model.location, folder, files), headers=headers, media_type="application/x-tar"
+    )
 
 
 @router.post("", status_code=201, responses=document_problems(400, 403, 409, 413, 415))
@@ -37,23 +72,31 @@ def create(body: ModelIn, response: Response, _: AdminCaller, database: Database
     """Register a model: bundled, local, or on the hub at a pinned commit. Jobs can name no other."""
     _check(body, get_settings().local_models)
     with database.write() as session:
-        model = models.add(session, body.name, body.source, body.location, body.revision)
+        model = models.add(session, body.name, ModelSource(body.source), body.location, body.revision)
     if model is None:
         raise Problem(409, ProblemType.CONFLICT, "a model of that name is registered already")
     response.headers["Location"] = f"/v1/models/{model.id}"
-    return ModelOut.of(model)
+    return ModelOut.of(ModelRow(model, parent_name=None))
+
+
+def _find(database: Database, model_id: uuid.UUID) -> ModelRow:
+    with database.read() as session:
+        row = models.show(session, model_id)
+    if row is None:
+        raise not_found("model")
+    return row
 
 
 def _check(body: ModelIn, directory: Path) -> None:
-    if body.source == ModelSource.HUB:
+    if body.source == "hub":
         if not HUB_NAME.fullmatch(body.location):
             raise invalid("location", "a hub model is named `owner/name`")
         if body.revision is None or not COMMIT.fullmatch(body.revision):
             raise invalid("revision", "a hub model is pinned to a commit: 40 hex digits")
         return
     if body.revision is not None:
-        raise invalid("revision", f"a {body.source.value} model has no revision")
-    if body.source == ModelSource.BUNDLED:
+        raise invalid("revision", f"a {body.source} model has no revision")
+    if body.source == "bundled":
         if body.location not in models.BUNDLED:
             raise invalid("location", f"the bundled models are: {', '.join(models.BUNDLED)}")
         return

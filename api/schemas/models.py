@@ -1,12 +1,13 @@
 import re
 import uuid
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.schemas.common import Name, RequestBody
-from db.tables import Model, ModelSource
+from db.models import ModelRow
+from db.tables import ModelKind, ModelSource
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -28,7 +29,7 @@ class ModelIn(RequestBody):
     )
 
     name: Name = Field(description="What jobs call it by.")
-    source: ModelSource = Field(strict=False)
+    source: Literal["bundled", "local", "hub"]
     location: Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[\w./-]+$")] = Field(
         description="bundled: its name; local: a folder inside the models directory; hub: `owner/name`."
     )
@@ -38,11 +39,18 @@ class ModelIn(RequestBody):
 class ModelOut(BaseModel):
     id: uuid.UUID
     name: str
-    source: ModelSource
+    source: ModelSource = Field(description="`artifact`: made here, and kept in the artifact store.")
+    kind: ModelKind = Field(description="An adapter is served over its parent.")
     location: str
     revision: str | None
+    parent: str | None = Field(description="The model that it was made from.")
+    dataset_id: uuid.UUID | None = Field(description="What it was fine-tuned on.")
+    template: str | None = Field(description="The prompt template that it was fine-tuned with.")
+    parameters: dict[str, Any] | None = Field(description="How it was fine-tuned.")
+    job_id: uuid.UUID | None = Field(description="The job that made it.")
     created_at: datetime
 
     @classmethod
-    def of(cls, model: Model) -> Self:
-        return cls.model_validate(model, from_attributes=True)
+    def of(cls, row: ModelRow) -> Self:
+        columns = {name: getattr(row.model, name) for name in cls.model_fields if name != "parent"}
+        return cls(parent=row.parent_name, **columns)

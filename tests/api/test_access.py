@@ -13,7 +13,7 @@ import api.routes
 from api.app import create_app
 from db import api_keys
 from db.session import Database
-from db.tables import ApiKey, Role
+from db.tables import ApiKey, Model, Role
 from tests.api.conftest import Worker
 from tests.api.helpers import ASKED, problem, stored, submit, submit_batch
 
@@ -33,6 +33,7 @@ TABLE: list[tuple[str, str, Any, int, int, int]] = [
     ("GET", "/v1/jobs/{job_id}/events", None, 401, 200, 200),
     ("GET", "/v1/models", None, 401, 200, 200),
     ("GET", "/v1/models/{model_id}", None, 401, 200, 200),
+    ("GET", "/v1/models/{model_id}/download", None, 401, 200, 200),
     ("POST", "/v1/models", HUB_MODEL, 401, 403, 201),
     ("POST", "/v1/api-keys", {"name": "new"}, 401, 403, 201),
     ("GET", "/v1/api-keys", None, 401, 403, 200),
@@ -62,15 +63,18 @@ STRANGERS: dict[str, str | None] = {
 
 @pytest.fixture
 def ids(
-    as_user: TestClient, worker: Worker, database: Database, make_key: Callable[[Role], tuple[ApiKey, str]]
+    as_user: TestClient,
+    worker: Worker,
+    make_key: Callable[[Role], tuple[ApiKey, str]],
+    make_model: Callable[..., Model],
 ) -> dict[str, str]:
     """What the paths' parameters may name: things of the user's that are there."""
     job = submit(as_user)["id"]
     worker.finish(job)
-    [model] = as_user.get("/v1/models").json()["items"]
+    model = make_model()
     key, _ = make_key(Role.USER)
     batch = submit_batch(as_user, 1)["id"]
-    return {"job_id": job, "batch_id": batch, "model_id": model["id"], "key_id": str(key.id)}
+    return {"job_id": job, "batch_id": batch, "model_id": str(model.id), "key_id": str(key.id)}
 
 
 def test_every_route_is_in_the_table() -> None:

@@ -1,0 +1,137 @@
+"""Models that were made here: shown with where they come from, and downloaded."""
+
+import shutil
+import tarfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.archive import archive
+from artifacts import ArtifactStore, get_artifacts
+from db import models
+from db.session import Database
+from db.tables import Model, ModelKind, Role
+from models.prompt import build_prompt
+from tests.adapters import generated, make_adapter, plain_peft
+from tests.api.conftest import Server
+from tests.api.helpers import problem, submit, walk
+
+MakeModel = Callable[..., Model]
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    return Path(make_adapter(tmp_path / "adapter"))
+
+
+def test_a_made_model_shows_what_it_was_made_from(as_user: TestClient, make_model: MakeModel) -> None:
+    model = make_model(name="a-page-maker")
+    shown = as_user.get(f"/v1/models/{model.id}").json()
+    assert shown["parent"] == "starter"
+    assert (shown["source"], shown["kind"], shown["location"]) == ("artifact", "adapter", "models/a-page-maker")
+    assert (shown["template"], shown["parameters"]) == ("pagewright-1", {"r": 4})
+    assert (shown["dataset_id"], shown["job_id"], shown["revision"]) == (None, None, None)
+    [listed, starter] = walk(as_user, "/v1/models")
+    assert listed == shown
+    assert (starter["kind"], starter["parent"], starter["parameters"]) == ("full", None, None)
+    assert submit(as_user, model="a-page-maker")["model"] == "a-page-maker"
+
+
+def test_a_made_model_cannot_be_registered_by_hand(as_admin: TestClient, make_model: MakeModel) -> None:
+    body = {"name": "mine", "source": "artifact", "location": make_model().location}
+    problem(as_admin.post("/v1/models", json=body), 422, "invalid", field="source")
+
+
+def test_a_made_models_name_is_taken_once(database: Database, make_model: MakeModel) -> None:
+    model = make_model()
+    columns = {name: getattr(model, name) for name in ("dataset_id", "template", "parameters", "job_id", "parent_id")}
+    with database.write() as session:
+        again = models.add_made(session, name="starter", kind=ModelKind.FULL, location="models/2", **columns)
+    assert again is None
+
+
+def test_a_download_is_an_archive_that_plain_peft_loads(
+    as_user: TestClient, make_model: MakeModel, adapter: Path, tmp_path: Path
+) -> None:
+    model = make_model(name="team/maker:1", files=adapter)
+    response = as_user.get(f"/v1/models/{model.id}/download")
+    assert response.status_code == 200, response.text
+    assert response.headers["Content-Type"] == "application/x-tar"
+    assert response.headers["Content-Disposition"] == 'attachment; filename="team_maker_1.tar"'
+    assert int(response.headers["Content-Length"]) == len(response.content)
+    with tarfile.open(fileobj=BytesIO(response.content)) as file:
+        file.extractall(tmp_path / "unpacked", filter="data")
+    prompt = build_prompt("Create a page.")
+    unpacked = str(tmp_path / "unpacked" / "team_maker_1")
+    assert generated(plain_peft(unpacked), prompt, 20) == generated(plain_peft(str(adapter)), prompt, 20)
+    assert as_user.get(f"/v1/models/{model.id}/download").content == response.content
+
+
+def test_an_archive_holds_every_kind_of_file(tmp_path: Path, as_user: TestClient, make_model: MakeModel) -> None:
+    files = {"empty": b"", "block": bytes(512), "deep/" + "d" * 120 + "/name-é": b"x" * 513, "large": bytes(3_000_000)}
+    for name, content in files.items():
+        (tmp_path / "kinds" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "kinds" / name).write_bytes(content)
+    response = as_user.get(f"/v1/models/{make_model(files=tmp_path / 'kinds').id}/download")
+    assert int(response.headers["Content-Length"]) == len(response.content)
+    with tarfile.open(fileobj=BytesIO(response.content)) as file:
+        members: dict[str, Any] = {member.name: file.extractfile(member) for member in file.getmembers()}
+        assert {name.removeprefix("made/"): member.read() for name, member in members.items()} == files
+        assert {(member.mtime, member.uid, member.uname) for member in file.getmembers()} == {(0, 0, "")}
+
+
+def test_head_tells_the_size_and_reads_no_file(
+    server: Server, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/v1/models/{make_model().id}/download"
+    with server.client(Role.USER) as client:
+        whole = client.get(path)
+        monkeypatch.setattr(ArtifactStore, "read", None)
+        head = client.head(path)
+    assert head.status_code == 200
+    assert head.content == b""
+    assert {name: head.headers[name] for name in ("Content-Length", "Content-Type", "Content-Disposition")} == {
+        name: whole.headers[name] for name in ("Content-Length", "Content-Type", "Content-Disposition")
+    }
+
+
+def test_what_was_not_made_here_is_not_downloaded(as_user: TestClient) -> None:
+    [starter] = walk(as_user, "/v1/models")
+    problem(as_user.get(f"/v1/models/{starter['id']}/download"), 409, "conflict")
+    problem(as_user.get("/v1/models/01890000-0000-7000-8000-000000000000/download"), 404, "not-found")
+
+
+def test_files_that_are_gone_are_said_to_be(as_user: TestClient, make_model: MakeModel) -> None:
+    model = make_model()
+    get_artifacts().delete(model.location)
+    document = problem(as_user.get(f"/v1/models/{model.id}/download"), 404, "not-found")
+    assert "artifact store" in document["detail"]
+
+
+def test_a_store_that_does_not_answer_is_503(
+    as_user: TestClient, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise OSError("no route to host")
+
+    model = make_model()
+    monkeypatch.setattr(ArtifactStore, "files", away)
+    response = as_user.get(f"/v1/models/{model.id}/download")
+    problem(response, 503, "unavailable")
+    assert response.headers["Retry-After"] == "5"
+
+
+def test_a_file_that_changes_under_the_archive_ends_it_with_an_error(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path / "store"), tmp_path / "cache")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "file").write_bytes(bytes(600))
+    store.put_folder(tmp_path / "one", "models/1")
+    with pytest.raises(OSError, match="600 bytes"):
+        list(archive(store, "models/1", "made", {"file": 700}))
+    shutil.rmtree(tmp_path / "store")
+    with pytest.raises(FileNotFoundError):
+        list(archive(store, "models/1", "made", {"file": 600}))
