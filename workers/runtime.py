@@ -11,6 +11,7 @@ from enum import StrEnum
 from redis import RedisError
 from sqlalchemy.exc import OperationalError
 
+from artifacts import get_artifacts
 from db.session import Database, get_database
 from db.tables import JobKind
 from models.pool import ModelPool
@@ -35,6 +36,7 @@ class Runtime:
     def __init__(self, settings: Settings, database: Database, pool: ModelPool, kinds: Sequence[JobKind]) -> None:
         self.settings = settings
         self.database = database
+        self.artifacts = get_artifacts()
         self.pool = pool
         self.kinds = kinds
         # Unique per process: a worker that starts anew must not be taken for the one that died.

@@ -12,14 +12,14 @@ from sqlalchemy.orm import Session
 from db import generations
 from db.generations import Completed
 from db.lifecycle import ErrorType
-from db.tables import Generation, JobKind, Model, ModelSource
+from db.tables import Generation, JobKind, Model
 from models.engine import Completion, Engine, EngineFailed, FinishReason, Request, RequestError, Sampling
-from models.loading import ModelLoadError, ModelRef, Source
+from models.loading import ModelLoadError
 from models.prompt import build_prompt
-from settings import Settings
 from workers import queue
 from workers.app import app
 from workers.lifecycle import Interrupt, Lease
+from workers.models import model_ref
 from workers.runtime import Runtime, get_runtime
 
 log = logging.getLogger(__name__)
@@ -41,30 +41,33 @@ def generate(runtime: Runtime, job_ids: list[uuid.UUID]) -> None:
     try:
         _run_claimed(runtime, leases)
     except Exception as error:
-        # What the code below does not foresee must not strand the jobs until their leases run out.
-        log.exception("generation jobs failed in an unforeseen way")
-        held = {lease.claim for lease in runtime.leases.held()}
-        runtime.leases.requeue([lease for lease in leases if lease.claim in held], f"{type(error).__name__}: {error}")
-
-
-def model_ref(model: Model, settings: Settings) -> ModelRef:
-    location = str(settings.local_models / model.location) if model.source == ModelSource.LOCAL else model.location
-    return ModelRef(Source(model.source), location, model.revision)
+        _send_back(runtime, leases, error)
 
 
 def _run_claimed(runtime: Runtime, leases: list[Lease]) -> None:
     with runtime.database.read() as session:
         rows = generations.of_jobs(session, [lease.job_id for lease in leases])
     by_id = {lease.job_id: lease for lease in leases}
-    work: dict[ModelRef, list[tuple[Lease, Generation]]] = defaultdict(list)
+    work: dict[Model, list[tuple[Lease, Generation]]] = defaultdict(list)
     for generation, model in rows:
-        work[model_ref(model, runtime.settings)].append((by_id[generation.job_id], generation))
-    for ref, items in work.items():
+        work[model].append((by_id[generation.job_id], generation))
+    for model, items in work.items():
+        leases = [lease for lease, _ in items]
         try:
+            ref = model_ref(runtime.database, model, runtime.settings, runtime.artifacts)
             with runtime.pool.lease(ref) as engine:
                 _run_on(runtime, engine, items)
         except ModelLoadError as error:
-            runtime.leases.fail([lease for lease, _ in items], ErrorType.MODEL_UNAVAILABLE, str(error))
+            runtime.leases.fail(leases, ErrorType.MODEL_UNAVAILABLE, str(error))
+        except Exception as error:  # the network, or the memory: the jobs of other models are not to suffer from it
+            _send_back(runtime, leases, error)
+
+
+def _send_back(runtime: Runtime, leases: list[Lease], error: Exception) -> None:
+    """What the code here does not foresee must not strand the jobs until their leases run out."""
+    log.error("generation jobs are sent back", exc_info=error)
+    held = {lease.claim for lease in runtime.leases.held()}
+    runtime.leases.requeue([lease for lease in leases if lease.claim in held], f"{type(error).__name__}: {error}")
 
 
 def _run_on(runtime: Runtime, engine: Engine, items: list[tuple[Lease, Generation]]) -> None:

@@ -1,17 +1,22 @@
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from artifacts import ArtifactStore
 from db import lifecycle, models
 from db.generations import GenerationRow
 from db.lifecycle import ErrorType
 from db.session import Database
-from db.tables import Job, JobKind, JobStatus, ModelSource
-from models.loading import ModelRef, Source
+from db.tables import Job, JobKind, JobStatus, Model, ModelKind, ModelSource
+from models.loading import ModelRef, Source, default_device
+from models.merging import merge
 from models.pool import ModelPool
+from models.prompt import build_prompt
 from settings import get_settings
+from tests.adapters import generated, make_adapter, plain_peft
 from workers import queue
 from workers.runtime import Runtime
 from workers.tasks.generation import generate
@@ -19,6 +24,7 @@ from workers.tasks.generation import generate
 SubmitJobs = Callable[..., list[Job]]
 Ask = Callable[..., None]
 Read = Callable[[uuid.UUID], GenerationRow]
+MakeModel = Callable[..., Model]
 
 STARTER = ModelRef(Source.BUNDLED, "starter", None)
 
@@ -77,6 +83,82 @@ def test_a_model_that_cannot_be_loaded_fails_its_own_jobs_only(
     failed = read(stranded.id).job
     assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.MODEL_UNAVAILABLE)
     assert read(well.id).job.status == JobStatus.SUCCEEDED
+
+
+def test_an_adapter_serves_as_soon_as_it_is_registered(
+    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, make_model: MakeModel, tmp_path: Path
+) -> None:
+    under_adapter, over_base = submit_jobs(2)
+    ask(over_base.id, max_new_tokens=40)
+    generate(runtime, [over_base.id])
+    folder = make_adapter(tmp_path / "adapter")
+    adapter = make_model(files=Path(folder))
+    ask(under_adapter.id, model_id=adapter.id, max_new_tokens=40)
+    generate(runtime, [under_adapter.id])
+    completion = read(under_adapter.id).generation.completion
+    expected = generated(plain_peft(folder, default_device()), build_prompt("Create a page."), 40)
+    if default_device() == "cpu":  # the GPU's bfloat16 need not agree with float32 to the token
+        assert completion == expected
+    assert completion != read(over_base.id).generation.completion
+
+
+def test_a_merged_model_serves_and_carries_an_adapter(
+    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, make_model: MakeModel, tmp_path: Path
+) -> None:
+    folder = make_adapter(tmp_path / "adapter")
+    merge(ModelRef(Source.BUNDLED, "starter", adapter=folder), tmp_path / "merged")
+    merged = make_model("merged", files=tmp_path / "merged", kind=ModelKind.FULL)
+    again = make_model("again", files=Path(folder), parent_id=merged.id)
+    jobs = submit_jobs(2)
+    for job, model in zip(jobs, (merged, again), strict=True):
+        ask(job.id, model_id=model.id, max_new_tokens=10)
+    generate(runtime, [job.id for job in jobs])
+    assert [read(job.id).job.status for job in jobs] == [JobStatus.SUCCEEDED] * 2
+
+
+def test_a_model_whose_files_are_gone_fails_its_own_jobs_only(
+    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, make_model: MakeModel
+) -> None:
+    gone, on_an_adapter = make_model("gone"), make_model("on-an-adapter")
+    stacked = make_model("stacked", parent_id=on_an_adapter.id)
+    runtime.artifacts.delete(gone.location)
+    jobs = submit_jobs(3)
+    ask(jobs[0].id, model_id=gone.id)
+    ask(jobs[1].id, model_id=stacked.id)
+    ask(jobs[2].id, max_new_tokens=5)
+    generate(runtime, [job.id for job in jobs])
+    for job, name in zip(jobs, ("gone", "stacked"), strict=False):
+        failed = read(job.id).job
+        assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.MODEL_UNAVAILABLE)
+        assert failed.error_message is not None
+        assert name in failed.error_message
+    assert read(jobs[2].id).job.status == JobStatus.SUCCEEDED
+
+
+def test_a_store_that_does_not_answer_sends_its_own_jobs_back_only(
+    runtime: Runtime,
+    submit_jobs: SubmitJobs,
+    ask: Ask,
+    read: Read,
+    make_model: MakeModel,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    adapter = make_model(files=Path(make_adapter(tmp_path / "adapter")))
+    waiting, well = submit_jobs(2)
+    ask(waiting.id, model_id=adapter.id, max_new_tokens=5)
+    ask(well.id, max_new_tokens=5)
+
+    def away(*_: object) -> None:
+        raise OSError("no route to host")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(ArtifactStore, "local_folder", away)
+        generate(runtime, [waiting.id, well.id])
+    assert (read(waiting.id).job.status, read(waiting.id).job.attempt) == (JobStatus.QUEUED, 1)
+    assert read(well.id).job.status == JobStatus.SUCCEEDED
+    generate(runtime, [waiting.id])
+    assert read(waiting.id).job.status == JobStatus.SUCCEEDED
 
 
 def test_the_same_seed_gives_the_same_page(runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read) -> None:

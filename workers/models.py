@@ -1,0 +1,43 @@
+"""From a registered model to what loads it."""
+
+from dataclasses import replace
+
+from artifacts import ArtifactStore
+from db import models
+from db.session import Database
+from db.tables import Model, ModelKind, ModelSource
+from models.loading import ModelLoadError, ModelRef, Source
+from settings import Settings
+
+
+def model_ref(database: Database, model: Model, settings: Settings, artifacts: ArtifactStore) -> ModelRef:
+    """Where the model is; what is in the artifact store is brought to this machine first.
+
+    Raises ModelLoadError when its files are gone, and another OSError when the store does not answer, which may well
+    be different the next time.
+    """
+    if model.kind == ModelKind.ADAPTER:
+        base = model_ref(database, _parent(database, model), settings, artifacts)
+        if base.adapter is not None:
+            raise ModelLoadError(f"{model.name}: it is an adapter over an adapter; merge the one below first")
+        return replace(base, adapter=_folder(model, artifacts))
+    if model.source == ModelSource.ARTIFACT:
+        return ModelRef(Source.LOCAL, _folder(model, artifacts))
+    location = str(settings.local_models / model.location) if model.source == ModelSource.LOCAL else model.location
+    return ModelRef(Source(model.source), location, model.revision)
+
+
+def _parent(database: Database, model: Model) -> Model:
+    # a transaction of its own: none must stay open while files are copied
+    with database.read() as session:
+        parent = models.get(session, model.parent_id) if model.parent_id else None
+    if parent is None:
+        raise ModelLoadError(f"{model.name}: it is an adapter, and its base model is not registered")
+    return parent
+
+
+def _folder(model: Model, artifacts: ArtifactStore) -> str:
+    try:
+        return str(artifacts.local_folder(model.location))
+    except FileNotFoundError as error:
+        raise ModelLoadError(f"{model.name}: its files are no longer in the artifact store") from error
