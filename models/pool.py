@@ -3,6 +3,7 @@
 An adapter has an engine of its own, over the weights of its base model, which are in memory once.
 """
 
+import copy
 import gc
 import logging
 import os
@@ -133,11 +134,9 @@ class ModelPool:
         limits = EngineLimits.for_model(model, cache)
         self._make_room(own + limits.cache_tokens * cache_bytes_per_token(model))
         try:
-            engine = Engine(model, base.tokenizer, limits)
+            engine = Engine(model, copy.deepcopy(base.tokenizer), limits)  # no tokenizer serves two threads at once
         except ValueError as error:
-            raise ModelLoadError(
-                f"{_name(ref)}: of {self._budget:,} bytes for models none are left: {error}"
-            ) from error
+            raise ModelLoadError(f"{_name(ref)}: {self._budget:,} bytes for models are too few: {error}") from error
         log.info("loaded %s: cache %d MiB", _name(ref), engine.cache_bytes >> 20)
         loaded = _Loaded(engine, base, own + engine.cache_bytes, users=1)
         with self._changed:

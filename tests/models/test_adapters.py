@@ -161,6 +161,13 @@ def test_a_model_with_an_adapter_loads_without_a_pool(adapter: ModelRef) -> None
     )
 
 
+def test_no_room_for_a_cache_is_an_error_with_the_number(adapter: ModelRef) -> None:
+    pool = ModelPool(2 * describe(STARTER).weight_bytes + 10_000)
+    with pytest.raises(ModelLoadError, match="bytes for models are too few"), pool.lease(adapter):
+        pass
+    assert (pool.statistics().models, pool.statistics().bytes) == (0, 0)
+
+
 def test_an_adapter_that_is_missing_is_named(tmp_path: Path) -> None:
     refuse(replace(STARTER, adapter=str(tmp_path / "nowhere")), "no adapter_config.json")
 
