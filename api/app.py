@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors
 from api.body_limit import BodyLimit
-from api.routes import api_keys, generations, health, jobs, models
+from api.routes import api_keys, fine_tunes, generations, health, jobs, models
 from api.waiting import Watcher
 from db.session import get_database
 from settings import get_settings
@@ -62,6 +62,6 @@ def create_app() -> FastAPI:
     errors.install(app)
     app.add_middleware(BodyLimit, max_bytes=get_settings().max_body_bytes)
     app.add_middleware(HeadAsGet)
-    for resource in (generations, jobs, models, api_keys, health):
+    for resource in (generations, fine_tunes, jobs, models, api_keys, health):
         app.include_router(resource.router)
     return app

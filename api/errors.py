@@ -89,6 +89,12 @@ def invalid(field: str, message: str) -> Problem:
     return Problem(422, ProblemType.INVALID, f"{field}: {message}", errors=[FieldError(field=field, message=message)])
 
 
+def name_taken() -> Problem:
+    """A 409 about the name of a model."""
+    message = "a model has this name already, or a job that is not over will give it to what it makes"
+    return Problem(409, ProblemType.CONFLICT, f"name: {message}", errors=[FieldError(field="name", message=message)])
+
+
 def not_found(what: str) -> Problem:
     return Problem(404, ProblemType.NOT_FOUND, f"there is no such {what}")
 

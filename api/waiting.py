@@ -108,7 +108,7 @@ class _Follower:
         self._seen: tuple[object, ...] | None = None
 
     def show(self, job: Job) -> None:
-        state = (job.status, job.attempt, job.cancel_requested)
+        state = (job.status, job.attempt, job.cancel_requested, job.percent_done)
         if state != self._seen:
             self._seen = state
             self.changes.put_nowait(job)

@@ -66,7 +66,7 @@ def api() -> None:
 
 
 @app.command()
-def worker(role: Annotated[str, typer.Option(help="What it works on: inference.")] = "inference") -> None:
+def worker(role: Annotated[str, typer.Option(help="What it works on: inference or training.")] = "inference") -> None:
     """Run one worker. SIGTERM ends it in order: no job is lost."""
     # Here and not above: the front end is installed without torch.
     from workers.main import run

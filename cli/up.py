@@ -112,7 +112,8 @@ def _parts(settings: Settings) -> list[Part]:
     command = [sys.executable, "-m", "cli.main"]
     parts.append(Part("api", [*command, "api"], environment, 10))
     grace = settings.shutdown_grace_seconds + 20
-    parts.append(Part("inference worker", [*command, "worker", "--role", "inference"], environment, grace))
+    for role in ("inference", "training"):
+        parts.append(Part(f"{role} worker", [*command, "worker", "--role", role], environment, grace))
     return parts
 
 

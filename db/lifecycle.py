@@ -26,6 +26,8 @@ class ErrorType(StrEnum):
 
     INVALID_REQUEST = "invalid-request"
     MODEL_UNAVAILABLE = "model-unavailable"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out-of-memory"
     TIME_LIMIT = "time-limit"
     ATTEMPTS_EXHAUSTED = "attempts-exhausted"
     INTERNAL = "internal"
@@ -77,6 +79,12 @@ def extend(session: Session, claims: Collection[Claim], *, lease_seconds: float)
         .execution_options(synchronize_session=False)
     )
     return {Claim(job_id, attempt): cancel for job_id, attempt, cancel in rows}
+
+
+def progress(session: Session, claim: Claim, percent_done: float | None, remaining_seconds: float | None) -> bool:
+    """Note how far a running job is. False if the claim no longer holds: write nothing else then."""
+    changed = _update(session, _held([claim]), percent_done=percent_done, remaining_seconds=remaining_seconds)
+    return bool(changed)
 
 
 def succeed(session: Session, claims: Collection[Claim]) -> set[uuid.UUID]:

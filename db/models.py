@@ -5,13 +5,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from db.pages import Page, fetch_page
-from db.session import now
-from db.tables import Model, ModelKind, ModelSource
+from db.session import now, serialize
+from db.tables import FineTune, Job, JobStatus, Merge, Model, ModelKind, ModelSource
 
 BUNDLED = ("starter",)
 """The models that ship with the project; migrations do not register them, `ensure_bundled` does."""
@@ -67,6 +67,27 @@ def _add(session: Session, model: Model) -> Model | None:
             raise
         return None
     return model
+
+
+def name_is_free(session: Session, name: str) -> bool:
+    """Whether no model has the name, and no queued or running job will give it to what it makes.
+
+    Until the transaction ends, nobody else gets an answer: who takes a name asks first, in the same transaction.
+    """
+    serialize(session, "model names")
+    live = Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING])
+    taken = (
+        exists().where(Model.name == name)
+        | exists().where(FineTune.name == name, FineTune.job_id == Job.id, live)
+        | exists().where(Merge.name == name, Merge.job_id == Job.id, live)
+    )
+    return not session.scalars(select(taken)).one()
+
+
+def is_at(session: Session, location: str) -> bool:
+    """Whether a model is registered that lies there in the artifact store."""
+    lies_there = exists().where(Model.source == ModelSource.ARTIFACT, Model.location == location)
+    return session.scalars(select(lies_there)).one()
 
 
 def ensure_bundled(session: Session) -> None:

@@ -61,6 +61,15 @@ def now(session: Session) -> datetime:
     return clock.astimezone(UTC)
 
 
+def serialize(session: Session, what: str) -> None:
+    """Hold the lock named `what` until the transaction ends: others that ask for it wait.
+
+    On SQLite a transaction that may write is alone anyway.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
+
+
 @lru_cache
 def get_database() -> Database:
     return Database(get_settings().database)

@@ -29,10 +29,21 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+class QueueName(StrEnum):
+    GENERATION = "generation"
+    TRAINING = "training"
+
+
 class JobKind(StrEnum):
-    """Also the name of the queue that carries the kind's messages, and of its Celery task."""
+    """Also the name of the kind's Celery task."""
 
     GENERATION = "generation"
+    FINE_TUNE = "fine_tune"
+    MERGE = "merge"
+
+    @property
+    def queue(self) -> QueueName:
+        return QueueName.GENERATION if self == JobKind.GENERATION else QueueName.TRAINING
 
 
 class JobStatus(StrEnum):
@@ -261,6 +272,7 @@ class FineTune(Table):
     """What the adapter will be called."""
     lora: Mapped[dict[str, Any]]
     training: Mapped[dict[str, Any]]
+    """TrainingOptions by name; an out-of-memory has its batch halved here for all that comes after."""
     devices: Mapped[int]
     checkpoint: Mapped[str | None] = mapped_column(String(500))
     """Its folder in the artifact store."""

@@ -53,6 +53,8 @@ def wrap(model: PreTrainedModel, folder: Path) -> PeftModel:
         config = PeftConfig.from_pretrained(str(folder))
         _check(config)
         adapted = PeftModel(model, config).eval()
+        if config.bias != "none":
+            _unshare_biases(adapted)
         weights = load_file(folder / WEIGHTS_FILE, device=str(model.device))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelLoadError(f"{folder}: the adapter can't be loaded: {error}") from error
@@ -67,14 +69,20 @@ def wrap(model: PreTrainedModel, folder: Path) -> PeftModel:
 def _check(config: Any) -> None:
     if not isinstance(config, LoraConfig):
         raise ValueError(f"it is {config.peft_type}, not LoRA")
-    if config.bias != "none":
-        raise ValueError("it holds biases of the model, which others run too")
     if config.init_lora_weights not in _OWN_INITIALIZATIONS:
         raise ValueError(f"it goes with weights changed by {config.init_lora_weights}; save it converted to plain LoRA")
     if config.megatron_config is not None:
         raise ValueError("it is for Megatron, whose module the configuration names")
     config.init_lora_weights = False
     config.inference_mode = True
+
+
+def _unshare_biases(model: PeftModel) -> None:
+    """The adapter brings biases of its own, and must not write them over those of the model that others run."""
+    for module in model.modules():
+        bias = getattr(module, "bias", None)
+        if isinstance(bias, torch.nn.Parameter):
+            module.bias = torch.nn.Parameter(bias.detach().clone(), requires_grad=False)
 
 
 def _shapes(weights: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:

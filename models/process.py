@@ -1,8 +1,9 @@
 """A long task in a process of its own: `python -m models.process SPECIFICATION`, or the same under `accelerate launch`.
 
 A process that ends gives back all of its GPU memory, and one that crashes takes nobody with it. The specification is a
-JSON file that `write_specification` makes. Reports go to `reports.jsonl` in the work folder and what is made to
-`made`; a file `stop` there asks for an orderly end. The process also ends, at once, when its standard input does: with whoever started it.
+JSON file that `write_specification` makes. Reports go to `reports.jsonl` in the work folder, and what is made to
+`made`; a file `stop` there asks for an orderly end. The process also ends, at once, when its standard input does: with
+whoever started it.
 """
 
 import json
@@ -39,8 +40,8 @@ def main(specification: Path) -> None:
 def _run(fields: dict[str, Any], folder: Path, report: Callable[[Report], None]) -> Ended:
     from accelerate.utils.memory import should_reduce_batch_size
 
+    import models.loading  # first: it says where the hub's cache is before an import of PEFT's does
     from models.fine_tuning.trainer import Diverged, FineTuneError
-    from models.loading import ModelLoadError
 
     try:
         done = _TASKS[fields.pop("task")](fields, folder, report)
@@ -48,7 +49,7 @@ def _run(fields: dict[str, Any], folder: Path, report: Callable[[Report], None])
         return Ended(Outcome.DIVERGED, str(error))
     except (FineTuneError, NotImplementedError) as error:
         return Ended(Outcome.INVALID, str(error))
-    except ModelLoadError as error:
+    except models.loading.ModelLoadError as error:
         return Ended(Outcome.MODEL_UNAVAILABLE, str(error))
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, MemoryError) or should_reduce_batch_size(error):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from redis import Redis
 
@@ -26,9 +28,22 @@ from uuid_utils.compat import uuid7  # noqa: E402
 import migrations  # noqa: E402
 from api.app import create_app  # noqa: E402
 from artifacts import get_artifacts  # noqa: E402
-from db import api_keys, generations, models  # noqa: E402
+from db import api_keys, datasets, generations, models  # noqa: E402
 from db.session import Database, get_database, now  # noqa: E402
-from db.tables import ApiKey, Generation, Job, JobKind, JobStatus, Model, ModelKind, Role, Table  # noqa: E402
+from db.tables import (  # noqa: E402
+    ApiKey,
+    Dataset,
+    DatasetSource,
+    Generation,
+    Job,
+    JobKind,
+    JobStatus,
+    Model,
+    ModelKind,
+    Role,
+    Split,
+    Table,
+)
 from settings import get_settings  # noqa: E402
 
 
@@ -173,6 +188,39 @@ def make_model(database: Database, tmp_path: Path) -> Callable[..., Model]:
             model = models.add_made(session, name=name, kind=kind, location=location, **row)
         assert model is not None
         return model
+
+    return make
+
+
+@pytest.fixture
+def make_dataset(database: Database, tmp_path: Path) -> Callable[..., Dataset]:
+    """Stores a dataset as an upload would; rows are triples of instruction, input and output."""
+
+    def make(
+        rows: list[tuple[str, str, str]], name: str = "pages", test: list[tuple[str, str, str]] | None = None
+    ) -> Dataset:
+        schema = pa.schema([(column, pa.string()) for column in ("instruction", "input", "output")])
+        folder = tmp_path / f"dataset-{name}"
+        folder.mkdir()
+        for split, split_rows in ((Split.TRAIN, rows), (Split.TEST, test or [])):
+            named = [dict(zip(schema.names, row, strict=True)) for row in split_rows]
+            pq.write_table(pa.Table.from_pylist(named, schema), folder / f"{split.value}.parquet")
+        get_artifacts().put_folder(folder, datasets.artifact(name))
+        dataset = Dataset(
+            name=name,
+            source=DatasetSource.UPLOAD,
+            location="pages.jsonl",
+            columns={},
+            sha256=name,
+            test_fraction=0.0,
+            seed=42,
+            train_rows=len(rows),
+            test_rows=len(test or []),
+            overlapping_rows=0,
+        )
+        with database.write() as session:
+            assert datasets.add(session, dataset)
+        return dataset
 
     return make
 

@@ -54,11 +54,11 @@ def command_of(service: str) -> list[str]:
     return [sys.executable, "-m", "cli.main", *arguments]
 
 
-@pytest.mark.parametrize("worker", ["worker-cpu", "worker-gpu"])
-def test_the_services_do_the_main_job_together(worker: str, local: dict[str, str]) -> None:
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_the_services_do_the_main_job_together(profile: str, local: dict[str, str]) -> None:
     subprocess.run(command_of("migrate"), env=environment_of("migrate", local), check=True)
     with ExitStack() as stack:
-        for service in ("api", worker):
+        for service in ("api", f"worker-{profile}", f"trainer-{profile}"):
             process = subprocess.Popen(command_of(service), env=environment_of(service, local))
             stack.callback(process.wait, 60)
             stack.callback(process.terminate)
@@ -112,7 +112,7 @@ def test_every_setting_that_compose_names_exists() -> None:
 
 
 def test_a_worker_has_longer_to_stop_than_it_gives_its_jobs() -> None:
-    for name in ("worker-cpu", "worker-gpu"):
+    for name in ("worker-cpu", "worker-gpu", "trainer-cpu", "trainer-gpu"):
         assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > Settings().shutdown_grace_seconds
 
 

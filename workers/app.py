@@ -3,14 +3,14 @@
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
-from db.tables import JobKind
+from db.tables import QueueName
 from settings import get_settings
 
-app = Celery("pagewright", broker=get_settings().redis_url, include=["workers.tasks.generation"], set_as_current=True)
+app = Celery("pagewright", broker=get_settings().redis_url, set_as_current=True)
 app.conf.update(
     # The nameless exchange puts a message straight on its queue; a named one needs a binding in Redis, and a Redis
     # that came back empty would drop every message until some worker declared it anew.
-    task_queues=[Queue(kind, Exchange(""), routing_key=kind) for kind in JobKind],
+    task_queues=[Queue(name, Exchange(""), routing_key=name) for name in QueueName],
     task_create_missing_queues=False,
     task_ignore_result=True,
     task_acks_late=False,

@@ -1,37 +1,47 @@
 """One worker process: Celery takes the messages, the runtime keeps the leases."""
 
+import importlib
 import logging
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import signals
 from celery.exceptions import SecurityWarning
-from transformers.utils.logging import disable_progress_bar
 
-from models.pool import ModelPool
-from settings import get_settings
+from settings import Settings, get_settings
 from workers import runtime
 from workers.app import app
-from workers.runtime import QUEUES, WorkerRole
+from workers.runtime import WorkerRole
+
+if TYPE_CHECKING:
+    from models.pool import ModelPool
 
 log = logging.getLogger(__name__)
 
+TASKS = {
+    WorkerRole.INFERENCE: ["workers.tasks.generation"],
+    WorkerRole.TRAINING: ["workers.tasks.fine_tune", "workers.tasks.merge"],
+}
+"""Imported for the role that runs them alone: a training worker has no need of torch."""
 
-def run(role: WorkerRole, pool: ModelPool | None = None) -> int:
+
+def run(role: WorkerRole, pool: "ModelPool | None" = None) -> int:
     """Work until SIGTERM or SIGINT, then end in order; a second SIGINT ends at once. Returns the exit status.
 
-    Threads, since an inference worker's jobs share one engine and mostly wait for it.
+    Threads, since an inference worker's jobs share one engine and mostly wait for it, and a training worker waits for
+    the process that trains. `pool` takes the place of one that loads models.
     """
     settings = get_settings()
-    process = runtime.start(role, pool)
+    process = runtime.start(role, (pool or _model_pool(settings)) if role == WorkerRole.INFERENCE else None)
+    for module in TASKS[role]:
+        importlib.import_module(module)
 
     def begin_drain(**_: Any) -> None:
         process.drain()
 
     def announce_ready(**_: Any) -> None:
-        log.info("worker %s serves %s", process.worker, ", ".join(QUEUES[role]))
+        log.info("worker %s serves %s", process.worker, ", ".join(role.queues))
 
-    disable_progress_bar()  # a log is no terminal
     # Celery warns root of pickled messages; these workers accept JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
     signals.worker_shutting_down.connect(begin_drain)
@@ -39,8 +49,8 @@ def run(role: WorkerRole, pool: ModelPool | None = None) -> int:
     worker = app.Worker(
         hostname=process.worker.replace(":", "-") + "@%h",
         pool="threads",
-        concurrency=settings.inference_concurrency,
-        queues=[kind.value for kind in QUEUES[role]],
+        concurrency=settings.inference_concurrency if role == WorkerRole.INFERENCE else 1,
+        queues=[name.value for name in role.queues],
         loglevel=settings.log_level,
         quiet=True,
         without_gossip=True,
@@ -50,3 +60,12 @@ def run(role: WorkerRole, pool: ModelPool | None = None) -> int:
     worker.start()
     process.stop()
     return int(worker.exitcode or 0)
+
+
+def _model_pool(settings: Settings) -> "ModelPool":
+    from transformers.utils.logging import disable_progress_bar
+
+    from models.pool import ModelPool
+
+    disable_progress_bar()  # a log is no terminal
+    return ModelPool(memory_budget_bytes=settings.model_memory_bytes)

@@ -14,14 +14,14 @@ from functools import lru_cache
 from kombu.exceptions import KombuError, OperationalError
 from redis import Redis, RedisError
 
-from db.tables import JobKind
+from db.tables import JobKind, QueueName
 from settings import get_settings
 from workers.app import app
 
 log = logging.getLogger(__name__)
 
 JOBS_PER_MESSAGE = 16
-"""A batch's jobs travel together: one message, one claim and one commit then serve many of them."""
+"""A batch's generations travel together: one message, one claim and one commit then serve many of them."""
 
 WORKER_EXPIRY_SECONDS = 15.0
 """A worker that has not announced itself for so long counts as gone."""
@@ -38,14 +38,15 @@ def publish(kind: JobKind, job_ids: Sequence[uuid.UUID]) -> bool:
     global _broken_until
     if time.monotonic() < _broken_until:
         return False
+    together = JOBS_PER_MESSAGE if kind == JobKind.GENERATION else 1
     try:
         with app.producer_or_acquire(None) as producer:
-            for start in range(0, len(job_ids), JOBS_PER_MESSAGE):
-                ids = job_ids[start : start + JOBS_PER_MESSAGE]
+            for start in range(0, len(job_ids), together):
+                ids = job_ids[start : start + together]
                 app.send_task(
                     kind.value,
                     args=[[str(job_id) for job_id in ids]],
-                    queue=kind.value,
+                    queue=kind.queue.value,
                     headers={"job_id": str(ids[0])},
                     producer=producer,
                     retry=False,
@@ -57,36 +58,36 @@ def publish(kind: JobKind, job_ids: Sequence[uuid.UUID]) -> bool:
     return True
 
 
-def oldest_message(kind: JobKind) -> uuid.UUID | None:
+def oldest_message(name: QueueName) -> uuid.UUID | None:
     """The first job of the message that has waited longest; None if the queue is empty. Raises RedisError."""
-    message = _redis().lindex(kind.value, -1)
+    message = _redis().lindex(name.value, -1)
     return None if message is None else uuid.UUID(json.loads(message)["headers"]["job_id"])
 
 
-def announce(worker: str, kinds: Sequence[JobKind]) -> None:
+def announce(worker: str, queues: Sequence[QueueName]) -> None:
     """Say that a worker is alive and serves these queues. Raises RedisError."""
     moment = time.time()
     pipeline = _redis().pipeline()
-    for kind in kinds:
-        pipeline.zadd(_workers_key(kind), {worker: moment})
-        pipeline.zremrangebyscore(_workers_key(kind), 0, moment - 10 * WORKER_EXPIRY_SECONDS)
+    for name in queues:
+        pipeline.zadd(_workers_key(name), {worker: moment})
+        pipeline.zremrangebyscore(_workers_key(name), 0, moment - 10 * WORKER_EXPIRY_SECONDS)
     pipeline.execute()
 
 
-def withdraw(worker: str, kinds: Sequence[JobKind]) -> None:
+def withdraw(worker: str, queues: Sequence[QueueName]) -> None:
     """Say that a worker no longer serves these queues. Raises RedisError."""
-    for kind in kinds:
-        _redis().zrem(_workers_key(kind), worker)
+    for name in queues:
+        _redis().zrem(_workers_key(name), worker)
 
 
-def live_workers() -> dict[JobKind, int]:
+def live_workers() -> dict[QueueName, int]:
     """How many workers serve each queue. Raises RedisError."""
     since = time.time() - WORKER_EXPIRY_SECONDS
-    return {kind: int(_redis().zcount(_workers_key(kind), since, "+inf")) for kind in JobKind}
+    return {name: int(_redis().zcount(_workers_key(name), since, "+inf")) for name in QueueName}
 
 
-def _workers_key(kind: JobKind) -> str:
-    return f"pagewright:workers:{kind.value}"
+def _workers_key(name: QueueName) -> str:
+    return f"pagewright:workers:{name.value}"
 
 
 @lru_cache

@@ -24,7 +24,7 @@ def reconcile(database: Database, grace_seconds: float) -> None:
     publish_requeued(expired)
 
     for kind in JobKind:
-        oldest = queue.oldest_message(kind)
+        oldest = queue.oldest_message(kind.queue)
         with database.write() as session:
             lost = jobs.take_lost(session, kind, oldest_message=oldest, grace_seconds=grace_seconds)
         if lost:

@@ -5,44 +5,64 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from redis import RedisError
 from sqlalchemy.exc import OperationalError
 
 from artifacts import get_artifacts
 from db.session import Database, get_database
-from db.tables import JobKind
-from models.pool import ModelPool
+from db.tables import QueueName
 from settings import Settings, get_settings
 from workers import queue
 from workers.lifecycle import Interrupt, Leases
 from workers.reconciler import reconcile
+from workers.sweeper import sweep
+from workers.work_folders import remove_abandoned
+
+if TYPE_CHECKING:  # a training worker loads no torch: it starts processes that do
+    from models.pool import ModelPool
 
 log = logging.getLogger(__name__)
 
 ANNOUNCE_SECONDS = queue.WORKER_EXPIRY_SECONDS / 3
+SWEEP_SECONDS = 600.0
 
 
 class WorkerRole(StrEnum):
     INFERENCE = "inference"
+    TRAINING = "training"
 
-
-QUEUES: dict[WorkerRole, list[JobKind]] = {WorkerRole.INFERENCE: [JobKind.GENERATION]}
+    @property
+    def queues(self) -> list[QueueName]:
+        return {WorkerRole.INFERENCE: [QueueName.GENERATION], WorkerRole.TRAINING: [QueueName.TRAINING]}[self]
 
 
 class Runtime:
-    def __init__(self, settings: Settings, database: Database, pool: ModelPool, kinds: Sequence[JobKind]) -> None:
+    def __init__(self, settings: Settings, database: Database, role: WorkerRole, pool: "ModelPool | None") -> None:
+        """`pool` is an inference worker's; a training worker loads models in processes of their own."""
         self.settings = settings
         self.database = database
         self.artifacts = get_artifacts()
-        self.pool = pool
-        self.kinds = kinds
+        self.role = role
+        self._pool = pool
         # Unique per process: a worker that starts anew must not be taken for the one that died.
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self.leases = Leases(database, self.worker, settings.lease_seconds)
         self._stopped = threading.Event()
+
+    @property
+    def pool(self) -> "ModelPool":
+        if self._pool is None:
+            raise RuntimeError(f"a {self.role.value} worker has no loaded models")
+        return self._pool
+
+    @property
+    def work_folders(self) -> Path:
+        return self.settings.data_dir / "work"
 
     def start(self) -> None:
         self._every(self.settings.heartbeat_seconds, "heartbeat", self.leases.heartbeat)
@@ -51,22 +71,30 @@ class Runtime:
             "reconciler",
             lambda: reconcile(self.database, self.settings.lost_message_seconds),
         )
-        self._every(ANNOUNCE_SECONDS, "announcer", lambda: queue.announce(self.worker, self.kinds))
+        self._every(ANNOUNCE_SECONDS, "announcer", lambda: queue.announce(self.worker, self.role.queues))
+        if self.role == WorkerRole.TRAINING:
+            remove_abandoned(self.work_folders)
+            self._every(SWEEP_SECONDS, "sweeper", lambda: sweep(self.database, self.artifacts))
 
     def drain(self) -> None:
-        """Take no new job; after the grace period, stop those still running so that they are given back."""
+        """Take no new job; after the grace period, stop those still running so that they are given back.
+
+        Training is not waited for: it goes on elsewhere from where it stood.
+        """
         self.leases.draining = True
-        grace = threading.Timer(self.settings.shutdown_grace_seconds, self.leases.interrupt_all, [Interrupt.SHUTDOWN])
+        seconds = 0.0 if self.role == WorkerRole.TRAINING else self.settings.shutdown_grace_seconds
+        grace = threading.Timer(seconds, self.leases.interrupt_all, [Interrupt.SHUTDOWN])
         grace.daemon = True
         grace.start()
 
     def stop(self) -> None:
         self._stopped.set()
         try:
-            queue.withdraw(self.worker, self.kinds)
+            queue.withdraw(self.worker, self.role.queues)
         except RedisError as error:
             log.warning("could not sign off: %r", error)
-        self.pool.close()
+        if self._pool:
+            self._pool.close()
 
     def _every(self, seconds: float, name: str, function: Callable[[], None]) -> None:
         def loop() -> None:
@@ -88,13 +116,10 @@ class Runtime:
 _runtime: Runtime | None = None
 
 
-def start(role: WorkerRole, pool: ModelPool | None = None) -> Runtime:
-    """Make and start this process's runtime; `pool` takes the place of one that loads models."""
+def start(role: WorkerRole, pool: "ModelPool | None") -> Runtime:
+    """Make and start this process's runtime."""
     global _runtime
-    settings = get_settings()
-    if pool is None:
-        pool = ModelPool(memory_budget_bytes=settings.model_memory_bytes)
-    _runtime = Runtime(settings, get_database(), pool, QUEUES[role])
+    _runtime = Runtime(get_settings(), get_database(), role, pool)
     _runtime.start()
     return _runtime
 

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.dependencies import DatabaseDep
-from db.tables import JobKind
+from db.tables import QueueName
 from workers import queue
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Readiness(BaseModel):
     ready: bool
     database: bool
     redis: bool
-    workers: dict[JobKind, int] = Field(description="Live workers of each queue.")
+    workers: dict[QueueName, int] = Field(description="Live workers of each queue.")
 
 
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": Readiness, "description": "Something is missing."}}
@@ -58,7 +58,7 @@ async def readyz(response: Response, database: DatabaseDep) -> Readiness:
         ready=ready,
         database=bool(database_answers),
         redis=workers is not None,
-        workers=workers or dict.fromkeys(JobKind, 0),
+        workers=workers or dict.fromkeys(QueueName, 0),
     )
 
 

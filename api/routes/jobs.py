@@ -5,12 +5,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute, Paging, WatcherDep
 from api.errors import document_problems, not_found
 from api.schemas.common import PageOut
+from api.schemas.fine_tunes import JobEventOut, MetricsOut
 from api.schemas.jobs import JobOut
-from db import jobs, lifecycle
+from db import fine_tunes, job_events, jobs, lifecycle
+from db.session import Database
 from db.tables import Job, JobKind, JobStatus
 
 router = APIRouter(
@@ -67,11 +70,38 @@ def cancel(job: CallersJob, database: DatabaseDep) -> JobOut:
 
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse, responses=document_problems(404))
-async def events(job: CallersJob, watcher: WatcherDep) -> AsyncIterator[ServerSentEvent]:
-    """Server-sent events: the job as it is, and again each time it changes. The stream ends when the job has.
+async def events(job: CallersJob, database: DatabaseDep, watcher: WatcherDep) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events: `job` is the job as it is, and again each time it changes; `metrics` is what a step of a
+    fine-tune measured, and `event` something that happened to it. The stream ends when the job has.
 
-    Each event carries the whole state, so a client that lost its connection just connects again.
+    A new connection gets everything again, so a client that lost its own just connects.
     """
+    seen = _Seen(job)
     async with aclosing(watcher.follow(job.id)) as states:
         async for state in states:
+            for event in await run_in_threadpool(seen.news, database):
+                yield event
             yield ServerSentEvent(event="job", data=JobOut.of(state))
+
+
+class _Seen:
+    """What a stream has shown of a job, beside its state."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._step = -1
+        self._event: uuid.UUID | None = None
+
+    def news(self, database: Database) -> list[ServerSentEvent]:
+        if self._job.kind != JobKind.FINE_TUNE:
+            return []
+        with database.read() as session:
+            happened = job_events.of_job(session, self._job.id, after=self._event)
+            measured = fine_tunes.metrics(session, self._job.id, after=self._step, limit=None)
+        if happened:
+            self._event = happened[-1].id
+        if measured:
+            self._step = measured[-1].step
+        return [ServerSentEvent(event="event", data=JobEventOut.of(event)) for event in happened] + [
+            ServerSentEvent(event="metrics", data=MetricsOut.of(metrics)) for metrics in measured
+        ]

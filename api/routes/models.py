@@ -1,19 +1,32 @@
 import re
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
 
 from api.archive import archive, archive_size
-from api.dependencies import AdminCaller, AnyCaller, ArtifactsDep, DatabaseDep, GuardedRoute, Paging
-from api.errors import Problem, ProblemType, document_problems, invalid, not_found
+from api.dependencies import (
+    AdminCaller,
+    AnyCaller,
+    ArtifactsDep,
+    DatabaseDep,
+    GuardedRoute,
+    IdempotencyKey,
+    Paging,
+    SettingsDep,
+)
+from api.errors import Problem, ProblemType, document_problems, invalid, name_taken, not_found
 from api.schemas.common import PageOut
-from api.schemas.models import COMMIT, HUB_NAME, ModelIn, ModelOut
-from db import models
+from api.schemas.jobs import JobOut
+from api.schemas.models import COMMIT, HUB_NAME, MergeIn, MergeOf, ModelIn, ModelOut
+from api.submission import Submission, submit
+from db import jobs, merges, models
 from db.models import ModelRow
 from db.session import Database
-from db.tables import ModelSource
+from db.tables import Job, JobKind, ModelKind, ModelSource
 from settings import get_settings
 
 router = APIRouter(
@@ -72,11 +85,41 @@ def create(body: ModelIn, response: Response, _: AdminCaller, database: Database
     """Register a model: bundled, local, or on the hub at a pinned commit. Jobs can name no other."""
     _check(body, get_settings().local_models)
     with database.write() as session:
-        model = models.add(session, body.name, ModelSource(body.source), body.location, body.revision)
+        free = models.name_is_free(session, body.name)
+        model = models.add(session, body.name, ModelSource(body.source), body.location, body.revision) if free else None
     if model is None:
-        raise Problem(409, ProblemType.CONFLICT, "a model of that name is registered already")
+        raise name_taken()
     response.headers["Location"] = f"/v1/models/{model.id}"
     return ModelOut.of(ModelRow(model, parent_name=None))
+
+
+@router.post("/{model_id}/merge", status_code=202, responses=document_problems(400, 403, 404, 409, 413, 415, 429))
+def merge(
+    model_id: uuid.UUID,
+    body: MergeIn,
+    response: Response,
+    caller: AdminCaller,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    idempotency_key: IdempotencyKey = None,
+) -> JobOut:
+    """Make one full model of an adapter and its base. It is registered when the job succeeds."""
+    adapter = _find(database, model_id).model
+    if adapter.kind != ModelKind.ADAPTER:
+        raise Problem(409, ProblemType.CONFLICT, "only an adapter can be merged; this is a full model")
+
+    def add(session: Session, new: Sequence[Job]) -> None:
+        if not models.name_is_free(session, body.name):
+            raise name_taken()
+        merges.add(session, new[0], adapter.id, body.name)
+
+    # the adapter is a part of the request, as the key's memory has it
+    asked = MergeOf(model_id=model_id, name=body.name)
+    [job] = submit(database, settings, Submission(caller, JobKind.MERGE, 1, False, asked, idempotency_key), add)
+    with database.read() as session:
+        [job] = jobs.get_many(session, [job.id])
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return JobOut.of(job)
 
 
 def _find(database: Database, model_id: uuid.UUID) -> ModelRow:

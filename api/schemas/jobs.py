@@ -22,6 +22,8 @@ class JobOut(BaseModel):
     attempt: int = Field(description="How often a worker has begun it.")
     cancel_requested: bool
     error: JobError | None = Field(description="Why it failed.")
+    percent_done: float | None = Field(description="0 to 100, of jobs that take long.")
+    remaining_seconds: float | None = Field(description="As the pace so far has it.")
     created_at: datetime
     started_at: datetime | None = Field(description="When its latest attempt began.")
     finished_at: datetime | None
@@ -42,6 +44,8 @@ def job_fields(job: Job) -> dict[str, object]:
         "attempt": job.attempt,
         "cancel_requested": job.cancel_requested,
         "error": error,
+        "percent_done": job.percent_done,
+        "remaining_seconds": job.remaining_seconds,
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,

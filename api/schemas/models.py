@@ -36,6 +36,18 @@ class ModelIn(RequestBody):
     revision: str | None = Field(None, max_length=64, description="hub: the commit, 40 hex digits. Others: none.")
 
 
+class MergeIn(RequestBody):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "starter-pages-merged"}]})
+
+    name: Name = Field(description="What the merged model will be called.")
+
+
+class MergeOf(MergeIn):
+    """A merge with the adapter that the path names: what one Idempotency-Key stands for."""
+
+    model_id: uuid.UUID
+
+
 class ModelOut(BaseModel):
     id: uuid.UUID
     name: str

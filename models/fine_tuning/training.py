@@ -90,7 +90,9 @@ def fine_tune(task: FineTuneTask, report: Callable[[Report], None], should_stop:
 
 def add_adapter(model: PreTrainedModel, lora: LoraOptions) -> PeftModel:
     """The model with a fresh LoRA adapter on it. Raises FineTuneError for modules that it does not have."""
-    has = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if hasattr(module, "in_features")}
+    head = model.get_output_embeddings()
+    linear = [name for name, module in model.named_modules() if hasattr(module, "in_features") and module is not head]
+    has = {name.rsplit(".", 1)[-1] for name in linear}
     if lacking := [name for name in lora.target_modules if name not in has]:
         raise FineTuneError(
             f"target_modules: {model.config.model_type} has no {', '.join(lacking)}; it has {', '.join(sorted(has))}"

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from cli.up import free_port
-from db.tables import JobKind
+from db.tables import QueueName
 from workers import queue
 
 
@@ -42,14 +42,18 @@ def test_alive_needs_no_key(app_client: TestClient) -> None:
 def test_ready_once_a_worker_serves_every_queue(app_client: TestClient) -> None:
     waiting = app_client.get("/readyz")
     assert waiting.status_code == 503
-    assert waiting.json() == {"ready": False, "database": True, "redis": True, "workers": {"generation": 0}}
-    queue.announce("a", list(JobKind))
-    queue.announce("b", list(JobKind))
+    assert waiting.json() == {
+        "ready": False,
+        "database": True,
+        "redis": True,
+        "workers": {"generation": 0, "training": 0},
+    }
+    queue.announce("a", list(QueueName))
+    queue.announce("b", [QueueName.GENERATION])
     ready = app_client.get("/readyz")
     assert ready.status_code == 200
-    assert ready.json() == {"ready": True, "database": True, "redis": True, "workers": {"generation": 2}}
-    queue.withdraw("a", list(JobKind))
-    queue.withdraw("b", list(JobKind))
+    assert ready.json() == {"ready": True, "database": True, "redis": True, "workers": {"generation": 2, "training": 1}}
+    queue.withdraw("a", list(QueueName))
     assert app_client.get("/readyz").status_code == 503
 
 
@@ -59,7 +63,12 @@ def test_not_ready_without_redis(app_client: TestClient, redis_at: Callable[[int
     response = app_client.get("/readyz")
     assert time.monotonic() - start < 5
     assert response.status_code == 503
-    assert response.json() == {"ready": False, "database": True, "redis": False, "workers": {"generation": 0}}
+    assert response.json() == {
+        "ready": False,
+        "database": True,
+        "redis": False,
+        "workers": {"generation": 0, "training": 0},
+    }
 
 
 def test_not_ready_with_a_redis_that_hangs(

@@ -195,7 +195,6 @@ def test_a_broken_file_is_an_error(broken: Callable[..., ModelRef], file: str) -
         ({"target_modules": ["query_key_value"]}, "query_key_value"),
         ({"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4}, "not LoRA"),
         ({"peft_type": "of the future"}, "can't be loaded"),
-        ({"bias": "all"}, "biases"),
         ({"init_lora_weights": "pissa"}, "pissa"),
         ({"megatron_config": {}, "megatron_core": "antigravity"}, "Megatron"),
     ],

@@ -13,7 +13,7 @@ from cli.up import free_port
 from db import lifecycle
 from db.generations import GenerationRow
 from db.session import Database
-from db.tables import Job, JobKind, JobStatus
+from db.tables import Job, JobKind, JobStatus, QueueName
 from tests.processes import eventually, running, start_redis
 from workers import queue
 
@@ -41,9 +41,9 @@ def worker(database: Database) -> Iterator[subprocess.Popen[str]]:
 @contextmanager
 def one_worker() -> Iterator[subprocess.Popen[str]]:
     """A worker process that has begun to take messages."""
-    before = queue.live_workers()[JobKind.GENERATION]
+    before = queue.live_workers()[QueueName.GENERATION]
     with running("worker", **FAST) as process:
-        eventually(lambda: queue.live_workers()[JobKind.GENERATION] > before, "a live worker")
+        eventually(lambda: queue.live_workers()[QueueName.GENERATION] > before, "a live worker")
         yield process
 
 
@@ -110,7 +110,7 @@ def test_a_worker_told_to_stop_gives_its_jobs_back_and_one_that_is_killed_loses_
     for job in (read(job.id).job for job in long_jobs):
         assert job.status == JobStatus.QUEUED
         assert job.max_attempts - job.attempt == 3, "the attempt given back was counted"
-    assert queue.live_workers()[JobKind.GENERATION] == 0
+    assert queue.live_workers()[QueueName.GENERATION] == 0
 
     with one_worker() as doomed:
         eventually(lambda: all_are(long_jobs, JobStatus.RUNNING), "the jobs on a second worker")

@@ -5,7 +5,7 @@ import pytest
 from redis import Redis
 from uuid_utils.compat import uuid7
 
-from db.tables import JobKind
+from db.tables import JobKind, QueueName
 from workers import queue
 
 pytestmark = pytest.mark.usefixtures("empty_redis")
@@ -38,25 +38,31 @@ def test_the_jobs_of_a_batch_share_messages_and_keep_their_order(redis: Redis) -
     assert [uuid.UUID(job_id) for message in sent for job_id in message] == ids
 
 
+def test_the_jobs_of_a_long_kind_travel_alone(redis: Redis) -> None:
+    queue.publish(JobKind.FINE_TUNE, [uuid7(), uuid7()])
+    assert redis.llen("training") == 2
+
+
 def test_the_oldest_message_is_the_next_to_be_taken() -> None:
-    assert queue.oldest_message(JobKind.GENERATION) is None
+    assert queue.oldest_message(QueueName.GENERATION) is None
     first, second = uuid7(), uuid7()
     queue.publish(JobKind.GENERATION, [first])
     queue.publish(JobKind.GENERATION, [second])
-    assert queue.oldest_message(JobKind.GENERATION) == first
+    assert queue.oldest_message(QueueName.GENERATION) == first
 
 
 def test_a_worker_counts_as_live_from_its_announcement_until_it_withdraws() -> None:
-    assert queue.live_workers() == {JobKind.GENERATION: 0}
-    queue.announce("a", [JobKind.GENERATION])
-    queue.announce("a", [JobKind.GENERATION])
-    queue.announce("b", [JobKind.GENERATION])
-    assert queue.live_workers() == {JobKind.GENERATION: 2}
-    queue.withdraw("a", [JobKind.GENERATION])
-    assert queue.live_workers() == {JobKind.GENERATION: 1}
+    assert queue.live_workers() == {QueueName.GENERATION: 0, QueueName.TRAINING: 0}
+    queue.announce("a", [QueueName.GENERATION])
+    queue.announce("a", [QueueName.GENERATION])
+    queue.announce("b", [QueueName.GENERATION])
+    assert queue.live_workers() == {QueueName.GENERATION: 2, QueueName.TRAINING: 0}
+    queue.announce("c", [QueueName.TRAINING])
+    queue.withdraw("a", [QueueName.GENERATION])
+    assert queue.live_workers() == {QueueName.GENERATION: 1, QueueName.TRAINING: 1}
 
 
 def test_a_worker_that_fell_silent_no_longer_counts(redis: Redis) -> None:
-    queue.announce("a", [JobKind.GENERATION])
+    queue.announce("a", [QueueName.GENERATION])
     redis.zincrby("pagewright:workers:generation", -queue.WORKER_EXPIRY_SECONDS - 1, "a")
-    assert queue.live_workers() == {JobKind.GENERATION: 0}
+    assert queue.live_workers() == {QueueName.GENERATION: 0, QueueName.TRAINING: 0}

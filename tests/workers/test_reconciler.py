@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from db import lifecycle
 from db.session import Database
-from db.tables import Job, JobKind, JobStatus
+from db.tables import Job, JobKind, JobStatus, QueueName
 from workers import queue
 from workers.reconciler import reconcile
 
@@ -33,7 +33,7 @@ def test_a_job_whose_worker_fell_silent_is_queued_and_published_again(
     with database.write() as session:
         lifecycle.claim(session, [job.id], worker="a", lease_seconds=-1)
     reconcile(database, grace_seconds=10)
-    assert queue.oldest_message(JobKind.GENERATION) == job.id
+    assert queue.oldest_message(QueueName.GENERATION) == job.id
 
 
 def test_when_the_queue_is_empty_every_job_that_waits_is_sent_again(
@@ -43,7 +43,7 @@ def test_when_the_queue_is_empty_every_job_that_waits_is_sent_again(
     age(database, old.id, 60)
     reconcile(database, grace_seconds=10)
     assert published(redis) == 1
-    assert queue.oldest_message(JobKind.GENERATION) == old.id
+    assert queue.oldest_message(QueueName.GENERATION) == old.id
     assert fresh.id != old.id
 
 

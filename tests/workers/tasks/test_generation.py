@@ -10,7 +10,7 @@ from db import lifecycle, models
 from db.generations import GenerationRow
 from db.lifecycle import ErrorType
 from db.session import Database
-from db.tables import Job, JobKind, JobStatus, Model, ModelKind, ModelSource
+from db.tables import Job, JobStatus, Model, ModelKind, ModelSource, QueueName
 from models.loading import ModelRef, Source, default_device
 from models.merging import merge
 from models.pool import ModelPool
@@ -18,7 +18,7 @@ from models.prompt import build_prompt
 from settings import get_settings
 from tests.adapters import generated, make_adapter, plain_peft
 from workers import queue
-from workers.runtime import Runtime
+from workers.runtime import Runtime, WorkerRole
 from workers.tasks.generation import generate
 
 SubmitJobs = Callable[..., list[Job]]
@@ -38,7 +38,7 @@ def pool() -> Iterator[ModelPool]:
 
 @pytest.fixture
 def runtime(database: Database, pool: ModelPool) -> Runtime:
-    return Runtime(get_settings(), database, pool, [JobKind.GENERATION])
+    return Runtime(get_settings(), database, WorkerRole.INFERENCE, pool)
 
 
 def test_a_job_ends_with_the_engines_completion(
@@ -189,7 +189,7 @@ def test_a_job_over_its_time_limit_fails_with_the_limit(
 ) -> None:
     [job] = submit_jobs()
     configure(generation_time_limit_seconds=0.01)
-    impatient = Runtime(get_settings(), runtime.database, runtime.pool, [JobKind.GENERATION])
+    impatient = Runtime(get_settings(), runtime.database, WorkerRole.INFERENCE, runtime.pool)
     ask(job.id, temperature=50.0, seed=7, max_new_tokens=1800)
     beat = threading.Timer(0.2, impatient.leases.heartbeat)
     beat.start()
@@ -206,7 +206,7 @@ def test_a_worker_that_drains_leaves_jobs_to_others(runtime: Runtime, submit_job
     runtime.leases.draining = True
     generate(runtime, [job.id])
     assert read(job.id).job.status == JobStatus.QUEUED
-    assert queue.oldest_message(JobKind.GENERATION) == job.id
+    assert queue.oldest_message(QueueName.GENERATION) == job.id
 
 
 def test_a_job_cancelled_before_its_message_came_never_runs(

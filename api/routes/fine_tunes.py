@@ -1,0 +1,139 @@
+import uuid
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from api.dependencies import (
+    AdminCaller,
+    AnyCaller,
+    DatabaseDep,
+    GuardedRoute,
+    IdempotencyKey,
+    Paging,
+    SettingsDep,
+    WaitSeconds,
+    WatcherDep,
+)
+from api.errors import document_problems, invalid, name_taken, not_found
+from api.schemas.common import PageOut
+from api.schemas.fine_tunes import FineTuneDetails, FineTuneIn, FineTuneOut, MetricsOut, MetricsPageOut
+from api.submission import Submission, submit
+from db import datasets, fine_tunes, job_events, models
+from db.session import Database
+from db.tables import Dataset, FineTune, Job, JobKind, JobStatus, ModelKind, Split
+
+router = APIRouter(
+    prefix="/v1/fine-tunes", tags=["fine-tunes"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)
+)
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses={200: {"model": FineTuneDetails}, **document_problems(400, 403, 409, 413, 415, 429)},
+)
+async def create(
+    body: FineTuneIn,
+    response: Response,
+    caller: AdminCaller,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    watcher: WatcherDep,
+    wait_seconds: WaitSeconds,
+    idempotency_key: IdempotencyKey = None,
+) -> FineTuneDetails:
+    """Train a LoRA adapter on a dataset. It is registered as a model when the job succeeds."""
+
+    def add(session: Session, new: Sequence[Job]) -> None:
+        _add(session, new[0], body)
+
+    submission = Submission(caller, JobKind.FINE_TUNE, 1, False, body, idempotency_key)
+    [job] = await run_in_threadpool(submit, database, settings, submission, add)
+    if wait_seconds:
+        await watcher.wait_final(job.id, wait_seconds)
+        response.headers["Preference-Applied"] = f"wait={wait_seconds}"
+    details = await run_in_threadpool(_find, database, caller.owner, job.id)
+    response.headers["Location"] = f"/v1/fine-tunes/{job.id}"
+    if details.status.final:
+        response.status_code = 200
+    return details
+
+
+@router.get("")
+def index(
+    caller: AnyCaller, database: DatabaseDep, paging: Paging, status: JobStatus | None = None
+) -> PageOut[FineTuneOut]:
+    with database.read() as session:
+        page = fine_tunes.page(session, owner=caller.owner, status=status, limit=paging.limit, after=paging.after)
+    return PageOut.of(page.map(FineTuneOut.of_row))
+
+
+@router.get("/{job_id}", responses=document_problems(404))
+def show(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> FineTuneDetails:
+    return _find(database, caller.owner, job_id)
+
+
+@router.get("/{job_id}/metrics", responses=document_problems(404))
+def metrics(
+    job_id: uuid.UUID,
+    caller: AnyCaller,
+    database: DatabaseDep,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
+    after: Annotated[int, Query(ge=-1, le=2**31 - 1, description="`next` of the page before.")] = -1,
+) -> MetricsPageOut:
+    """The loss curve and what goes with it. An attempt that goes on from a checkpoint replaces the steps it redoes."""
+    _find(database, caller.owner, job_id)
+    with database.read() as session:
+        rows = fine_tunes.metrics(session, job_id, after=after, limit=limit + 1)
+    items = [MetricsOut.of(row) for row in rows[:limit]]
+    return MetricsPageOut(items=items, next=items[-1].step if len(rows) > limit else None)
+
+
+def _add(session: Session, job: Job, body: FineTuneIn) -> None:
+    base = models.get_by_name(session, body.model)
+    if base is None:
+        raise invalid("model", "no model of that name is registered")
+    if base.kind == ModelKind.ADAPTER:
+        raise invalid("model", "this is an adapter; merge it with its base first, and train on what comes out")
+    dataset = _dataset(session, body)
+    if not models.name_is_free(session, body.name):
+        raise name_taken()
+    asked = FineTune(
+        job_id=job.id,
+        model_id=base.id,
+        dataset_id=dataset.id,
+        split=body.split,
+        name=body.name,
+        lora=body.lora.model_dump(),
+        training=body.training.options(),
+        devices=body.devices,
+    )
+    fine_tunes.add(session, job, asked)
+    if body.training.optim == "adamw_hf":
+        message = "optim: adamw_hf is no longer part of transformers; adamw_torch computes the same"
+        job_events.add(session, job.id, 0, "adamw-hf", message)
+
+
+def _dataset(session: Session, body: FineTuneIn) -> Dataset:
+    dataset = datasets.get_by_name(session, body.dataset)
+    dataset = dataset and datasets.hold(session, dataset.id)
+    if dataset is None:
+        raise invalid("dataset", "there is no dataset of that name")
+    rows = {Split.TRAIN: dataset.train_rows, Split.TEST: dataset.test_rows}
+    if not rows.pop(body.split):
+        raise invalid("split", f"the dataset has no rows in its {body.split.value} split")
+    [(other, others)] = rows.items()
+    if body.training.eval_steps and not others:
+        raise invalid("training.eval_steps", f"the dataset has no {other.value} split to evaluate on")
+    return dataset
+
+
+def _find(database: Database, owner: uuid.UUID | None, job_id: uuid.UUID) -> FineTuneDetails:
+    with database.read() as session:
+        row = fine_tunes.get(session, job_id, owner=owner)
+        if row is None:
+            raise not_found("fine-tune")
+        return FineTuneDetails.of_row_and(row, job_events.of_job(session, job_id))

@@ -1,0 +1,185 @@
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+
+from api.schemas.common import Name, RequestBody
+from api.schemas.jobs import JobOut, job_fields
+from db.fine_tunes import FineTuneRow
+from db.tables import FineTuneMetrics, JobEvent, Split
+
+ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,99}$")]
+DEFAULT_MAX_STEPS = 100
+
+
+class LoraIn(RequestBody):
+    """PEFT's LoraConfig; the defaults are the original experiment's."""
+
+    r: int = Field(8, ge=1, le=1024, description="The rank.")
+    alpha: int = Field(32, ge=1, le=65_536, description="alpha / r scales the update.")
+    dropout: float = Field(0.05, ge=0, lt=1)
+    target_modules: list[ModuleName] = Field(
+        ["q_proj", "k_proj", "v_proj", "o_proj"], min_length=1, max_length=64, description="Linear layers, by name."
+    )
+    bias: Literal["none", "all", "lora_only"] = "none"
+    task_type: Literal["CAUSAL_LM"] = "CAUSAL_LM"
+
+
+class TrainingIn(RequestBody):
+    """transformers' TrainingArguments by name; the defaults are the original experiment's."""
+
+    per_device_train_batch_size: int = Field(2, ge=1, le=4096, description="Rows a device computes at once.")
+    gradient_accumulation_steps: int = Field(4, ge=1, le=65_536)
+    warmup_steps: int = Field(2, ge=0, le=10_000_000)
+    max_steps: int | None = Field(None, ge=1, le=10_000_000, description="Default: 100, if no epochs are given.")
+    num_train_epochs: float | None = Field(None, gt=0, le=10_000, description="Instead of `max_steps`.")
+    learning_rate: float = Field(2e-4, gt=0)
+    lr_scheduler_type: Literal[
+        "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
+    ] = "linear"
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    max_grad_norm: float = Field(1.0, ge=0, le=1e6, description="0 does not clip.")
+    fp16: bool | None = Field(None, description="Null, like `bf16`: as the base model and the device have it.")
+    bf16: bool | None = None
+    gradient_checkpointing: bool = Field(False, description="Less memory, more time.")
+    packing: bool = Field(
+        False, description="Fill each row up to `max_seq_length` with whole examples, which do not see each other."
+    )
+    logging_steps: int = Field(1, ge=1, le=10_000_000)
+    save_steps: int | None = Field(50, ge=1, le=10_000_000, description="Steps between checkpoints; null: none.")
+    eval_steps: int | None = Field(
+        None, ge=1, le=10_000_000, description="Steps between evaluations on the other split; null: none."
+    )
+    optim: Literal["adamw_torch", "adamw_torch_fused", "adamw_hf", "adafactor", "sgd"] = Field(
+        "adamw_torch", description="`adamw_hf` is no more; it is taken as `adamw_torch`."
+    )
+    seed: int = Field(42, ge=0, le=2**32 - 1)
+    max_seq_length: int | None = Field(
+        None, ge=8, le=1_048_576, description="Tokens; longer rows are left out. Null: the context, 4,096 at most."
+    )
+    train_on_prompt: bool = Field(False, description="Count the loss on the prompt, too.")
+
+    @field_validator("num_train_epochs")
+    @classmethod
+    def _one_length(cls, epochs: float | None, others: ValidationInfo) -> float | None:
+        if epochs is not None and others.data.get("max_steps") is not None:
+            raise ValueError("give either this or max_steps")
+        return epochs
+
+    @field_validator("bf16")
+    @classmethod
+    def _one_precision(cls, bf16: bool | None, others: ValidationInfo) -> bool | None:
+        if bf16 and others.data.get("fp16"):
+            raise ValueError("give either this or fp16")
+        return bf16
+
+    def options(self) -> dict[str, Any]:
+        """What the worker is to do, by the names of its TrainingOptions."""
+        options = self.model_dump()
+        if self.max_steps is None and self.num_train_epochs is None:
+            options["max_steps"] = DEFAULT_MAX_STEPS
+        if self.optim == "adamw_hf":
+            options["optim"] = "adamw_torch"
+        return options
+
+
+class FineTuneIn(RequestBody):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "starter",
+                    "dataset": "pages",
+                    "name": "starter-pages",
+                    "lora": {"r": 16, "alpha": 32},
+                    "training": {"num_train_epochs": 3, "packing": True, "eval_steps": 20},
+                }
+            ]
+        }
+    )
+
+    model: Name = Field(description="The base model: a registered model that is no adapter itself.")
+    dataset: Name = Field(description="The name of a dataset.")
+    split: Split = Field(Split.TRAIN, strict=False)
+    name: Name = Field(description="What the adapter will be called.")
+    lora: LoraIn = LoraIn()
+    training: TrainingIn = TrainingIn()
+    devices: int = Field(1, ge=1, le=64, description="GPUs; each takes its own batches.")
+
+
+class JobEventOut(BaseModel):
+    type: str = Field(examples=["out-of-memory"])
+    message: str
+    attempt: int
+    created_at: datetime
+
+    @classmethod
+    def of(cls, event: JobEvent) -> Self:
+        return cls.model_validate(event, from_attributes=True)
+
+
+class FineTuneOut(JobOut):
+    """A fine-tuning job: what was asked, and when it has succeeded, the adapter."""
+
+    model: str
+    dataset: str
+    split: Split
+    name: str
+    lora: dict[str, Any]
+    training: dict[str, Any]
+    devices: int
+    checkpoint_step: int | None = Field(description="Where it goes on, should its worker be lost.")
+    adapter_id: uuid.UUID | None = Field(description="The model that came of it.")
+
+    @classmethod
+    def of_row(cls, row: FineTuneRow) -> Self:
+        return cls(**_fields(row))
+
+
+class FineTuneDetails(FineTuneOut):
+    events: list[JobEventOut] = Field(description="What happened on the way, in order.")
+
+    @classmethod
+    def of_row_and(cls, row: FineTuneRow, events: Sequence[JobEvent]) -> Self:
+        return cls(**_fields(row), events=[JobEventOut.of(event) for event in events])
+
+
+def _fields(row: FineTuneRow) -> dict[str, Any]:
+    asked = row.fine_tune
+    return {
+        **job_fields(row.job),
+        "model": row.base.name,
+        "dataset": row.dataset.name,
+        "split": asked.split,
+        "name": asked.name,
+        "lora": asked.lora,
+        "training": asked.training,
+        "devices": asked.devices,
+        "checkpoint_step": asked.checkpoint_step,
+        "adapter_id": row.made and row.made.id,
+    }
+
+
+class MetricsOut(BaseModel):
+    """What one optimizer step measured. Losses are means over tokens, in nats."""
+
+    step: int
+    epoch: float
+    loss: float | None
+    learning_rate: float | None
+    grad_norm: float | None
+    tokens_per_second: float | None
+    eval_loss: float | None
+
+    @classmethod
+    def of(cls, metrics: FineTuneMetrics) -> Self:
+        return cls.model_validate(metrics, from_attributes=True)
+
+
+class MetricsPageOut(BaseModel):
+    """Measured steps, in order."""
+
+    items: list[MetricsOut]
+    next: int | None = Field(description="Pass as `after` for the next page; null on the last one.")

@@ -1,0 +1,89 @@
+"""Runs `models.process` for a claimed job, and hands on what it reports."""
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from models.process import REPORTS, STOP, command, environment
+from models.reports import Ended, Report, ReportReader
+from workers.lifecycle import Interrupt, Lease
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.2
+LOG = "process.log"
+
+
+class ProcessCrashed(RuntimeError):
+    """The process ended without saying how. The message has its status and the last that it printed."""
+
+
+def run_process(
+    specification: Path,
+    lease: Lease,
+    receive: Callable[[list[Report]], None],
+    *,
+    devices: int = 1,
+    grace_seconds: float,
+) -> Ended | None:
+    """Run the task that the specification describes, on `devices` devices, to its end or to the lease's interrupt.
+
+    `receive` gets the reports as they come, in order. Returns how the task ended; None if it was interrupted before it
+    could say. Told to shut down, it has `grace_seconds` to leave a checkpoint. Raises ProcessCrashed.
+    """
+    folder = specification.parent
+    reader = ReportReader(folder / REPORTS)
+    with (folder / LOG).open("ab") as output:
+        process = subprocess.Popen(
+            command(specification, devices),
+            env={**os.environ, **environment(devices)},
+            stdin=subprocess.PIPE,  # its end tells the process, and those it started, that this one is gone
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    ended: Ended | None = None
+    stop_by: float | None = None
+    try:
+        while True:
+            over = process.poll() is not None  # asked before the last look, so that nothing is missed
+            reports = reader.new()
+            receive([report for report in reports if not isinstance(report, Ended)])
+            # Of several processes one may say why, and the others only that they were ended.
+            ended = ended or next((report for report in reports if isinstance(report, Ended)), None)
+            if over:
+                break
+            if lease.interrupted == Interrupt.SHUTDOWN:
+                if stop_by is None:
+                    stop_by = time.monotonic() + grace_seconds
+                    (folder / STOP).touch()
+                if time.monotonic() > stop_by:
+                    break
+            elif lease.interrupted:
+                break
+            time.sleep(POLL_SECONDS)
+    finally:
+        reader.close()
+        _end(process)
+    if ended is None and not lease.interrupted:
+        raise ProcessCrashed(f"its process ended with status {process.returncode}: {_last_words(folder / LOG)}")
+    return ended
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process and all that it started; those in sessions of their own see their standard input end."""
+    assert process.stdin is not None
+    process.stdin.close()
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _last_words(file: Path) -> str:
+    lines = file.read_text(errors="replace").strip().splitlines()
+    log.warning("the process printed last:\n%s", "\n".join(lines[-30:]))
+    return lines[-1][:500] if lines else "it printed nothing"

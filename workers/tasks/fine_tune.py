@@ -1,0 +1,174 @@
+"""Fine-tuning jobs: the process trains, this stores what it measures and where it can go on."""
+
+import logging
+import shutil
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from db import datasets, fine_tunes, job_events, lifecycle, models
+from db.fine_tunes import FineTuneRow
+from db.tables import JobKind, Model, ModelKind, ModelSource, Split
+from models.fine_tuning.options import LoraOptions, TrainingOptions, halved
+from models.process import write_specification
+from models.prompt import TEMPLATE_NAME
+from models.reports import Checkpointed, Ended, Happened, Measured, Outcome, Report
+from workers.app import app
+from workers.lifecycle import Lease, outlast_database_failures
+from workers.models import model_ref
+from workers.runtime import Runtime, get_runtime
+from workers.sweeper import checkpoints_of
+from workers.task_process import run_process
+from workers.training import run_job
+
+log = logging.getLogger(__name__)
+
+
+@app.task(name=JobKind.FINE_TUNE.value)
+def run(job_ids: list[str]) -> None:
+    for job_id in job_ids:
+        fine_tune(get_runtime(), uuid.UUID(job_id))
+
+
+def fine_tune(runtime: Runtime, job_id: uuid.UUID) -> None:
+    """Bring the job, if it is still queued, to its end or back to the queue."""
+    run_job(runtime, JobKind.FINE_TUNE, job_id, _train, lambda session, path: _register(session, job_id, path))
+
+
+def _train(runtime: Runtime, lease: Lease, folder: Path) -> Ended | None:
+    recorder = _Recorder(runtime, lease)
+    with runtime.database.write() as session:
+        row = _read(session, lease.job_id)
+        dataset = row.dataset
+        fine_tunes.forget_metrics_after(session, lease.job_id, row.fine_tune.checkpoint_step or 0)
+    asked = row.fine_tune
+    base = model_ref(runtime.database, row.base, runtime.settings, runtime.artifacts)
+    other = Split.TEST if asked.split == Split.TRAIN else Split.TRAIN
+    rows = runtime.artifacts.local_folder(datasets.artifact(dataset.sha256))
+    training = TrainingOptions(**asked.training)
+    checkpoint = runtime.artifacts.local_folder(asked.checkpoint) if asked.checkpoint else None
+    while True:
+        specification = write_specification(
+            "fine_tune",
+            folder,
+            base=base,
+            base_name=row.base.location if row.base.source == ModelSource.HUB else row.base.name,
+            train=rows / f"{asked.split}.parquet",
+            evaluation=rows / f"{other.value}.parquet" if training.eval_steps else None,
+            lora=LoraOptions(**{**asked.lora, "target_modules": tuple(asked.lora["target_modules"])}),
+            training=training,
+            checkpoint=checkpoint,
+        )
+        ended = run_process(
+            specification,
+            lease,
+            recorder.receive,
+            devices=asked.devices,
+            grace_seconds=runtime.settings.shutdown_grace_seconds,
+        )
+        if not ended or ended.outcome != Outcome.OUT_OF_MEMORY or lease.interrupted:
+            return ended
+        smaller = halved(training)
+        if smaller is None:
+            advice = "lower max_seq_length, turn on gradient_checkpointing, or train on a quantized base model"
+            return Ended(ended.outcome, f"{ended.message}; with one row at a time it still is too much: {advice}")
+        recorder.halve(training, smaller)
+        training, checkpoint = smaller, recorder.checkpoint_folder or checkpoint
+        (folder / "reports.jsonl").unlink()
+
+
+class _Recorder:
+    """Stores the reports of one attempt, for as long as its lease holds."""
+
+    def __init__(self, runtime: Runtime, lease: Lease) -> None:
+        self.checkpoint_folder: Path | None = None
+        self._runtime = runtime
+        self._lease = lease
+        self._progress: tuple[float | None, float | None] = (None, None)
+        self._stored: str | None = None
+
+    def receive(self, reports: list[Report]) -> None:
+        if self._lease.interrupted and not reports:
+            return
+        noted = [report for report in reports if isinstance(report, Measured | Happened)]
+        if noted:
+            self._write(lambda session: self._note(session, noted))
+        for report in reports:
+            if isinstance(report, Checkpointed):
+                self._keep(report)
+
+    def halve(self, training: TrainingOptions, smaller: TrainingOptions) -> None:
+        message = (
+            f"out of memory: per_device_train_batch_size is {smaller.per_device_train_batch_size} instead of "
+            f"{training.per_device_train_batch_size} and gradient_accumulation_steps "
+            f"{smaller.gradient_accumulation_steps} instead of {training.gradient_accumulation_steps} from here on"
+        )
+
+        def write(session: Session) -> None:
+            fine_tunes.set_training(session, self._lease.job_id, asdict(smaller))
+            job_events.add(session, self._lease.job_id, self._lease.claim.attempt, "out-of-memory", message)
+
+        self._write(write)
+
+    def _note(self, session: Session, reports: list[Measured | Happened]) -> None:
+        claim = self._lease.claim
+        for report in reports:
+            if isinstance(report, Happened):
+                job_events.add(session, claim.job_id, claim.attempt, report.event, report.message)
+                continue
+            values: dict[str, Any] = asdict(report)
+            self._progress = (values.pop("percent_done"), values.pop("remaining_seconds"))
+            fine_tunes.add_metrics(session, claim.job_id, **values)
+        lifecycle.progress(session, claim, *self._progress)
+
+    def _keep(self, report: Checkpointed) -> None:
+        """Upload a checkpoint, then have the job go on from it, then forget the one before."""
+        claim = self._lease.claim
+        path = f"{checkpoints_of(claim.job_id)}/{claim.attempt}-{report.step}"
+        try:
+            self._runtime.artifacts.put_folder(Path(report.folder), path)
+        except OSError as error:  # the training itself is not the worse for it
+            message = f"the checkpoint of step {report.step} could not be stored: {error}"
+            log.warning("job %s: %s", claim.job_id, message)
+            self._write(lambda session: job_events.add(session, claim.job_id, claim.attempt, "no-checkpoint", message))
+            return
+        self._write(lambda session: fine_tunes.set_checkpoint(session, claim.job_id, path, report.step))
+        if self._stored:
+            self._runtime.artifacts.delete(self._stored)
+        if self.checkpoint_folder:
+            shutil.rmtree(self.checkpoint_folder, ignore_errors=True)
+        self._stored, self.checkpoint_folder = path, Path(report.folder)
+
+    def _write(self, write: Any) -> None:
+        """Run a transaction if the lease holds; if not, the heartbeat will say so too."""
+
+        def transaction() -> None:
+            with self._runtime.database.write() as session:
+                if lifecycle.progress(session, self._lease.claim, *self._progress):
+                    write(session)
+
+        outlast_database_failures(transaction)
+
+
+def _read(session: Session, job_id: uuid.UUID) -> FineTuneRow:
+    row = fine_tunes.get(session, job_id, owner=None)
+    assert row is not None, "a job without its fine-tune"
+    return row
+
+
+def _register(session: Session, job_id: uuid.UUID, path: str) -> Model | None:
+    asked = _read(session, job_id).fine_tune
+    return models.add_made(
+        session,
+        name=asked.name,
+        kind=ModelKind.ADAPTER,
+        location=path,
+        parent_id=asked.model_id,
+        dataset_id=asked.dataset_id,
+        template=TEMPLATE_NAME,
+        parameters={"split": asked.split, "lora": asked.lora, "training": asked.training},
+        job_id=job_id,
+    )

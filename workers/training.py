@@ -1,0 +1,104 @@
+"""What the jobs of the training queue have in common: one process each, and an end for every way it may go."""
+
+import logging
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from db.lifecycle import ErrorType
+from db.tables import JobKind, Model
+from models.reports import Ended, Outcome
+from workers import queue
+from workers.lifecycle import Interrupt, Lease
+from workers.runtime import Runtime
+from workers.sweeper import checkpoints_of, model_of
+from workers.task_process import ProcessCrashed
+from workers.work_folders import work_folder
+
+log = logging.getLogger(__name__)
+
+Work = Callable[[Runtime, Lease, Path], Ended | None]
+"""Does a claimed job in a folder. Returns how its process ended, None if it was interrupted. Raises ProcessCrashed."""
+
+Register = Callable[[Session, str], Model | None]
+"""Registers what a job made, given where it is in the artifact store; None if the name is taken."""
+
+_ERRORS = {
+    Outcome.INVALID: ErrorType.INVALID_REQUEST,
+    Outcome.MODEL_UNAVAILABLE: ErrorType.MODEL_UNAVAILABLE,
+    Outcome.DIVERGED: ErrorType.DIVERGED,
+    Outcome.OUT_OF_MEMORY: ErrorType.OUT_OF_MEMORY,
+}
+
+
+class NameTaken(Exception):
+    """Another model has got the name in the meantime."""
+
+
+def run_job(runtime: Runtime, kind: JobKind, job_id: uuid.UUID, work: Work, register: Register) -> None:
+    """Claim the job if it is still queued, do the work, and bring the job to its end or back to the queue.
+
+    The work leaves what it made in the folder `made`; it is stored, and registered in the transaction that ends the
+    job. Nothing else of it stays.
+    """
+    leases = runtime.leases
+    if leases.draining:
+        queue.publish(kind, [job_id])
+        return
+    claimed = leases.claim([job_id], runtime.settings.training_time_limit_seconds)
+    if not claimed:
+        return
+    [lease] = claimed
+    try:
+        with work_folder(runtime.work_folders) as folder:
+            ended = work(runtime, lease, folder)
+            if ended and ended.outcome == Outcome.DONE:
+                _succeed(runtime, lease, folder / "made", register)
+            else:
+                _end(runtime, kind, lease, ended)
+    except ProcessCrashed as error:
+        leases.requeue([lease], str(error))
+    except Exception as error:
+        # What the code above does not foresee must not strand the job until its lease runs out.
+        log.exception("job %s failed in an unforeseen way", job_id)
+        if lease in leases.held():
+            leases.requeue([lease], f"{type(error).__name__}: {error}")
+
+
+def _succeed(runtime: Runtime, lease: Lease, made: Path, register: Register) -> None:
+    path = model_of(lease.job_id, lease.claim.attempt)
+    artifacts = runtime.artifacts
+    artifacts.put_folder(made, path)
+
+    def write(session: Session, _: set[uuid.UUID]) -> None:
+        if register(session, path) is None:
+            raise NameTaken
+
+    try:
+        runtime.leases.succeed([lease], write)
+    except NameTaken:
+        artifacts.delete(path)
+        message = "name: another model was registered under this name while the job ran"
+        runtime.leases.fail([lease], ErrorType.INVALID_REQUEST, message)
+    artifacts.delete(checkpoints_of(lease.job_id))
+
+
+def _end(runtime: Runtime, kind: JobKind, lease: Lease, ended: Ended | None) -> None:
+    leases = runtime.leases
+    if lease.interrupted == Interrupt.LEASE_LOST:
+        leases.drop([lease])
+        return
+    if lease.interrupted == Interrupt.SHUTDOWN:
+        leases.give_back(kind, [lease])
+        return
+    if lease.interrupted == Interrupt.CANCELLED:
+        leases.cancel([lease], lambda *_: None)
+    elif lease.interrupted == Interrupt.TIME_LIMIT:
+        limit = runtime.settings.training_time_limit_seconds
+        leases.fail([lease], ErrorType.TIME_LIMIT, f"not done {limit:g} seconds after its claim")
+    else:
+        assert ended is not None
+        leases.fail([lease], _ERRORS[ended.outcome], ended.message)
+    runtime.artifacts.delete(checkpoints_of(lease.job_id))
