@@ -120,7 +120,7 @@ def test_the_weights_of_a_base_are_counted_once(adapter: ModelRef, other: ModelR
 
 
 def test_room_for_an_adapter_is_made_without_loading_its_base_again(adapter: ModelRef, other: ModelRef) -> None:
-    tight = ModelPool(TIGHT)
+    tight = ModelPool(TIGHT, device="cpu")
     with tight.lease(STARTER) as base:
         before = weights(base)
         assert completion(base)
@@ -135,7 +135,7 @@ def test_room_for_an_adapter_is_made_without_loading_its_base_again(adapter: Mod
 def test_weights_are_freed_when_the_last_engine_over_them_goes(adapter: ModelRef, tmp_path: Path) -> None:
     copy = ModelRef(Source.LOCAL, str(tmp_path / "copy"))
     shutil.copytree(Path(models.starter.__file__).parent, copy.location)
-    tight = ModelPool(TIGHT)
+    tight = ModelPool(TIGHT, device="cpu")
     for ref in (STARTER, adapter):
         with tight.lease(ref):
             weight = weakref.ref(tight._bases[STARTER].model.get_input_embeddings().weight)

@@ -13,6 +13,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 from models.loading import ModelRef, Source
@@ -104,7 +105,9 @@ def test_reports_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert reader.new() == [Happened("a", "b")]
 
 
-def test_two_processes_train_one_adapter(specify: Specify) -> None:
+def test_two_processes_train_one_adapter(specify: Specify, monkeypatch: pytest.MonkeyPatch) -> None:
+    if torch.cuda.device_count() == 1:  # on the CPU, then
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     specification = specify(max_steps=3, save_steps=2, per_device_train_batch_size=1, gradient_accumulation_steps=1)
     with running(specification, devices=2) as process:
         assert process.wait(120) == 0
@@ -161,16 +164,20 @@ def test_what_cannot_be_done_says_so(specify: Specify, changes: dict[str, Any], 
 
 
 def test_running_out_of_memory_is_told_from_a_crash(specify: Specify, tmp_path: Path) -> None:
-    """With less memory than the batch takes, as a limit of the operating system."""
+    """With less memory than the batch takes, as a limit of the operating system or of the GPU."""
     specification = specify(per_device_train_batch_size=8, max_seq_length=2048)
     rows = tmp_path / "rows.parquet"
     pq.write_table(
         pa.table({"instruction": ["Create a page."] * 8, "input": [""] * 8, "output": [PAGE * 60] * 8}), rows
     )
-    limited = (
-        "import resource, runpy, sys, torch, transformers.trainer, peft\n"
-        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+    limit = (
+        "torch.cuda.set_per_process_memory_fraction(0.01)\n"
+        if torch.cuda.is_available()
+        else "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 700 * 2**20,) * 2)\n"
+    )
+    limited = (
+        f"import resource, runpy, sys, torch, transformers.trainer, peft\n{limit}"
         "runpy.run_module('models.process', run_name='__main__', alter_sys=True)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", limited, str(specification)], stdin=subprocess.PIPE)

@@ -73,6 +73,7 @@ def test_the_loss_falls_and_plain_peft_generates_as_trained(
     assert config["base_model_name_or_path"] == "starter"
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU adds up in no fixed order")
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(make_task: MakeTask) -> None:
     options = {"max_steps": 6, "save_steps": 4, "warmup_steps": 1, "learning_rate": 1e-3, **SMALL_STEPS}
     whole = steps(train(make_task(**options)))
