@@ -173,7 +173,7 @@ class Dataset(Table):
     sha256: Mapped[str] = mapped_column(String(64), index=True)
     """Of the rows and how they are split: where they stand in the artifact store."""
     test_fraction: Mapped[float]
-    seed: Mapped[int]
+    seed: Mapped[int] = mapped_column(BigInteger)
     train_rows: Mapped[int]
     test_rows: Mapped[int]
     overlapping_rows: Mapped[int]

@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("columns", sa.JSON(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("test_fraction", sa.Double(), nullable=False),
-        sa.Column("seed", sa.Integer(), nullable=False),
+        sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("train_rows", sa.Integer(), nullable=False),
         sa.Column("test_rows", sa.Integer(), nullable=False),
         sa.Column("overlapping_rows", sa.Integer(), nullable=False),
