@@ -1,12 +1,9 @@
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ import torch
 
 import models.starter
 from models.loading import ModelLoadError, ModelRef, Source, describe, load
+from tests.hub import serve_hub
 
 STARTER_FOLDER = Path(models.starter.__file__).parent
 STARTER = ModelRef(Source.BUNDLED, "starter")
@@ -91,53 +89,8 @@ def test_code_that_comes_with_a_model_is_not_run(local_copy: Path, tmp_path: Pat
 
 @pytest.fixture
 def hub(local_copy: Path) -> Iterator[str]:
-    """A server that speaks as much of the hub's protocol as fetching a snapshot takes, with one model on it."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_HEAD(self) -> None:
-            self.answer(with_body=False)
-
-        def do_GET(self) -> None:
-            self.answer(with_body=True)
-
-        def answer(self, with_body: bool) -> None:
-            path = self.path.split("?")[0]
-            files = list(local_copy.iterdir())
-            if path == f"/api/models/some/model/revision/{COMMIT}":
-                siblings = [{"rfilename": file.name} for file in files]
-                return self.send_json({"id": "some/model", "sha": COMMIT, "siblings": siblings, "tags": []})
-            if path == f"/api/models/some/model/tree/{COMMIT}":
-                return self.send_json(
-                    [{"type": "file", "path": file.name, "size": file.stat().st_size, "oid": "0"} for file in files]
-                )
-            if path.startswith(f"/some/model/resolve/{COMMIT}/"):
-                body = (local_copy / Path(path).name).read_bytes()
-                return self.send(200, body, with_body)
-            return self.send(404, b"{}", with_body, {"X-Error-Code": "RepoNotFound"})
-
-        def send_json(self, content: object) -> None:
-            self.send(200, json.dumps(content).encode(), with_body=True)
-
-        def send(self, status: int, body: bytes, with_body: bool, headers: dict[str, str] | None = None) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.end_headers()
-            if with_body:
-                self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with serve_hub("some/model", local_copy, COMMIT) as address:
+        yield address
 
 
 def load_from_hub(hub: str, name: str, cache: Path) -> subprocess.CompletedProcess[str]:
