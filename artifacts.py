@@ -47,7 +47,7 @@ class ArtifactStore:
         for name in sorted(names):
             self._put_file(source / name, self._at(f"{path}/{name}"))
         for name in self.files(path).keys() - names:
-            with _os_errors():
+            with os_errors():
                 self._files.rm_file(self._at(f"{path}/{name}"))
 
     def local_folder(self, path: str) -> Path:
@@ -69,7 +69,7 @@ class ArtifactStore:
     def files(self, path: str) -> dict[str, int]:
         """The files of an artifact, in order of their names, with their sizes in bytes; empty if there is none."""
         prefix = self._at(path) + "/"
-        with _os_errors():
+        with os_errors():
             found = self._files.find(self._at(path), detail=True)
         return {
             name.removeprefix(prefix): int(info["size"])
@@ -81,7 +81,7 @@ class ArtifactStore:
         """The contents of one file, in pieces."""
         with self.open(path) as file:
             while True:
-                with _os_errors():
+                with os_errors():
                     chunk = file.read(CHUNK_BYTES)
                 if not chunk:
                     return
@@ -90,7 +90,7 @@ class ArtifactStore:
     def open(self, path: str) -> IO[bytes]:
         """One file, for reading anywhere in it. Once it is open, an object store's own errors come as they are."""
         target = self._at(path)
-        with _os_errors():
+        with os_errors():
             file: Any = self._files.open(target, "rb")
         return file  # type: ignore[no-any-return]
 
@@ -98,21 +98,21 @@ class ArtifactStore:
         """Remove an artifact, and what was copied of it here. Does nothing if there is none."""
         target = self._at(path)
         shutil.rmtree(self._cache / path, ignore_errors=True)
-        with _os_errors():
+        with os_errors():
             if self._files.exists(target):
                 self._files.rm(target, recursive=True)
 
     def list(self, path: str) -> list[str]:
         """The paths of the artifacts and folders right below `path`."""
         target = self._at(path)
-        with _os_errors():
+        with os_errors():
             found = self._files.ls(target, detail=False) if self._files.isdir(target) else []
         return sorted(name.removeprefix(self._root.rstrip("/") + "/") for name in found)
 
     def _put_file(self, source: Path, target: str) -> None:
         """A file is there whole or not at all, as an object store has it of itself."""
         if not self._local:
-            with _os_errors():
+            with os_errors():
                 self._files.put_file(str(source), target)
             return
         partial = Path(f"{target}.{uuid.uuid4().hex}.partial")
@@ -130,7 +130,7 @@ class ArtifactStore:
             for name in names:
                 target = partial / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with _os_errors():
+                with os_errors():
                     self._files.get_file(self._at(f"{path}/{name}"), str(target))
             partial.rename(folder)
         except OSError:
@@ -146,7 +146,7 @@ class ArtifactStore:
 
 
 @contextmanager
-def _os_errors() -> Iterator[None]:
+def os_errors() -> Iterator[None]:
     """What an object store's client raises when the store does not answer is none of Python's own errors."""
     try:
         yield

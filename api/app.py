@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors
 from api.body_limit import BodyLimit
-from api.routes import api_keys, fine_tunes, generations, health, jobs, models
+from api.routes import api_keys, datasets, fine_tunes, generations, health, jobs, models
 from api.waiting import Watcher
 from db.session import get_database
 from settings import get_settings
@@ -60,8 +60,10 @@ def create_app() -> FastAPI:
         lifespan=_lifespan,
     )
     errors.install(app)
-    app.add_middleware(BodyLimit, max_bytes=get_settings().max_body_bytes)
+    settings = get_settings()
+    uploads = {("POST", datasets.router.prefix): settings.max_upload_bytes}
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, exceptions=uploads)
     app.add_middleware(HeadAsGet)
-    for resource in (generations, fine_tunes, jobs, models, api_keys, health):
+    for resource in (generations, datasets, fine_tunes, jobs, models, api_keys, health):
         app.include_router(resource.router)
     return app

@@ -1,22 +1,28 @@
 """Refuses request bodies over a limit with 413, whether or not they announce their length."""
 
+from collections.abc import Mapping
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import Problem, ProblemType
 
 
 class BodyLimit:
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    """`exceptions` are the limits of requests that have their own, by method and path."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int, exceptions: Mapping[tuple[str, str], int]) -> None:
         self.app = app
         self.max_bytes = max_bytes
+        self.exceptions = exceptions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        too_large = Problem(413, ProblemType.TOO_LARGE, f"the body is larger than {self.max_bytes} bytes")
+        max_bytes = self.exceptions.get((scope["method"], scope["path"]), self.max_bytes)
+        too_large = Problem(413, ProblemType.TOO_LARGE, f"the body is larger than {max_bytes} bytes")
         declared = dict(scope["headers"]).get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > self.max_bytes:
+        if declared.isdigit() and int(declared) > max_bytes:
             await too_large.response()(scope, receive, send)
             return
         received = 0
@@ -25,7 +31,7 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.max_bytes:
+            if received > max_bytes:
                 raise too_large
             return message
 

@@ -22,7 +22,6 @@ from settings import Settings, get_settings
 
 MAX_WAIT_SECONDS = 60
 
-_JSON = re.compile(r"application/json\s*(;|$)", re.IGNORECASE)
 _bearer = HTTPBearer(auto_error=False, description="An API key, as `pagewright keys create` prints it.")
 
 
@@ -44,7 +43,8 @@ class PageRequest:
 
 
 class GuardedRoute(APIRoute):
-    """Learns who calls, and that the body says it is JSON, before it reads the body: a stranger's is never parsed.
+    """Learns who calls, and what the body says it is, before it reads the body: a stranger's is never parsed, nor is
+    a user's where the endpoint takes an admin.
 
     A query parameter that the endpoint does not know is refused, as a filter that is misspelt would find everything.
     """
@@ -53,14 +53,20 @@ class GuardedRoute(APIRoute):
         handle = super().get_route_handler()
         fields = get_flat_params(self.dependant)
         parameters = {field.alias for field in fields if isinstance(field.field_info, params.Query)}
+        admins_only = any(dependency.call is _require_admin for dependency in self.dependant.dependencies)
+        takes_form = self.body_field is not None and isinstance(self.body_field.field_info, params.Form)
+        media_type = "multipart/form-data" if takes_form else "application/json"
+        said = re.compile(rf"{media_type}\s*(;|$)", re.IGNORECASE)
 
         async def guarded(request: Request) -> Response:
             credentials = await _bearer(request)
             if credentials is None:
                 raise _unauthenticated("send an API key in the header `Authorization: Bearer ...`")
             request.state.caller = await run_in_threadpool(_authenticate, get_database(), credentials.credentials)
-            if self.body_field is not None and not _JSON.match(request.headers.get("Content-Type", "")):
-                raise Problem(415, ProblemType.UNSUPPORTED_MEDIA_TYPE, "send the body as `application/json`")
+            if admins_only:
+                await _require_admin(request.state.caller)
+            if self.body_field is not None and not said.match(request.headers.get("Content-Type", "")):
+                raise Problem(415, ProblemType.UNSUPPORTED_MEDIA_TYPE, f"send the body as `{media_type}`")
             for name in request.query_params:
                 if name not in parameters:
                     raise invalid(shown(name), "there is no such query parameter here")

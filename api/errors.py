@@ -95,6 +95,18 @@ def name_taken() -> Problem:
     return Problem(409, ProblemType.CONFLICT, f"name: {message}", errors=[FieldError(field="name", message=message)])
 
 
+def name_in_use(what: str) -> Problem:
+    """A 409 about the name of something that no job makes."""
+    message = f"a {what} has this name already"
+    return Problem(409, ProblemType.CONFLICT, f"name: {message}", errors=[FieldError(field="name", message=message)])
+
+
+def store_down() -> Problem:
+    """A 503 for an OSError of the artifact store."""
+    detail = "the artifact store does not answer; send the request again later"
+    return Problem(503, ProblemType.UNAVAILABLE, detail, headers={"Retry-After": "5"})
+
+
 def not_found(what: str) -> Problem:
     return Problem(404, ProblemType.NOT_FOUND, f"there is no such {what}")
 
@@ -165,7 +177,8 @@ def _allowed_methods(app: FastAPI, request: Request) -> list[str]:
 
 def _validation_problem(error: RequestValidationError) -> Problem:
     details = error.errors()
-    if any(detail["type"] == "json_invalid" for detail in details):
+    # a position says that it is the body; with a name it is a form's field that holds JSON
+    if any(detail["type"] == "json_invalid" and isinstance(detail["loc"][-1], int) for detail in details):
         return Problem(400, ProblemType.MALFORMED, "the body is not valid JSON")
     # The offending input is left out: it may be huge, a secret, or NaN, which JSON can't hold.
     errors = [

@@ -18,7 +18,7 @@ from api.dependencies import (
     Paging,
     SettingsDep,
 )
-from api.errors import Problem, ProblemType, document_problems, invalid, name_taken, not_found
+from api.errors import Problem, ProblemType, document_problems, invalid, name_taken, not_found, store_down
 from api.schemas.common import PageOut
 from api.schemas.jobs import JobOut
 from api.schemas.models import COMMIT, HUB_NAME, MergeIn, MergeOf, ModelIn, ModelOut
@@ -64,8 +64,7 @@ def download(
     try:
         files = artifacts.files(model.location)
     except OSError as error:
-        detail = "the artifact store does not answer; send the request again later"
-        raise Problem(503, ProblemType.UNAVAILABLE, detail, headers={"Retry-After": "5"}) from error
+        raise store_down() from error
     if not files:
         raise Problem(404, ProblemType.NOT_FOUND, "the files of the model are no longer in the artifact store")
     folder = re.sub(r"[^A-Za-z0-9._-]", "_", model.name)

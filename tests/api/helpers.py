@@ -1,5 +1,6 @@
 """What the front end's tests say often."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -15,6 +16,20 @@ PAGE = "<!DOCTYPE html><html><body><h1>Grüße</h1></body></html>"
 _problem_schema = Draft202012Validator(
     {**ProblemDocument.model_json_schema(mode="serialization"), "additionalProperties": False}
 )
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A form with a file."""
+
+    fields: dict[str, str]
+    name: str
+    content: bytes
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """How it is given to a test client."""
+        return {"data": self.fields, "files": {"file": (self.name, self.content)}}
 
 
 def submit(client: Any, **fields: object) -> dict[str, Any]:

@@ -13,10 +13,12 @@ import api.routes
 from api.app import create_app
 from db import api_keys
 from db.session import Database
-from db.tables import ApiKey, Model, Role
+from db.tables import ApiKey, Dataset, Model, Role
 from tests.api.conftest import Worker
-from tests.api.helpers import ASKED, problem, stored, submit, submit_batch
+from tests.api.helpers import ASKED, PAGE, Upload, problem, stored, submit, submit_batch
 
+FINE_TUNE = {"model": "starter", "dataset": "pages", "name": "new"}
+UPLOAD = Upload({"name": "new"}, "rows.json", b'[{"instruction": "Create a page.", "output": "<p>Hi</p>"}]')
 HUB_MODEL = {"name": "hub", "source": "hub", "location": "a/b", "revision": "0" * 40}
 
 # method, path, body, status for: a stranger, a user, an admin
@@ -31,10 +33,20 @@ TABLE: list[tuple[str, str, Any, int, int, int]] = [
     ("GET", "/v1/jobs/{job_id}", None, 401, 200, 200),
     ("POST", "/v1/jobs/{job_id}/cancel", None, 401, 200, 200),
     ("GET", "/v1/jobs/{job_id}/events", None, 401, 200, 200),
+    ("POST", "/v1/datasets", UPLOAD, 401, 403, 201),
+    ("GET", "/v1/datasets", None, 401, 200, 200),
+    ("GET", "/v1/datasets/{dataset_id}", None, 401, 200, 200),
+    ("GET", "/v1/datasets/{dataset_id}/rows", None, 401, 200, 200),
+    ("DELETE", "/v1/datasets/{dataset_id}", None, 401, 403, 204),
+    ("POST", "/v1/fine-tunes", FINE_TUNE, 401, 403, 202),
+    ("GET", "/v1/fine-tunes", None, 401, 200, 200),
+    ("GET", "/v1/fine-tunes/{job_id}", None, 401, 404, 200),
+    ("GET", "/v1/fine-tunes/{job_id}/metrics", None, 401, 404, 200),
     ("GET", "/v1/models", None, 401, 200, 200),
     ("GET", "/v1/models/{model_id}", None, 401, 200, 200),
     ("GET", "/v1/models/{model_id}/download", None, 401, 200, 200),
     ("POST", "/v1/models", HUB_MODEL, 401, 403, 201),
+    ("POST", "/v1/models/{model_id}/merge", {"name": "new"}, 401, 403, 202),
     ("POST", "/v1/api-keys", {"name": "new"}, 401, 403, 201),
     ("GET", "/v1/api-keys", None, 401, 403, 200),
     ("DELETE", "/v1/api-keys/{key_id}", None, 401, 403, 204),
@@ -64,17 +76,29 @@ STRANGERS: dict[str, str | None] = {
 @pytest.fixture
 def ids(
     as_user: TestClient,
+    as_admin: TestClient,
     worker: Worker,
     make_key: Callable[[Role], tuple[ApiKey, str]],
     make_model: Callable[..., Model],
+    make_dataset: Callable[..., Dataset],
 ) -> dict[str, str]:
-    """What the paths' parameters may name: things of the user's that are there."""
+    """What the paths' parameters may name: things of the user's that are there, and a fine-tune of the admin's."""
     job = submit(as_user)["id"]
     worker.finish(job)
     model = make_model()
     key, _ = make_key(Role.USER)
     batch = submit_batch(as_user, 1)["id"]
-    return {"job_id": job, "batch_id": batch, "model_id": str(model.id), "key_id": str(key.id)}
+    make_dataset([("Create a page.", "", PAGE)], name="pages")
+    unused = make_dataset([("Create a page.", "", PAGE)], name="unused")
+    fine_tune = as_admin.post("/v1/fine-tunes", json=FINE_TUNE | {"name": "a-fine-tune"}).json()["id"]
+    return {
+        "job_id": job,
+        "batch_id": batch,
+        "model_id": str(model.id),
+        "key_id": str(key.id),
+        "dataset_id": str(unused.id),
+        "fine_tune_id": fine_tune,
+    }
 
 
 def test_every_route_is_in_the_table() -> None:
@@ -108,7 +132,10 @@ def test_each_caller_gets_what_the_table_says(
     user: int,
     admin: int,
 ) -> None:
+    if path.startswith("/v1/fine-tunes/"):
+        ids = ids | {"job_id": ids["fine_tune_id"]}
     path = path.format(**ids)
+    sent = body.request if isinstance(body, Upload) else {"json": body}
     revoked, secret = make_key(Role.ADMIN)
     with database.write() as session:
         api_keys.revoke(session, revoked.id)
@@ -116,19 +143,20 @@ def test_each_caller_gets_what_the_table_says(
     headers = {name: header and header.format(key=secret, KEY=secret.upper()) for name, header in STRANGERS.items()}
     for who, header in (headers | {"a revoked key": f"Bearer {secret}"}).items():
         authorization = {} if header is None else {"Authorization": header.encode("latin-1")}
-        response = app_client.request(method, path, json=body, headers=authorization)
+        response = app_client.request(method, path, **sent, headers=authorization)
         assert response.status_code == stranger, who
         if stranger == 401:
             problem(response, 401, "unauthenticated")
             assert response.headers["WWW-Authenticate"] == "Bearer"
             assert secret not in response.text
     assert stored(database) == rows
-    response = as_user.request(method, path, json=body)
+    response = as_user.request(method, path, **sent)
     assert response.status_code == user, response.text
     if user == 403:
         problem(response, 403, "forbidden")
+    if user in (403, 404):
         assert stored(database) == rows
-    response = as_admin.request(method, path, json=body)
+    response = as_admin.request(method, path, **sent)
     assert response.status_code == admin, response.text
 
 
@@ -136,10 +164,16 @@ def test_each_caller_gets_what_the_table_says(
     "content", [b"{", b"[" * 100_000, b"\xff", b"x" * 1_000_000], ids=["half", "deep", "no UTF-8", "long"]
 )
 def test_a_strangers_body_is_not_looked_at(app_client: TestClient, content: bytes) -> None:
-    for path in "/v1/generations", "/v1/generations/batch", "/v1/models", "/v1/api-keys":
-        for content_type in "application/json", "text/plain":
+    for path in "/v1/generations", "/v1/generations/batch", "/v1/models", "/v1/api-keys", "/v1/datasets":
+        for content_type in "application/json", "text/plain", "multipart/form-data; boundary=x":
             response = app_client.post(path, content=content, headers={"Content-Type": content_type})
             problem(response, 401, "unauthenticated")
+
+
+@pytest.mark.parametrize("path", ["/v1/datasets", "/v1/models", "/v1/api-keys", "/v1/fine-tunes"])
+def test_a_users_body_is_not_looked_at_where_an_admin_is_asked_for(as_user: TestClient, path: str) -> None:
+    for content_type in "application/json", "text/plain", "multipart/form-data":
+        problem(as_user.post(path, content=b"{", headers={"Content-Type": content_type}), 403, "forbidden")
 
 
 def test_a_stranger_learns_of_no_job(app_client: TestClient, ids: dict[str, str]) -> None:

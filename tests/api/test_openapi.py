@@ -9,7 +9,8 @@ from fastapi.testclient import TestClient
 from jsonschema import Draft202012Validator
 
 from api.app import create_app
-from tests.api.helpers import ASKED, submit
+from db.tables import Dataset, Model
+from tests.api.helpers import ASKED, PAGE, Upload, submit
 
 DOCUMENT = create_app().openapi()
 OPERATIONS = [(method, path, item[method]) for path, item in DOCUMENT["paths"].items() for method in item]
@@ -21,6 +22,14 @@ each_operation = pytest.mark.parametrize(
 each_body = pytest.mark.parametrize(
     ("method", "path", "operation"), WITH_BODY, ids=[f"{method} {path}" for method, path, _ in WITH_BODY]
 )
+
+ADMINS_ONLY = {
+    ("post", "/v1/models"),
+    ("post", "/v1/models/{model_id}/merge"),
+    ("post", "/v1/fine-tunes"),
+    ("post", "/v1/datasets"),
+    ("delete", "/v1/datasets/{dataset_id}"),
+}
 
 
 def validator(schema: dict[str, Any]) -> Draft202012Validator:
@@ -38,10 +47,23 @@ def references(node: Any) -> Iterator[str]:
             yield from references(value)
 
 
+def media_type(operation: dict[str, Any]) -> str:
+    [only] = operation["requestBody"]["content"]
+    assert only in ("application/json", "multipart/form-data")
+    return str(only)
+
+
 def body_schema(operation: dict[str, Any]) -> dict[str, Any]:
-    reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    reference = operation["requestBody"]["content"][media_type(operation)]["schema"]["$ref"]
     schema: dict[str, Any] = DOCUMENT["components"]["schemas"][reference.rsplit("/", 1)[1]]
     return schema
+
+
+def send(client: TestClient, method: str, path: str, operation: dict[str, Any], example: dict[str, Any]) -> Any:
+    if media_type(operation) == "application/json":
+        return client.request(method, path, json=example)
+    fields = {name: str(value) for name, value in example.items() if name != "file"}
+    return client.request(method, path, **Upload(fields, "example.jsonl", example["file"].encode()).request)
 
 
 def test_every_reference_leads_somewhere() -> None:
@@ -69,6 +91,8 @@ def test_a_body_has_examples_and_each_is_one(method: str, path: str, operation: 
 def test_an_example_is_accepted(
     as_admin: TestClient,
     configure: Callable[..., None],
+    make_model: Callable[..., Model],
+    make_dataset: Callable[..., Dataset],
     tmp_path: Path,
     method: str,
     path: str,
@@ -78,8 +102,11 @@ def test_an_example_is_accepted(
     (tmp_path / "my-model").mkdir()
     (tmp_path / "my-model" / "config.json").write_text("{}")
     (tmp_path / "my-model" / "model.safetensors").touch()
+    path = path.format(model_id=make_model().id)
+    if path == "/v1/fine-tunes":
+        make_dataset([("Create a page.", "", PAGE)], name="pages", test=[("Create a shop.", "", PAGE)])
     for example in body_schema(operation)["examples"]:
-        response = as_admin.request(method, path, json=example)
+        response = send(as_admin, method, path, operation, example)
         assert response.status_code in (201, 202), response.text
 
 
@@ -88,7 +115,7 @@ def test_an_operation_documents_its_problems(method: str, path: str, operation: 
     expected = {"default"}
     if path.startswith("/v1/"):
         expected |= {"401", "422", "503"}
-    if path.startswith("/v1/api-keys") or (method, path) == ("post", "/v1/models"):
+    if path.startswith("/v1/api-keys") or (method, path) in ADMINS_ONLY:
         expected |= {"403"}
     if "{" in path:
         expected |= {"404"}

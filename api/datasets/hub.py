@@ -1,0 +1,97 @@
+"""Datasets from the hub: data files alone, at one commit, never the scripts beside them."""
+
+import logging
+import re
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import httpx
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+
+from api.datasets.files import READERS, Rows, Unreadable, open_rows
+from api.errors import Problem, ProblemType, invalid
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 10
+
+_NAMES_TRAIN = re.compile(r"(?<![a-z])train(?![a-z])", re.IGNORECASE)
+_METADATA = {"dataset_infos.json", "dataset_dict.json", "dataset_info.json", "state.json"}
+
+
+def open_hub(name: str, revision: str, folder: Path, opened: ExitStack, *, max_bytes: int) -> Rows:
+    """The rows of a hub dataset's data files, one file after the other in order of their names.
+
+    These are the files that have `train` in their path, or all of them if none has. They are fetched into `folder`,
+    and closed by `opened`. Raises a 422 Problem for what the hub does not have or is larger than `max_bytes`, 503 if
+    the hub does not answer, and Unreadable.
+    """
+    paths = _fetch(name, revision, folder, max_bytes)
+    files: dict[str, Rows] = {}
+    for path in paths:
+        file = opened.enter_context((folder / path).open("rb"))
+        try:
+            files[path] = open_rows(file, _readable_name(file, path))
+        except Unreadable as error:
+            raise Unreadable(f"{path}: {error}") from None
+
+    def read(columns: Collection[str]) -> Iterator[Any]:
+        for path, rows in files.items():
+            try:
+                yield from rows.read(columns)
+            except Unreadable as error:
+                raise Unreadable(f"{path}: {error}") from None
+
+    return Rows(list(dict.fromkeys(column for rows in files.values() for column in rows.columns)), read)
+
+
+def _fetch(name: str, revision: str, folder: Path, max_bytes: int) -> list[str]:
+    hub = HfApi()
+    try:
+        info = hub.dataset_info(name, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
+        sizes = _data_files({file.rfilename: file.size or 0 for file in info.siblings or []})
+        if not sizes:
+            raise invalid("hub", f"has no data files: {', '.join(READERS)}")
+        if sum(sizes.values()) > max_bytes:
+            raise invalid("hub", f"its data files are larger than {max_bytes} bytes")
+        for path in sizes:
+            hub.hf_hub_download(
+                name, path, repo_type="dataset", revision=revision, local_dir=folder, etag_timeout=TIMEOUT_SECONDS
+            )
+    except RevisionNotFoundError:
+        raise invalid("revision", "the hub does not have this commit of it") from None
+    except (RepositoryNotFoundError, RemoteEntryNotFoundError):
+        raise invalid("hub", "the hub has no such dataset, or does not show it to everybody") from None
+    except (httpx.HTTPError, OSError) as error:
+        raise _unreachable(error) from error
+    return list(sizes)
+
+
+def _data_files(sizes: dict[str, int]) -> dict[str, int]:
+    """Of a repository's files, those that hold the rows."""
+    data = {
+        path: size
+        for path, size in sorted(sizes.items())
+        if path.lower().endswith(tuple(READERS))
+        and path.rsplit("/", 1)[-1] not in _METADATA
+        and not any(part.startswith(".") for part in path.split("/"))
+    }
+    return {path: size for path, size in data.items() if _NAMES_TRAIN.search(path)} or data
+
+
+def _readable_name(file: IO[bytes], path: str) -> str:
+    """On the hub a `.json` is often a file of JSON lines."""
+    if not path.lower().endswith(".json"):
+        return path
+    start = file.read(1000).removeprefix(b"\xef\xbb\xbf").lstrip()
+    file.seek(0)
+    return path if start.startswith(b"[") else f"{path}l"
+
+
+def _unreachable(error: Exception) -> Problem:
+    log.warning("the hub can't be reached: %s", error)
+    detail = "the hub does not answer; send the request again later"
+    return Problem(503, ProblemType.UNAVAILABLE, detail, headers={"Retry-After": "60"})

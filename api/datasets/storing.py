@@ -1,0 +1,81 @@
+"""A dataset's files and its row, which come and go together: files are there once for all datasets that share them."""
+
+import logging
+import uuid
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from api.datasets.splitting import GROUP_ROWS
+from api.errors import Problem, ProblemType, name_in_use, not_found, store_down
+from artifacts import ArtifactStore, os_errors
+from db import datasets
+from db.session import Database, serialize
+from db.tables import Dataset, Split
+
+log = logging.getLogger(__name__)
+
+_FILES = {f"{split.value}.parquet" for split in Split}
+# Held by who adds the row that names some files, and by who deletes files that no row names.
+_LOCK = "datasets"
+
+
+def store(database: Database, artifacts: ArtifactStore, dataset: Dataset, folder: Path) -> None:
+    """Store a dataset whose files are in `folder`. Raises a 409 Problem if its name is taken, 503 without a store."""
+    try:
+        _put(artifacts, dataset.sha256, folder)
+        with database.write() as session:
+            serialize(session, _LOCK)
+            _put(artifacts, dataset.sha256, folder)  # again, if the last dataset with this content was just deleted
+            if datasets.add(session, dataset):
+                return
+    except OSError as error:
+        raise store_down() from error
+    _delete_unnamed(database, artifacts, dataset.sha256)
+    raise name_in_use("dataset")
+
+
+def delete(database: Database, artifacts: ArtifactStore, dataset_id: uuid.UUID) -> None:
+    """Delete a dataset. Raises a 404 Problem if there is none, and 409 while a job uses it."""
+    with database.write() as session:
+        dataset = datasets.hold(session, dataset_id)
+        if dataset is None:
+            raise not_found("dataset")
+        if datasets.in_use(session, dataset_id):
+            raise Problem(409, ProblemType.CONFLICT, "a job that is not over uses the dataset")
+        datasets.delete(session, dataset)
+    _delete_unnamed(database, artifacts, dataset.sha256)
+
+
+def read_rows(artifacts: ArtifactStore, sha256: str, split: Split, start: int, count: int) -> list[dict[str, str]]:
+    """Up to `count` rows of a split, from number `start` on. Raises a 404 Problem if its files are gone, 503 without
+    a store."""
+    first = start // GROUP_ROWS
+    try:
+        with os_errors(), artifacts.open(datasets.split_file(sha256, split)) as file:
+            parquet = pq.ParquetFile(file)
+            groups = range(first, min((start + count - 1) // GROUP_ROWS + 1, parquet.num_row_groups))
+            table = parquet.read_row_groups(groups).slice(start - first * GROUP_ROWS, count)
+    except FileNotFoundError:
+        detail = "the files of the dataset are no longer in the artifact store"
+        raise Problem(404, ProblemType.NOT_FOUND, detail) from None
+    except OSError as error:
+        raise store_down() from error
+    rows: list[dict[str, str]] = table.to_pylist()
+    return rows
+
+
+def _put(artifacts: ArtifactStore, sha256: str, folder: Path) -> None:
+    if artifacts.files(datasets.artifact(sha256)).keys() != _FILES:
+        artifacts.put_folder(folder, datasets.artifact(sha256))
+
+
+def _delete_unnamed(database: Database, artifacts: ArtifactStore, sha256: str) -> None:
+    """Delete the files that have this content, if no dataset has it."""
+    try:
+        with database.write() as session:
+            serialize(session, _LOCK)
+            if not datasets.any_has_content(session, sha256):
+                artifacts.delete(datasets.artifact(sha256))
+    except OSError:
+        log.exception("%s is not needed any more but could not be deleted", datasets.artifact(sha256))
