@@ -89,15 +89,9 @@ def invalid(field: str, message: str) -> Problem:
     return Problem(422, ProblemType.INVALID, f"{field}: {message}", errors=[FieldError(field=field, message=message)])
 
 
-def name_taken() -> Problem:
-    """A 409 about the name of a model."""
-    message = "a model has this name already, or a job that is not over will give it to what it makes"
-    return Problem(409, ProblemType.CONFLICT, f"name: {message}", errors=[FieldError(field="name", message=message)])
-
-
-def name_in_use(what: str) -> Problem:
-    """A 409 about the name of something that no job makes."""
-    message = f"a {what} has this name already"
+def name_taken(what: str) -> Problem:
+    """A 409 about the name of something: each has its own, as has what a job that is not over will make."""
+    message = f"a {what} has this name already, or is about to get it"
     return Problem(409, ProblemType.CONFLICT, f"name: {message}", errors=[FieldError(field="name", message=message)])
 
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-import httpx
+import httpx2
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -65,7 +65,7 @@ def _fetch(name: str, revision: str, folder: Path, max_bytes: int) -> list[str]:
         raise invalid("revision", "the hub does not have this commit of it") from None
     except (RepositoryNotFoundError, RemoteEntryNotFoundError):
         raise invalid("hub", "the hub has no such dataset, or does not show it to everybody") from None
-    except (httpx.HTTPError, OSError) as error:
+    except (httpx2.HTTPError, OSError) as error:
         raise _unreachable(error) from error
     return list(sizes)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from api.datasets.splitting import GROUP_ROWS
-from api.errors import Problem, ProblemType, name_in_use, not_found, store_down
+from api.errors import Problem, ProblemType, name_taken, not_found, store_down
 from artifacts import ArtifactStore, os_errors
 from db import datasets
 from db.session import Database, serialize
@@ -32,7 +32,7 @@ def store(database: Database, artifacts: ArtifactStore, dataset: Dataset, folder
     except OSError as error:
         raise store_down() from error
     _delete_unnamed(database, artifacts, dataset.sha256)
-    raise name_in_use("dataset")
+    raise name_taken("dataset")
 
 
 def delete(database: Database, artifacts: ArtifactStore, dataset_id: uuid.UUID) -> None:

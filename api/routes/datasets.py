@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Response
 
 from api.dependencies import AdminCaller, AnyCaller, ArtifactsDep, DatabaseDep, GuardedRoute, Paging, SettingsDep
-from api.errors import document_problems, invalid, name_in_use, not_found
+from api.errors import document_problems, invalid, name_taken, not_found
 from api.schemas.common import PageOut
 from api.schemas.datasets import DatasetIn, DatasetOut, DatasetRowOut, DatasetRowsOut
 from db import datasets
@@ -102,7 +102,7 @@ def _check(database: Database, body: DatasetIn) -> None:
         raise invalid("revision", "a hub dataset is pinned to a commit: 40 hex digits")
     with database.read() as session:
         if datasets.get_by_name(session, body.name):
-            raise name_in_use("dataset")
+            raise name_taken("dataset")
 
 
 def _prepare(body: DatasetIn, settings: Settings, folder: Path) -> Dataset:

@@ -100,7 +100,7 @@ def _add(session: Session, job: Job, body: FineTuneIn) -> None:
         raise invalid("model", "this is an adapter; merge it with its base first, and train on what comes out")
     dataset = _dataset(session, body)
     if not models.name_is_free(session, body.name):
-        raise name_taken()
+        raise name_taken("model")
     asked = FineTune(
         job_id=job.id,
         model_id=base.id,

@@ -87,7 +87,7 @@ def create(body: ModelIn, response: Response, _: AdminCaller, database: Database
         free = models.name_is_free(session, body.name)
         model = models.add(session, body.name, ModelSource(body.source), body.location, body.revision) if free else None
     if model is None:
-        raise name_taken()
+        raise name_taken("model")
     response.headers["Location"] = f"/v1/models/{model.id}"
     return ModelOut.of(ModelRow(model, parent_name=None))
 
@@ -109,7 +109,7 @@ def merge(
 
     def add(session: Session, new: Sequence[Job]) -> None:
         if not models.name_is_free(session, body.name):
-            raise name_taken()
+            raise name_taken("model")
         merges.add(session, new[0], adapter.id, body.name)
 
     # the adapter is a part of the request, as the key's memory has it

@@ -158,8 +158,8 @@ def test_what_else_is_refused(as_admin: TestClient, database: Database, changes:
 
 def test_a_name_is_taken_once(as_admin: TestClient, database: Database) -> None:
     assert as_admin.post("/v1/models", json=HUB).status_code == 201
-    problem(as_admin.post("/v1/models", json=HUB), 409, "conflict")
-    problem(as_admin.post("/v1/models", json=HUB | {"name": "starter"}), 409, "conflict")
+    problem(as_admin.post("/v1/models", json=HUB), 409, "conflict", field="name")
+    problem(as_admin.post("/v1/models", json=HUB | {"name": "starter"}), 409, "conflict", field="name")
     assert count(database) == 2
 
 

@@ -1,5 +1,6 @@
 """A long task in a process of its own, as a worker starts it."""
 
+import os
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import torch
 
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 from models.loading import ModelRef, Source
-from models.process import REPORTS, STOP, command, write_specification
+from models.process import REPORTS, STOP, command, environment, write_specification
 from models.reports import Checkpointed, Ended, Happened, Measured, Outcome, Report, ReportReader, ReportWriter
 
 STARTER = ModelRef(Source.BUNDLED, "starter")
@@ -52,7 +53,8 @@ def specify(tmp_path: Path) -> Specify:
 
 @contextmanager
 def running(specification: Path, devices: int = 1) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command(specification, devices), stdin=subprocess.PIPE)
+    variables = {**os.environ, **environment(devices)}
+    process = subprocess.Popen(command(specification, devices), env=variables, stdin=subprocess.PIPE)
     try:
         yield process
     finally:
@@ -138,7 +140,7 @@ def test_a_task_ends_with_whoever_started_it(specify: Specify) -> None:
     specification = specify(max_steps=LONG, save_steps=None)
     launcher = "import subprocess, sys; subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE).wait()"
     starting = subprocess.Popen(
-        [sys.executable, "-c", launcher, sys.executable, "-m", "models.process", str(specification)]
+        [sys.executable, "-c", launcher, *command(specification, 1)], env={**os.environ, **environment(1)}
     )
     wait_for(ReportReader(specification.parent / REPORTS), Measured)
     [task] = psutil.Process(starting.pid).children()
@@ -180,7 +182,9 @@ def test_running_out_of_memory_is_told_from_a_crash(specify: Specify, tmp_path: 
         f"import resource, runpy, sys, torch, transformers.trainer, peft\n{limit}"
         "runpy.run_module('models.process', run_name='__main__', alter_sys=True)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", limited, str(specification)], stdin=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", limited, str(specification)], env={**os.environ, **environment(1)}, stdin=subprocess.PIPE
+    )
     process.wait(90)
     [*_, ended] = ReportReader(tmp_path / REPORTS).new()
     assert isinstance(ended, Ended)

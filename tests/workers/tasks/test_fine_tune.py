@@ -132,6 +132,11 @@ def generated(serving: Runtime, client: TestClient, model: str) -> str:
     return str(done["completion"])
 
 
+# For what happens the same whatever the database is.
+one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@one_database
 @pytest.mark.parametrize(
     ("asked", "type", "said"),
     [
@@ -152,6 +157,7 @@ def test_what_cannot_be_trained_fails_with_what_to_change(
     assert left_behind(runtime) == []
 
 
+@one_database
 def test_a_base_model_that_cannot_be_loaded_fails_the_job(
     runtime: Runtime, database: Database, as_admin: TestClient, dataset: Dataset, show: Show
 ) -> None:
@@ -215,6 +221,7 @@ def test_a_job_that_was_stopped_goes_on_elsewhere_as_if_it_had_not_been(
     assert left_behind(runtime) == []
 
 
+@one_database
 def test_a_process_that_crashes_costs_an_attempt_and_the_job_goes_on_from_its_checkpoint(
     runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient
 ) -> None:
@@ -280,7 +287,7 @@ if "models.process" in sys.orig_argv:
 """
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@one_database
 def test_out_of_memory_halves_the_batch_and_goes_on(
     runtime: Runtime,
     make_dataset: Callable[..., Dataset],

@@ -1,0 +1,188 @@
+"""Which columns are taken, and what is wrong with a row."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from api.datasets.files import Rows
+from api.datasets.rows import MAX_CHARACTERS, Triple, checked, choose_columns
+from api.errors import Problem
+
+USUAL = {"instruction": "instruction", "output": "output"}
+CHAT = {"messages": "messages"}
+GOOD = {"instruction": "Create a page.", "output": "<p>"}
+
+
+def check(rows: list[Any], columns: dict[str, str]) -> list[Triple]:
+    return list(checked(Rows([], lambda _: rows), columns))
+
+
+def faults(rows: list[Any], columns: dict[str, str]) -> list[tuple[str, str]]:
+    with pytest.raises(Problem) as raised:
+        check(rows, columns)
+    assert raised.value.status_code == 422
+    return [(fault.field, fault.message) for fault in raised.value.document.errors]
+
+
+def said(role: str, content: Any) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen"),
+    [
+        (["output", "instruction"], USUAL),
+        (["input", "instruction", "output", "id"], USUAL | {"input": "input"}),
+        (["prompt", "completion", "input"], {"instruction": "prompt", "output": "completion"}),
+        (["messages", "prompt"], CHAT),
+        (["messages", "prompt", "completion", "instruction", "output"], USUAL),
+    ],
+)
+def test_the_usual_names_are_known(found: list[str], chosen: dict[str, str]) -> None:
+    assert choose_columns(found, None) == chosen
+
+
+def test_columns_that_are_asked_for_are_taken() -> None:
+    asked = {"instruction": "question", "output": "answer"}
+    assert choose_columns(["answer", "question", "instruction", "output"], asked) == asked
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "field", "message"),
+    [
+        (["instruction", "text"], None, "columns", "there are: instruction, text"),
+        (["a\n\0" + "x" * 200], None, "columns", "there are: a\\n\\x00xxx"),
+        ([f"c{number}" for number in range(50)], None, "columns", "c19 and 30 more"),
+        (["a", "output"], {"instruction": "b", "output": "output"}, "columns.instruction", "no column 'b'"),
+        (["a", "output"], {"instruction": "a", "input": "Input", "output": "output"}, "columns.input", "'Input'"),
+        (["instruction", "output"], CHAT, "columns.messages", "there are: instruction, output"),
+    ],
+)
+def test_columns_that_are_not_there_are_named(
+    found: list[str], asked: dict[str, str] | None, field: str, message: str
+) -> None:
+    with pytest.raises(Problem) as raised:
+        choose_columns(found, asked)
+    [error] = raised.value.document.errors
+    assert error.field == field
+    assert message in error.message
+
+
+def test_sound_rows_are_triples() -> None:
+    columns = USUAL | {"input": "input"}
+    rows = [{"instruction": " a\n", "output": "b", "more": 1}, GOOD | {"input": None}, GOOD | {"input": "  "}]
+    given = [Triple(" a\n", "", "b"), Triple("Create a page.", "", "<p>"), Triple("Create a page.", "  ", "<p>")]
+    assert check(rows, columns) == given
+    assert check([{"a": "x" * MAX_CHARACTERS}], {"instruction": "a", "output": "a"})
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "is missing"),
+        ("", "must not be blank"),
+        (" \n\t", "must not be blank"),
+        (1, "must be a string"),
+        (True, "must be a string"),
+        (["a"], "must be a string"),
+        (b"a", "must be a string"),
+        ("a\0b", "must not contain the character U+0000"),
+        ("a\ud800", "must not contain an unpaired surrogate"),
+        ("x" * (MAX_CHARACTERS + 1), f"is longer than {MAX_CHARACTERS} characters"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_a_text_that_cannot_be_is_named_by_row_and_the_files_own_column(value: Any, message: str) -> None:
+    columns = {"instruction": "question", "input": "input", "output": "answer"}
+    sound = {"question": "a", "input": "", "answer": "b"}
+    for column in "question", "answer":
+        assert faults([sound, sound | {column: value}, sound], columns) == [(f"rows[1].{column}", message)]
+    if (isinstance(value, str) and not value.strip()) or value is None:
+        assert len(check([sound | {"input": value}], columns)) == 1
+    else:
+        assert faults([sound | {"input": value}], columns) == [("rows[0].input", message)]
+
+
+def test_a_row_that_is_no_object_is_named() -> None:
+    rows = [7, None, "x", [], ValueError("has 3 values"), GOOD]
+    assert faults(rows, USUAL) == [
+        *((f"rows[{number}]", "must be an object") for number in range(4)),
+        ("rows[4]", "has 3 values"),
+    ]
+
+
+def test_the_first_faults_are_named_and_all_are_counted() -> None:
+    bad = {"instruction": "", "output": None}
+    with pytest.raises(Problem) as raised:
+        check([GOOD, *[bad] * 500, GOOD], USUAL)
+    document = raised.value.document
+    assert [error.field for error in document.errors[:3]] == [
+        "rows[1].instruction",
+        "rows[1].output",
+        "rows[2].instruction",
+    ]
+    assert len(document.errors) == 20
+    assert document.detail == "rows[1].instruction: must not be blank; faults in all: 1000"
+
+
+def test_rows_are_not_gathered() -> None:
+    taken = []
+
+    def rows() -> Iterator[Any]:
+        for number in range(3):
+            taken.append(number)
+            yield GOOD
+
+    triples = checked(Rows([], lambda _: rows()), USUAL)
+    assert taken == []
+    next(triples)
+    assert taken == [0]
+
+
+def test_a_chat_is_a_question_and_its_answer() -> None:
+    plain = [said("user", "Ask."), said("assistant", "Answer.")]
+    rows = [{"messages": messages} for messages in (plain, [said("system", "Be brief."), *plain])]
+    rows.append({"messages": [said("system", " "), *plain]})
+    assert check(rows, CHAT) == [
+        Triple("Ask.", "", "Answer."),
+        Triple("Be brief.\n\nAsk.", "", "Answer."),
+        Triple("Ask.", "", "Answer."),
+    ]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        None,
+        "text",
+        json.dumps([said("user", "a"), said("assistant", "b")]),
+        {},
+        [],
+        ["a", "b"],
+        [said("user", "a")],
+        [said("assistant", "b"), said("user", "a")],
+        [said("user", "a"), said("assistant", "b"), said("user", "c")],
+        [said("user", "a"), said("assistant", "b"), said("user", "c"), said("assistant", "d")],
+        [said("user", "a"), said("user", "a"), said("assistant", "b")],
+        [said("system", "a"), said("assistant", "b")],
+        [said("system", "a"), said("system", "a"), said("user", "a"), said("assistant", "b")],
+        [said("tool", "a"), said("user", "a"), said("assistant", "b")],
+        [said(["user"], "a"), said("assistant", "b")],
+        [{"role": "user"}, said("assistant", "b")],
+        [said("user", None), said("assistant", "b")],
+        [said("user", [{"type": "text", "text": "a"}]), said("assistant", "b")],
+        [said("user", " "), said("assistant", "b")],
+        [said("system", "a"), said("user", " "), said("assistant", "b")],
+        [said("user", "a"), said("assistant", "")],
+        [said("user", "a\0"), said("assistant", "b")],
+        [said("user", "a"), said("assistant", "\ud800")],
+        [said("user", "a"), said("assistant", "x" * (MAX_CHARACTERS + 1))],
+        [said("system", "x" * MAX_CHARACTERS), said("user", "a"), said("assistant", "b")],
+    ],
+    ids=lambda messages: repr(messages)[:60],
+)
+def test_another_chat_is_a_fault(messages: Any) -> None:
+    [(field, _)] = faults([{"messages": messages}], CHAT)
+    assert field == "rows[0].messages"

@@ -1,0 +1,426 @@
+"""Datasets over HTTP: what is stored, what is refused, and when files go."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import ANY
+
+import huggingface_hub.constants
+import pyarrow.parquet as pq
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import func, select
+
+from artifacts import get_artifacts
+from cli.up import free_port
+from db import datasets
+from db.session import Database
+from db.tables import Dataset, Split
+from tests.api.conftest import Worker
+from tests.api.helpers import Upload, problem, walk
+from tests.hub import serve_hub
+
+DATASETS = "/v1/datasets"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+ROWS = [{"instruction": f"Create page {number}.", "input": "", "output": f"<p>{number}"} for number in range(8)]
+ALPACA = os.environ.get("PAGEWRIGHT_ALPACA_WEBGEN")
+
+
+def post(client: TestClient, rows: Any = ROWS, file: str = "pages.json", **fields: object) -> Any:
+    content = rows if isinstance(rows, bytes) else json.dumps(rows).encode()
+    texts = {"name": "pages"} | {name: str(value) for name, value in fields.items()}
+    return client.post(DATASETS, **Upload(texts, file, content).request)
+
+
+def create(client: TestClient, rows: Any = ROWS, file: str = "pages.json", **fields: object) -> dict[str, Any]:
+    response = post(client, rows, file, **fields)
+    assert response.status_code == 201, response.text
+    assert response.headers["Location"] == f"{DATASETS}/{response.json()['id']}"
+    created: dict[str, Any] = response.json()
+    return created
+
+
+def pages_of(client: TestClient, dataset_id: str, **query: object) -> list[dict[str, Any]]:
+    return walk(client, f"{DATASETS}/{dataset_id}/rows", **query)
+
+
+def contents() -> list[str]:
+    """What datasets are in the artifact store."""
+    return get_artifacts().list("datasets")
+
+
+@pytest.fixture
+def nothing_is_stored(database: Database) -> Iterator[None]:
+    yield
+    with database.read() as session:
+        assert session.scalars(select(func.count()).select_from(Dataset)).one() == 0
+    assert contents() == []
+
+
+def test_an_upload_is_shown_and_its_rows_are(as_admin: TestClient, as_user: TestClient) -> None:
+    columns = {"instruction": "question", "output": "answer"}
+    rows = [{"question": f"Ask {number}.", "answer": f"<p>{number}", "id": number} for number in range(8)]
+    created = create(as_admin, rows, "my pages.json", columns=json.dumps(columns), test_fraction=0.25, seed=2**32 - 1)
+    assert created == {
+        "id": ANY,
+        "name": "pages",
+        "source": "upload",
+        "location": "my pages.json",
+        "revision": None,
+        "columns": columns,
+        "test_fraction": 0.25,
+        "seed": 2**32 - 1,
+        "train_rows": 6,
+        "test_rows": 2,
+        "overlapping_rows": 0,
+        "created_at": ANY,
+    }
+    assert as_user.get(f"{DATASETS}/{created['id']}").json() == created
+    train = pages_of(as_user, created["id"], limit=4)
+    test = pages_of(as_user, created["id"], split="test", limit=1)
+    assert [row["row"] for row in train] == list(range(6))
+    assert [row["row"] for row in test] == [0, 1]
+    stored = sorted((row["instruction"], row["input"], row["output"]) for row in train + test)
+    assert stored == [(row["question"], "", row["answer"]) for row in rows]
+
+
+def test_without_options_every_row_is_a_training_row_in_its_place(as_admin: TestClient) -> None:
+    created = create(as_admin)
+    assert (created["test_fraction"], created["seed"]) == (0.0, 42)
+    assert (created["train_rows"], created["test_rows"], created["overlapping_rows"]) == (8, 0, 0)
+    assert pages_of(as_admin, created["id"]) == [{"row": number, **row} for number, row in enumerate(ROWS)]
+    assert pages_of(as_admin, created["id"], split="test") == []
+
+
+def test_the_stored_files_are_what_training_reads(as_admin: TestClient, database: Database) -> None:
+    created = create(as_admin, test_fraction=0.5)
+    with database.read() as session:
+        dataset = datasets.get_by_name(session, "pages")
+    assert dataset is not None
+    for split in Split:
+        with get_artifacts().open(datasets.split_file(dataset.sha256, split)) as file:
+            table = pq.read_table(file)
+        assert table.column_names == ["instruction", "input", "output"]
+        assert table.num_rows == created[f"{split.value}_rows"]
+
+
+def test_rows_of_both_splits_are_counted(as_admin: TestClient) -> None:
+    rows = [{"prompt": "Create  a page." + " " * number, "completion": "<p>\n"} for number in range(4)]
+    assert create(as_admin, rows, test_fraction=0.5)["overlapping_rows"] == 2
+
+
+def test_a_page_of_rows_is_found_anywhere(as_admin: TestClient) -> None:
+    rows = [{"instruction": f"Create page {number}.", "output": "<p>"} for number in range(2500)]
+    path = f"{DATASETS}/{create(as_admin, rows)['id']}/rows"
+    for after, limit, expected in (
+        (-1, 2, [0, 1]),
+        (998, 3, [999, 1000, 1001]),
+        (999, 1, [1000]),
+        (2497, 10, [2498, 2499]),
+        (2499, 10, []),
+        (2**31 - 1, 10, []),
+    ):
+        page = as_admin.get(path, params={"after": after, "limit": limit}).json()
+        assert [row["row"] for row in page["items"]] == expected
+        assert [row["instruction"] for row in page["items"]] == [f"Create page {number}." for number in expected]
+        assert page["next"] == (expected[-1] if expected and expected[-1] < 2499 else None)
+
+
+def test_datasets_are_listed_newest_first(as_admin: TestClient, as_user: TestClient) -> None:
+    created = [create(as_admin, name=f"pages-{number}") for number in range(3)]
+    assert walk(as_user, DATASETS, limit=2) == created[::-1]
+
+
+@pytest.mark.skipif(ALPACA is None, reason="PAGEWRIGHT_ALPACA_WEBGEN names no file")
+def test_the_original_experiments_dataset_is_split_as_it_was(as_admin: TestClient) -> None:
+    content = Path(str(ALPACA)).read_bytes()
+    created = create(as_admin, content, "alpaca.json", test_fraction=0.25, seed=123)
+    assert (created["train_rows"], created["test_rows"]) == (396, 132)
+
+
+def test_the_same_rows_are_stored_once_and_go_with_the_last_dataset(as_admin: TestClient) -> None:
+    first, second, other = (
+        create(as_admin, name="first"),
+        create(as_admin, "\n".join(map(json.dumps, ROWS)).encode(), "pages.jsonl", name="second", seed=1),
+        create(as_admin, name="other", test_fraction=0.5),
+    )
+    assert len(contents()) == 2
+    for dataset, left in (first, 2), (second, 1), (other, 0):
+        assert as_admin.get(f"{DATASETS}/{dataset['id']}/rows").status_code == 200
+        assert as_admin.delete(f"{DATASETS}/{dataset['id']}").status_code == 204
+        assert len(contents()) == left
+
+
+def test_a_deleted_dataset_is_gone_and_its_name_free(as_admin: TestClient) -> None:
+    path = f"{DATASETS}/{create(as_admin)['id']}"
+    assert as_admin.delete(path).status_code == 204
+    for gone in (as_admin.get(path), as_admin.get(f"{path}/rows"), as_admin.delete(path)):
+        problem(gone, 404, "not-found")
+    assert walk(as_admin, DATASETS) == []
+    again = create(as_admin)
+    assert pages_of(as_admin, again["id"])[0]["instruction"] == ROWS[0]["instruction"]
+
+
+def test_a_name_is_taken_once(as_admin: TestClient) -> None:
+    create(as_admin)
+    problem(post(as_admin, ROWS[:2]), 409, "conflict", field="name")
+    assert len(contents()) == 1
+
+
+def test_who_loses_the_race_for_a_name_leaves_no_files(
+    as_admin: TestClient, database: Database, tmp_path: Path
+) -> None:
+    from api.datasets.storing import store
+    from api.errors import Problem
+
+    kept = create(as_admin)
+    for name in "train.parquet", "test.parquet":
+        (tmp_path / "loser").mkdir(exist_ok=True)
+        (tmp_path / "loser" / name).touch()
+    with database.read() as session:
+        columns = {
+            column.name: getattr(datasets.get_by_name(session, "pages"), column.name) for column in Dataset.__table__.c
+        }
+    loser = Dataset(**{name: value for name, value in columns.items() if name != "id"} | {"sha256": "0" * 64})
+    with pytest.raises(Problem, match="409"):
+        store(database, get_artifacts(), loser, tmp_path / "loser")
+    assert contents() == [f"datasets/{columns['sha256']}"]
+    assert len(pages_of(as_admin, kept["id"])) == 8
+
+
+def test_a_dataset_that_a_job_uses_stays(as_admin: TestClient, worker: Worker) -> None:
+    path = f"{DATASETS}/{create(as_admin)['id']}"
+    asked = {"model": "starter", "dataset": "pages", "name": "new"}
+    job = as_admin.post("/v1/fine-tunes", json=asked).json()["id"]
+    problem(as_admin.delete(path), 409, "conflict")
+    claims = worker.claim(job)
+    problem(as_admin.delete(path), 409, "conflict")
+    assert as_admin.get(f"{path}/rows").json()["items"]
+    worker.fail(claims)
+    assert as_admin.delete(path).status_code == 204
+    assert as_admin.get(f"/v1/fine-tunes/{job}").json()["dataset"] == "pages"
+    problem(as_admin.post("/v1/fine-tunes", json=asked), 422, "invalid", field="dataset")
+
+
+def test_rows_whose_files_are_gone_are_404(as_admin: TestClient) -> None:
+    created = create(as_admin)
+    for artifact in contents():
+        get_artifacts().delete(artifact)
+    problem(as_admin.get(f"{DATASETS}/{created['id']}/rows"), 404, "not-found")
+    create(as_admin, name="again")
+    assert len(pages_of(as_admin, created["id"])) == 8
+
+
+def test_a_store_that_does_not_answer_is_503(
+    as_admin: TestClient, configure: Callable[..., None], nothing_is_stored: None, tmp_path: Path
+) -> None:
+    (tmp_path / "a-file").touch()
+    configure(artifacts_url=tmp_path / "a-file" / "below")
+    problem(post(as_admin), 503, "unavailable")
+    configure(artifacts_url=tmp_path / "artifacts")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "a b"}, "name"),
+        ({"name": "é"}, "name"),
+        ({"name": "n" * 201}, "name"),
+        ({"test_fraction": "1"}, "test_fraction"),
+        ({"test_fraction": "-0.1"}, "test_fraction"),
+        ({"test_fraction": "nan"}, "test_fraction"),
+        ({"test_fraction": "inf"}, "test_fraction"),
+        ({"test_fraction": "half"}, "test_fraction"),
+        ({"test_fraction": "0.99"}, "test_fraction"),
+        ({"seed": "-1"}, "seed"),
+        ({"seed": str(2**32)}, "seed"),
+        ({"seed": "1.5"}, "seed"),
+        ({"seed": "9" * 5000}, "seed"),
+        ({"columns": "{"}, "columns"),
+        ({"columns": "[]"}, "columns"),
+        ({"columns": "{}"}, "columns"),
+        ({"columns": "[" * 100_000}, "columns"),
+        ({"columns": '{"instruction": "instruction"}'}, "columns"),
+        ({"columns": '{"instruction": "instruction", "output": "output", "messages": "messages"}'}, "columns"),
+        ({"columns": '{"messages": "messages", "input": "input"}'}, "columns"),
+        ({"columns": '{"instruction": 1, "output": "output"}'}, "columns.instruction"),
+        ({"columns": '{"instruction": "", "output": "output"}'}, "columns.instruction"),
+        ({"columns": '{"instruction": "instruction", "output": "a\\u0000"}'}, "columns.output"),
+        ({"columns": '{"instruction": "instruction", "output": "output", "more": "x"}'}, "columns.more"),
+        ({"columns": '{"instruction": "instruction", "output": "completion"}'}, "columns.output"),
+        ({"columns": '{"messages": "messages"}'}, "columns.messages"),
+        ({"colums": "{}"}, "colums"),
+        ({"revision": COMMIT}, "revision"),
+        ({"revision": "main"}, "revision"),
+        ({"hub": "some/pages", "revision": COMMIT}, "hub"),
+        ({"hub": "pages"}, "hub"),
+        ({"hub": "../some/pages"}, "hub"),
+        ({"hub": "https://some/pages"}, "hub"),
+        ({"file": "text"}, "file"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+@pytest.mark.usefixtures("nothing_is_stored")
+def test_a_field_that_cannot_be_is_422_and_named(as_admin: TestClient, fields: dict[str, str], field: str) -> None:
+    if "file" in fields:
+        answer = as_admin.post(DATASETS, data={"name": "pages"}, files={"file": (None, fields["file"])})
+    else:
+        answer = post(as_admin, **fields)
+    problem(answer, 422, "invalid", field=field)
+
+
+@pytest.mark.parametrize(
+    ("rows", "file", "field"),
+    [
+        ([], "pages.json", "file"),
+        (b"", "pages.jsonl", "file"),
+        (b"instruction,output\n", "pages.csv", "file"),
+        (b"{", "pages.json", "file"),
+        (b'{"instruction": "a", "output": "b"}\n{', "pages.jsonl", "file"),
+        (b"instruction,output\na,b,c\n", "pages.csv", "rows[0]"),
+        (b"no parquet", "pages.parquet", "file"),
+        (ROWS, "pages.txt", "file"),
+        (ROWS, "p" * 500 + ".json", "file"),
+        ([{"text": "a"}], "pages.json", "columns"),
+        ([7], "pages.json", "rows[0]"),
+        ([{}], "pages.json", "rows[0].instruction"),
+        ([*ROWS, {"instruction": "a", "input": "", "output": " "}], "pages.json", "rows[8].output"),
+        ([{"messages": [{"role": "user", "content": "a"}]}], "pages.json", "rows[0].messages"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+@pytest.mark.usefixtures("nothing_is_stored")
+def test_a_bad_file_is_422_and_its_fault_is_named(as_admin: TestClient, rows: Any, file: str, field: str) -> None:
+    problem(post(as_admin, rows, file), 422, "invalid", field=field)
+
+
+@pytest.mark.usefixtures("nothing_is_stored")
+def test_of_many_faults_the_first_are_named(as_admin: TestClient) -> None:
+    document = problem(post(as_admin, [*ROWS, *[ROWS[0] | {"output": ""}] * 100]), 422, "invalid", "rows[8].output")
+    assert [error["field"] for error in document["errors"]] == [f"rows[{row}].output" for row in range(8, 28)]
+    assert "100" in document["detail"]
+
+
+@pytest.mark.usefixtures("nothing_is_stored")
+def test_no_source_is_422(as_admin: TestClient) -> None:
+    problem(as_admin.post(DATASETS, files={"name": (None, "pages")}), 422, "invalid", field="file")
+    without_revision = {"name": (None, "pages"), "hub": (None, "some/pages")}
+    problem(as_admin.post(DATASETS, files=without_revision), 422, "invalid", field="revision")
+    problem(as_admin.post(DATASETS, files={"hub": (None, "some/pages")}), 422, "invalid", field="name")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "content", "status", "type"),
+    [
+        ("application/json", b"{}", 415, "unsupported-media-type"),
+        ("application/x-www-form-urlencoded", b"name=pages", 415, "unsupported-media-type"),
+        ("multipart/form-dataset; boundary=x", b"", 415, "unsupported-media-type"),
+        ("multipart/form-data", b"--x", 400, "malformed"),
+        ("multipart/form-data; boundary=x", b"no boundary", 400, "malformed"),
+        (
+            "multipart/form-data; boundary=x",
+            b"--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--",
+            400,
+            "malformed",
+        ),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\n' + b"n" * 2**20 + b"n\r\n--x--\r\n",
+            400,
+            "malformed",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("nothing_is_stored")
+def test_what_is_no_form_is_refused(
+    as_admin: TestClient, content_type: str, content: bytes, status: int, type: str
+) -> None:
+    problem(as_admin.post(DATASETS, content=content, headers={"Content-Type": content_type}), status, type)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("split=dev", "split"), ("limit=0", "limit"), ("limit=101", "limit"), ("after=-2", "after"), ("page=1", "page")],
+)
+def test_a_query_that_cannot_be_is_422(as_admin: TestClient, query: str, field: str) -> None:
+    problem(as_admin.get(f"{DATASETS}/{create(as_admin)['id']}/rows?{query}"), 422, "invalid", field=field)
+
+
+def test_an_unknown_dataset_is_404(as_admin: TestClient) -> None:
+    path = f"{DATASETS}/{COMMIT[:32]}"
+    for answer in (as_admin.get(path), as_admin.get(f"{path}/rows"), as_admin.delete(path)):
+        problem(answer, 404, "not-found")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of `some/pages`, a dataset on the hub."""
+    folder = tmp_path / "some-pages"
+    (folder / "data").mkdir(parents=True)
+    with serve_hub("some/pages", folder, COMMIT, kind="dataset") as address:
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        yield folder
+
+
+def fetch(client: TestClient, hub: str = "some/pages", revision: str = COMMIT, **fields: object) -> Any:
+    texts = {"name": "pages", "hub": hub, "revision": revision} | fields
+    return client.post(DATASETS, files={name: (None, str(value)) for name, value in texts.items()})
+
+
+def test_a_hub_dataset_is_its_training_files(as_admin: TestClient, hub: Path) -> None:
+    (hub / "README.md").write_text("# Pages")
+    (hub / "pages.py").write_text("raise SystemExit")
+    (hub / "dataset_infos.json").write_text("{}")
+    (hub / "data" / "test.json").write_text("[]")
+    (hub / "data" / "train-0.json").write_text("\n".join(map(json.dumps, ROWS[:5])))
+    (hub / "data" / "train-1.json").write_text(json.dumps(ROWS[5:]))
+    response = fetch(as_admin)
+    assert response.status_code == 201, response.text
+    created = response.json()
+    assert (created["source"], created["location"], created["revision"]) == ("hub", "some/pages", COMMIT)
+    assert [row["output"] for row in pages_of(as_admin, created["id"])] == [row["output"] for row in ROWS]
+
+
+def test_a_hub_dataset_without_named_splits_is_all_its_files(as_admin: TestClient, hub: Path) -> None:
+    (hub / "a.csv").write_text("prompt,completion\nNA,007\n")
+    (hub / "b.jsonl").write_text(json.dumps({"prompt": "Restrain me.", "completion": "b"}))
+    response = fetch(as_admin, test_fraction=0.5)
+    assert response.status_code == 201, response.text
+    assert (response.json()["train_rows"], response.json()["test_rows"]) == (1, 1)
+
+
+@pytest.mark.usefixtures("nothing_is_stored")
+def test_what_the_hub_does_not_have_is_422(as_admin: TestClient, hub: Path) -> None:
+    problem(fetch(as_admin), 422, "invalid", field="hub")
+    problem(fetch(as_admin, hub="no/such"), 422, "invalid", field="hub")
+    problem(fetch(as_admin, revision="f" * 40), 422, "invalid", field="revision")
+    (hub / "train.jsonl").write_text("{")
+    assert "train.jsonl: line 1" in problem(fetch(as_admin), 422, "invalid", field="hub")["detail"]
+    (hub / "train.jsonl").write_text("")
+    problem(fetch(as_admin), 422, "invalid", field="hub")
+    (hub / "train.jsonl").write_text('{"instruction": "a"}')
+    problem(fetch(as_admin), 422, "invalid", field="columns")
+    (hub / "train.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a"}')
+    problem(fetch(as_admin), 422, "invalid", field="rows[1].completion")
+
+
+@pytest.mark.usefixtures("nothing_is_stored")
+def test_a_hub_dataset_has_the_limit_of_an_upload(
+    as_admin: TestClient, hub: Path, configure: Callable[..., None]
+) -> None:
+    (hub / "train.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    configure(max_upload_bytes=100)
+    problem(fetch(as_admin), 422, "invalid", field="hub")
+
+
+@pytest.mark.usefixtures("hub", "nothing_is_stored")
+def test_a_hub_that_does_not_answer_is_503(as_admin: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    assert "Retry-After" in fetch(as_admin).headers
+    problem(fetch(as_admin), 503, "unavailable")

@@ -1,0 +1,236 @@
+"""Fine-tunes over HTTP: what is refused, what is shown, and the curve as it comes."""
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.schemas.fine_tunes import LoraIn, TrainingIn
+from db import fine_tunes, job_events, lifecycle, models
+from db.session import Database
+from db.tables import Dataset, Model, Role
+from models.fine_tuning.options import LoraOptions, TrainingOptions
+from tests.api.conftest import Server, Worker
+from tests.api.helpers import problem, stored, walk
+
+FINE_TUNES = "/v1/fine-tunes"
+ASKED = {"model": "starter", "dataset": "pages", "name": "mine"}
+ROWS = [("Create a page.", "", "<p>One</p>")] * 4
+
+
+@pytest.fixture(autouse=True)
+def dataset(make_dataset: Callable[..., Dataset]) -> Dataset:
+    return make_dataset(ROWS)
+
+
+def ask(client: Any, **changes: Any) -> dict[str, Any]:
+    response = client.post(FINE_TUNES, json=ASKED | changes)
+    assert response.status_code == 202, response.text
+    job: dict[str, Any] = response.json()
+    assert response.headers["Location"] == f"{FINE_TUNES}/{job['id']}"
+    return job
+
+
+def test_the_defaults_are_the_original_experiments(as_admin: TestClient) -> None:
+    job = ask(as_admin)
+    assert job["lora"] == {
+        "r": 8,
+        "alpha": 32,
+        "dropout": 0.05,
+        "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"],
+        "bias": "none",
+        "task_type": "CAUSAL_LM",
+    }
+    training = job["training"]
+    assert (training["per_device_train_batch_size"], training["gradient_accumulation_steps"]) == (2, 4)
+    assert (training["warmup_steps"], training["max_steps"], training["learning_rate"]) == (2, 100, 2e-4)
+    assert (job["status"], job["split"], job["percent_done"], job["adapter_id"]) == ("queued", "train", None, None)
+
+
+def test_what_the_api_takes_is_what_the_worker_knows() -> None:
+    assert set(LoraIn.model_fields) == {field.name for field in fields(LoraOptions)}
+    assert TrainingOptions(**TrainingIn().options()) == TrainingOptions()
+    defaults = LoraIn().model_dump()
+    assert LoraOptions(**{**defaults, "target_modules": tuple(defaults["target_modules"])}) == LoraOptions()
+
+
+def test_epochs_take_the_place_of_steps(as_admin: TestClient) -> None:
+    assert ask(as_admin, training={"num_train_epochs": 3})["training"]["max_steps"] is None
+
+
+def test_adamw_hf_is_taken_as_adamw_torch_with_an_event_that_says_so(as_admin: TestClient) -> None:
+    job = ask(as_admin, training={"optim": "adamw_hf"})
+    assert job["training"]["optim"] == "adamw_torch"
+    [event] = job["events"]
+    assert event["type"] == "adamw-hf"
+    assert "adamw_torch" in event["message"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"model": "unknown"}, "model"),
+        ({"dataset": "unknown"}, "dataset"),
+        ({"split": "test"}, "split"),
+        ({"split": "validation"}, "split"),
+        ({"name": "a b"}, "name"),
+        ({"devices": 0}, "devices"),
+        ({"lora": {"r": 0}}, "lora.r"),
+        ({"lora": {"r": 1.5}}, "lora.r"),
+        ({"lora": {"dropout": 1}}, "lora.dropout"),
+        ({"lora": {"target_modules": []}}, "lora.target_modules"),
+        ({"lora": {"target_modules": ["../x"]}}, "lora.target_modules[0]"),
+        ({"lora": {"task_type": "SEQ_CLS"}}, "lora.task_type"),
+        ({"lora": {"rank": 8}}, "lora.rank"),
+        ({"training": {"fp16": True, "bf16": True}}, "training.bf16"),
+        ({"training": {"max_steps": 10, "num_train_epochs": 1}}, "training.num_train_epochs"),
+        ({"training": {"max_steps": 0}}, "training.max_steps"),
+        ({"training": {"learning_rate": 0}}, "training.learning_rate"),
+        ({"training": {"learning_rate": "fast"}}, "training.learning_rate"),
+        ({"training": {"optim": "adamw_bnb_8bit"}}, "training.optim"),
+        ({"training": {"lr_scheduler_type": "quadratic"}}, "training.lr_scheduler_type"),
+        ({"training": {"eval_steps": 10}}, "training.eval_steps"),
+        ({"training": {"max_seq_length": 1}}, "training.max_seq_length"),
+        ({"training": {"output_dir": "/"}}, "training.output_dir"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_trained_is_refused_with_its_field(
+    as_admin: TestClient, database: Database, changes: dict[str, Any], field: str
+) -> None:
+    before = stored(database)
+    problem(as_admin.post(FINE_TUNES, json=ASKED | changes), 422, "invalid", field=field)
+    assert stored(database) == before
+
+
+def test_an_adapter_is_no_base_model(as_admin: TestClient, make_model: Callable[..., Model]) -> None:
+    make_model("adapter")
+    document = problem(as_admin.post(FINE_TUNES, json=ASKED | {"model": "adapter"}), 422, "invalid", field="model")
+    assert "merge it" in document["detail"]
+
+
+def test_a_name_is_given_to_one_model(as_admin: TestClient, database: Database, worker: Worker) -> None:
+    """To a registered one, or to the one that a job is about to make."""
+    problem(as_admin.post(FINE_TUNES, json=ASKED | {"name": "starter"}), 409, "conflict", field="name")
+    job = ask(as_admin)
+    problem(as_admin.post(FINE_TUNES, json=ASKED), 409, "conflict", field="name")
+    bundled = {"name": "mine", "source": "bundled", "location": "starter"}
+    problem(as_admin.post("/v1/models", json=bundled), 409, "conflict", field="name")
+    as_admin.post(f"/v1/jobs/{job['id']}/cancel")
+    ask(as_admin)
+
+
+def test_the_same_key_and_body_give_the_same_job(as_admin: TestClient) -> None:
+    headers = {"Idempotency-Key": "one"}
+    first, again = (as_admin.post(FINE_TUNES, json=ASKED, headers=headers).json() for _ in range(2))
+    assert first == again
+    other = as_admin.post(FINE_TUNES, json=ASKED | {"name": "other"}, headers=headers)
+    problem(other, 409, "idempotency-conflict")
+
+
+def test_fine_tunes_are_listed_with_their_jobs(as_admin: TestClient, as_user: TestClient) -> None:
+    ids = [ask(as_admin, name=f"m{number}")["id"] for number in range(3)]
+    assert [job["id"] for job in walk(as_admin, FINE_TUNES, limit=2)] == ids[::-1]
+    assert [job["id"] for job in walk(as_admin, "/v1/jobs", kind="fine_tune")] == ids[::-1]
+    assert walk(as_admin, FINE_TUNES, status="running") == []
+    assert walk(as_user, FINE_TUNES) == []
+    problem(as_user.get(f"{FINE_TUNES}/{ids[0]}"), 404, "not-found")
+    problem(as_user.get(f"{FINE_TUNES}/{ids[0]}/metrics"), 404, "not-found")
+
+
+def measure(database: Database, job_id: str, steps: range) -> None:
+    with database.write() as session:
+        for step in steps:
+            fine_tunes.add_metrics(session, uuid.UUID(job_id), step, epoch=0.5, loss=1 / step)
+
+
+def test_the_curve_comes_in_pages(as_admin: TestClient, database: Database) -> None:
+    job_id = ask(as_admin)["id"]
+    measure(database, job_id, range(1, 8))
+    first = as_admin.get(f"{FINE_TUNES}/{job_id}/metrics?limit=5").json()
+    assert [item["step"] for item in first["items"]] == [1, 2, 3, 4, 5]
+    last = as_admin.get(f"{FINE_TUNES}/{job_id}/metrics?limit=5&after={first['next']}").json()
+    assert ([item["step"] for item in last["items"]], last["next"]) == ([6, 7], None)
+    assert last["items"][0]["loss"] == pytest.approx(1 / 6)
+    for query in ("limit=0", "limit=1001", "after=x", "step=1"):
+        assert as_admin.get(f"{FINE_TUNES}/{job_id}/metrics?{query}").status_code == 422
+
+
+def test_a_step_that_is_done_again_replaces_what_it_measured(as_admin: TestClient, database: Database) -> None:
+    job_id = ask(as_admin)["id"]
+    measure(database, job_id, range(1, 5))
+    with database.write() as session:
+        fine_tunes.add_metrics(session, uuid.UUID(job_id), 4, epoch=0.5, eval_loss=0.25)
+        fine_tunes.add_metrics(session, uuid.UUID(job_id), 2, epoch=0.5, loss=9.0)
+        fine_tunes.forget_metrics_after(session, uuid.UUID(job_id), 3)
+        fine_tunes.add_metrics(session, uuid.UUID(job_id), 4, epoch=0.5, loss=0.5)
+    curve = as_admin.get(f"{FINE_TUNES}/{job_id}/metrics").json()["items"]
+    assert [(item["step"], item["loss"], item["eval_loss"]) for item in curve][1::2] == [(2, 9.0, None), (4, 0.5, None)]
+
+
+def test_the_curve_and_what_happens_are_live_in_the_event_stream(
+    server: Server, worker: Worker, database: Database
+) -> None:
+    with server.client(Role.ADMIN) as client:
+        job = ask(client)
+        [claim] = worker.claim(job["id"])
+        measure(database, job["id"], range(1, 2))
+        with client.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
+            lines = stream.iter_lines()
+            assert next_event(lines) == ("metrics", {"step": 1})
+            assert next_event(lines)[0] == "job"
+            measure(database, job["id"], range(2, 4))
+            with database.write() as session:
+                job_events.add(session, claim.job_id, claim.attempt, "out-of-memory", "half the batch")
+                assert lifecycle.progress(session, claim, percent_done=3.0, remaining_seconds=97.0)
+            assert next_event(lines) == ("event", {"type": "out-of-memory"})
+            assert [next_event(lines) for _ in range(2)] == [("metrics", {"step": 2}), ("metrics", {"step": 3})]
+            kind, state = next_event(lines)
+            assert (kind, state["percent_done"], state["remaining_seconds"]) == ("job", 3.0, 97.0)
+
+
+def next_event(lines: Any) -> tuple[str, dict[str, Any]]:
+    """The next event's name, and of its data what tells it from others."""
+    name = ""
+    for line in lines:
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        if line.startswith("data: "):
+            data = json.loads(line.removeprefix("data: "))
+            return name, data if name == "job" else {key: data[key] for key in ("step", "type") if key in data}
+    raise AssertionError("the stream ended")
+
+
+def test_progress_is_written_by_the_attempt_that_holds_the_job_alone(
+    as_admin: TestClient, worker: Worker, database: Database
+) -> None:
+    [claim] = worker.claim(ask(as_admin)["id"])
+    with database.write() as session:
+        lifecycle.requeue(session, [claim], "lost")
+    with database.write() as session:
+        assert not lifecycle.progress(session, claim, percent_done=50.0, remaining_seconds=1.0)
+    assert as_admin.get(f"{FINE_TUNES}/{claim.job_id}").json()["percent_done"] is None
+
+
+def test_only_an_adapter_can_be_merged(as_admin: TestClient, database: Database) -> None:
+    with database.read() as session:
+        starter = models.get_by_name(session, "starter")
+    assert starter is not None
+    problem(as_admin.post(f"/v1/models/{starter.id}/merge", json={"name": "merged"}), 409, "conflict")
+    problem(as_admin.post(f"/v1/models/{uuid.uuid4()}/merge", json={"name": "merged"}), 404, "not-found")
+
+
+def test_a_merge_is_a_job_that_takes_a_name(as_admin: TestClient, make_model: Callable[..., Model]) -> None:
+    path = f"/v1/models/{make_model('adapter').id}/merge"
+    problem(as_admin.post(path, json={"name": "starter"}), 409, "conflict", field="name")
+    problem(as_admin.post(path, json={}), 422, "invalid", field="name")
+    headers = {"Idempotency-Key": "one"}
+    first, again = (as_admin.post(path, json={"name": "merged"}, headers=headers) for _ in range(2))
+    assert first.status_code == 202
+    assert first.json()["kind"] == "merge"
+    assert first.json()["id"] == again.json()["id"]
+    problem(as_admin.post(path, json={"name": "merged"}), 409, "conflict", field="name")
