@@ -1,0 +1,111 @@
+"""Fine-tuning from end to end, as on a fresh machine: all of it over HTTP, against `pagewright up`."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from cli.up import free_port
+from tests.processes import COMMAND, eventually
+
+PAGE = '<!DOCTYPE html><html lang="en"><head><title>Shop {0}</title></head><body><h1>Shop {0}</h1></body></html>'
+ROWS = [{"instruction": f"Create the page of shop {number}.", "output": PAGE.format(number)} for number in range(12)]
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[tuple[psutil.Process, httpx.Client]]:
+    """A running `pagewright up` with nothing set but what makes a lost lease show soon, and an admin's client."""
+    port = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PAGEWRIGHT_")} | {
+        "PAGEWRIGHT_DATA_DIR": str(tmp_path / "data"),
+        "PAGEWRIGHT_PORT": str(port),
+        "PAGEWRIGHT_LEASE_SECONDS": "3",
+        "PAGEWRIGHT_HEARTBEAT_SECONDS": "0.5",
+        "PAGEWRIGHT_RECONCILE_SECONDS": "0.5",
+    }
+    process = subprocess.Popen([*COMMAND, "up"], env=environment, text=True, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        printed = ""
+        while "Ctrl-C stops it." not in printed:
+            line = process.stdout.readline()
+            assert line, printed
+            printed += line
+        [key] = re.findall(r"Admin key, shown this once: (\S+)", printed)
+        headers = {"Authorization": f"Bearer {key}"}
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=90) as client:
+            yield psutil.Process(process.pid), client
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def made(response: httpx.Response, status: int) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    body: dict[str, Any] = response.json()
+    return body
+
+
+def generated(client: httpx.Client, model: str) -> str:
+    body = {"model": model, "prompt": ROWS[3]["instruction"], "max_new_tokens": 100}
+    job = made(client.post("/v1/generations", json=body, headers={"Prefer": "wait=60"}), 200)
+    assert job["status"] == "succeeded", job
+    return str(job["completion"])
+
+
+def test_a_dataset_goes_in_and_an_adapter_comes_out_and_serves_though_its_worker_is_killed(
+    up: tuple[psutil.Process, httpx.Client], tmp_path: Path
+) -> None:
+    supervisor, client = up
+    rows = "\n".join(json.dumps(row) for row in ROWS).encode()
+    upload = client.post(
+        "/v1/datasets", data={"name": "shops", "test_fraction": "0.25"}, files={"file": ("shops.jsonl", rows)}
+    )
+    dataset = made(upload, 201)
+    assert (dataset["train_rows"], dataset["test_rows"], dataset["overlapping_rows"]) == (9, 3, 0)
+
+    training = {"max_steps": 30, "save_steps": 5, "eval_steps": 15, "learning_rate": 5e-3, "warmup_steps": 0}
+    training |= {"per_device_train_batch_size": 9, "gradient_accumulation_steps": 1}
+    asked = {"model": "starter", "dataset": "shops", "name": "shops", "training": training}
+    job = made(client.post("/v1/fine-tunes", json=asked), 202)
+    path = f"/v1/fine-tunes/{job['id']}"
+    generated(client, "starter")  # the base is loaded, and its engine runs, before the adapter is there
+
+    eventually(lambda: (client.get(path).json()["checkpoint_step"] or 0) >= 5, "a checkpoint")
+    [worker] = [child for child in supervisor.children() if "training" in child.cmdline()]
+    tasks = worker.children()
+    worker.kill()
+    eventually(lambda: not any(task.is_running() for task in tasks), "the end of what the killed worker had started")
+
+    losses, kinds = [], set()
+    with client.stream("GET", f"/v1/jobs/{job['id']}/events", timeout=120) as stream:
+        kind = ""
+        for line in stream.iter_lines():
+            if line.startswith("event: "):
+                kind = line.removeprefix("event: ")
+                kinds.add(kind)
+            elif line.startswith("data: ") and kind == "metrics":
+                losses.append(json.loads(line.removeprefix("data: "))["loss"])
+    assert kinds >= {"metrics", "job"}
+    assert losses[-1] < 0.2 * losses[0]
+
+    job = made(client.get(path), 200)
+    assert (job["status"], job["attempt"], job["percent_done"]) == ("succeeded", 2, 100)
+    curve = client.get(f"{path}/metrics").json()["items"]
+    assert [step["step"] for step in curve] == list(range(1, 31))
+    assert curve[29]["eval_loss"] is not None
+    assert generated(client, "shops") == PAGE.format(3)
+    assert generated(client, "starter") != PAGE.format(3)
+
+    archive = client.get(f"/v1/models/{job['adapter_id']}/download")
+    assert archive.headers["Content-Type"] == "application/x-tar"
+    assert client.delete(f"/v1/datasets/{dataset['id']}").status_code == 204
+    left = [path for path in (tmp_path / "data").rglob("*") if "checkpoints" in path.parts or "work" in path.parts]
+    assert [path for path in left if path.is_file()] == []
