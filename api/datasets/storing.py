@@ -5,6 +5,7 @@ import uuid
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from sqlalchemy.orm import Session
 
 from api.datasets.splitting import GROUP_ROWS
 from api.errors import Problem, ProblemType, name_taken, not_found, store_down
@@ -16,17 +17,15 @@ from db.tables import Dataset, Split
 log = logging.getLogger(__name__)
 
 _FILES = {f"{split.value}.parquet" for split in Split}
-# Held by who adds the row that names some files, and by who deletes files that no row names.
-_LOCK = "datasets"
 
 
 def store(database: Database, artifacts: ArtifactStore, dataset: Dataset, folder: Path) -> None:
     """Store a dataset whose files are in `folder`. Raises a 409 Problem if its name is taken, 503 without a store."""
     try:
-        _put(artifacts, dataset.sha256, folder)
         with database.write() as session:
-            serialize(session, _LOCK)
-            _put(artifacts, dataset.sha256, folder)  # again, if the last dataset with this content was just deleted
+            _lock(session, dataset.sha256)
+            if artifacts.files(datasets.artifact(dataset.sha256)).keys() != _FILES:
+                artifacts.put_folder(folder, datasets.artifact(dataset.sha256))
             if datasets.add(session, dataset):
                 return
     except OSError as error:
@@ -65,16 +64,19 @@ def read_rows(artifacts: ArtifactStore, sha256: str, split: Split, start: int, c
     return rows
 
 
-def _put(artifacts: ArtifactStore, sha256: str, folder: Path) -> None:
-    if artifacts.files(datasets.artifact(sha256)).keys() != _FILES:
-        artifacts.put_folder(folder, datasets.artifact(sha256))
+def _lock(session: Session, sha256: str) -> None:
+    """Taken by who puts or deletes the files of some content: two at once would undo each other's work.
+
+    On SQLite others can't write meanwhile; where uploads are large and many, PostgreSQL is the better choice anyway.
+    """
+    serialize(session, f"dataset {sha256}")
 
 
 def _delete_unnamed(database: Database, artifacts: ArtifactStore, sha256: str) -> None:
     """Delete the files that have this content, if no dataset has it."""
     try:
         with database.write() as session:
-            serialize(session, _LOCK)
+            _lock(session, sha256)
             if not datasets.any_has_content(session, sha256):
                 artifacts.delete(datasets.artifact(sha256))
     except OSError:

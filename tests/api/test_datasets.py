@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -17,8 +18,8 @@ from artifacts import get_artifacts
 from cli.up import free_port
 from db import datasets
 from db.session import Database
-from db.tables import Dataset, Split
-from tests.api.conftest import Worker
+from db.tables import Dataset, Role, Split
+from tests.api.conftest import Server, Worker
 from tests.api.helpers import Upload, problem, walk
 from tests.hub import serve_hub
 
@@ -28,13 +29,13 @@ ROWS = [{"instruction": f"Create page {number}.", "input": "", "output": f"<p>{n
 ALPACA = os.environ.get("PAGEWRIGHT_ALPACA_WEBGEN")
 
 
-def post(client: TestClient, rows: Any = ROWS, file: str = "pages.json", **fields: object) -> Any:
+def post(client: Any, rows: Any = ROWS, file: str = "pages.json", **fields: object) -> Any:
     content = rows if isinstance(rows, bytes) else json.dumps(rows).encode()
     texts = {"name": "pages"} | {name: str(value) for name, value in fields.items()}
     return client.post(DATASETS, **Upload(texts, file, content).request)
 
 
-def create(client: TestClient, rows: Any = ROWS, file: str = "pages.json", **fields: object) -> dict[str, Any]:
+def create(client: Any, rows: Any = ROWS, file: str = "pages.json", **fields: object) -> dict[str, Any]:
     response = post(client, rows, file, **fields)
     assert response.status_code == 201, response.text
     assert response.headers["Location"] == f"{DATASETS}/{response.json()['id']}"
@@ -42,7 +43,7 @@ def create(client: TestClient, rows: Any = ROWS, file: str = "pages.json", **fie
     return created
 
 
-def pages_of(client: TestClient, dataset_id: str, **query: object) -> list[dict[str, Any]]:
+def pages_of(client: Any, dataset_id: str, **query: object) -> list[dict[str, Any]]:
     return walk(client, f"{DATASETS}/{dataset_id}/rows", **query)
 
 
@@ -424,3 +425,23 @@ def test_a_hub_that_does_not_answer_is_503(as_admin: TestClient, monkeypatch: py
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{free_port()}")
     assert "Retry-After" in fetch(as_admin).headers
     problem(fetch(as_admin), 503, "unavailable")
+
+
+def test_of_uploads_of_one_content_at_the_same_moment_all_have_it(server: Server) -> None:
+    with server.client(Role.ADMIN) as client, ThreadPoolExecutor(6) as threads:
+        created = list(threads.map(lambda number: create(client, name=f"d{number}"), range(6)))
+        for dataset in created:
+            assert len(pages_of(client, dataset["id"])) == len(ROWS)
+    assert len(contents()) == 1
+
+
+def test_deletion_and_upload_of_one_content_leave_every_dataset_with_its_files(server: Server) -> None:
+    def come_and_go(worker: int) -> None:
+        for number in range(5):
+            dataset = create(client, name=f"d{worker}.{number}")
+            assert len(pages_of(client, dataset["id"])) == len(ROWS)
+            assert client.delete(f"{DATASETS}/{dataset['id']}").status_code == 204
+
+    with server.client(Role.ADMIN) as client, ThreadPoolExecutor(4) as threads:
+        list(threads.map(come_and_go, range(4)))
+    assert contents() == []
