@@ -80,8 +80,8 @@ def _check(config: Any) -> None:
 def _unshare_biases(model: PeftModel) -> None:
     """The adapter brings biases of its own, and must not write them over those of the model that others run."""
     for module in model.modules():
-        bias = getattr(module, "bias", None)
-        if isinstance(bias, torch.nn.Parameter):
+        bias = dict(module.named_parameters(recurse=False)).get("bias")
+        if bias is not None:
             module.bias = torch.nn.Parameter(bias.detach().clone(), requires_grad=False)
 
 

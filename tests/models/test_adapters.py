@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import models.pool
 import models.starter
+from models.adapters import apply, share
 from models.engine import Engine, Sampling
 from models.loading import ModelLoadError, ModelRef, Source, default_device, describe, load
 from models.pool import ModelPool
@@ -237,3 +240,28 @@ def test_a_load_that_failed_leaves_the_base_as_it_was(pool: ModelPool, broken: C
             pass
         assert completion(base) == text
     assert pool.statistics() == before
+
+
+def test_an_adapter_brings_its_biases_and_leaves_those_of_its_base(tmp_path: Path) -> None:
+    def biased() -> Any:
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+            attention_bias=True,
+        )  # fmt: skip
+        return LlamaForCausalLM(config).eval()
+
+    trained = get_peft_model(biased(), LoraConfig(target_modules=["q_proj"], bias="all"))
+    for name, weights in trained.named_parameters():
+        if weights.requires_grad:
+            torch.nn.init.normal_(weights, std=0.3)
+        assert weights.requires_grad == ("lora_" in name or "bias" in name)
+    trained.save_pretrained(str(tmp_path))
+
+    base, ids = biased(), torch.arange(8)[None]
+    with torch.inference_mode():
+        before = base(ids).logits
+        adapted = apply(share(base), tmp_path)(ids).logits
+        assert torch.equal(base(ids).logits, before)
+        torch.testing.assert_close(adapted, trained.eval()(ids).logits)
+    assert not torch.allclose(adapted, before, atol=1e-2)

@@ -13,7 +13,7 @@ from db import datasets, fine_tunes, job_events, lifecycle, models
 from db.fine_tunes import FineTuneRow
 from db.tables import JobKind, Model, ModelKind, ModelSource, Split
 from models.fine_tuning.options import LoraOptions, TrainingOptions, halved
-from models.process import write_specification
+from models.process import REPORTS, write_specification
 from models.prompt import TEMPLATE_NAME
 from models.reports import Checkpointed, Ended, Happened, Measured, Outcome, Report
 from workers.app import app
@@ -77,7 +77,7 @@ def _train(runtime: Runtime, lease: Lease, folder: Path) -> Ended | None:
             return Ended(ended.outcome, f"{ended.message}; with one row at a time it still is too much: {advice}")
         recorder.halve(training, smaller)
         training, checkpoint = smaller, recorder.checkpoint_folder or checkpoint
-        (folder / "reports.jsonl").unlink()
+        (folder / REPORTS).unlink()
 
 
 class _Recorder:
