@@ -11,15 +11,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
+from models.refs import ModelLoadError
+
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 
 _OWN_INITIALIZATIONS = (True, False, "gaussian", "orthogonal", "eva")
 """Ways to begin training that leave the model's own weights alone; PEFT goes that way again when it loads."""
-
-
-class ModelLoadError(ValueError):
-    """The model can't be loaded, now or later: it is missing, broken, or of a kind that is not supported."""
 
 
 def share(model: PreTrainedModel) -> PreTrainedModel:

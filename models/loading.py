@@ -2,8 +2,7 @@
 
 import os
 import struct
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -21,7 +20,7 @@ from transformers import (
 )
 
 from models import adapters
-from models.adapters import ModelLoadError
+from models.refs import ModelLoadError, ModelRef, Source
 
 __all__ = ["ModelDescription", "ModelLoadError", "ModelRef", "Source", "default_device", "describe", "load"]
 
@@ -31,31 +30,6 @@ os.environ.setdefault("HF_HUB_CACHE", constants.HF_HUB_CACHE)
 
 # Weights are safetensors and code is ours: nothing that could run on loading is even fetched.
 HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
-
-
-class Source(StrEnum):
-    BUNDLED = "bundled"
-    LOCAL = "local"
-    HUB = "hub"
-
-
-@dataclass(frozen=True)
-class ModelRef:
-    """Where a model is. `location` is a folder of this package, a path, or `owner/name` on the hub.
-
-    `revision` is a hub model's commit; the others have none. `adapter` is the folder of one that PEFT wrote, which is
-    loaded over the model; None is the model as it is.
-    """
-
-    source: Source
-    location: str
-    revision: str | None = None
-    adapter: str | None = None
-
-    @property
-    def base(self) -> "ModelRef":
-        """The model without its adapter."""
-        return replace(self, adapter=None)
 
 
 @dataclass(frozen=True)

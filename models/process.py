@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from models.fine_tuning.options import LoraOptions, TrainingOptions
+from models.refs import ModelRef, Source
 from models.reports import Ended, Outcome, Report, ReportWriter
 
 REPORTS = "reports.jsonl"
@@ -81,9 +82,7 @@ def _merge(fields: dict[str, Any], folder: Path, report: Callable[[Report], None
     return True
 
 
-def _model_ref(fields: dict[str, Any]) -> Any:
-    from models.loading import ModelRef, Source
-
+def _model_ref(fields: dict[str, Any]) -> ModelRef:
     return ModelRef(**{**fields, "source": Source(fields["source"])})
 
 

@@ -6,7 +6,7 @@ from artifacts import ArtifactStore
 from db import models
 from db.session import Database
 from db.tables import Model, ModelKind, ModelSource
-from models.loading import ModelLoadError, ModelRef, Source
+from models.refs import ModelLoadError, ModelRef, Source
 from settings import Settings
 
 

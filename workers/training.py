@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.lifecycle import ErrorType
 from db.tables import JobKind, Model
+from models.refs import ModelLoadError
 from models.reports import Ended, Outcome
 from workers import queue
 from workers.lifecycle import Interrupt, Lease
@@ -58,6 +59,8 @@ def run_job(runtime: Runtime, kind: JobKind, job_id: uuid.UUID, work: Work, regi
                 _succeed(runtime, lease, folder / "made", register)
             else:
                 _end(runtime, kind, lease, ended)
+    except ModelLoadError as error:
+        leases.fail([lease], ErrorType.MODEL_UNAVAILABLE, str(error))
     except ProcessCrashed as error:
         leases.requeue([lease], str(error))
     except Exception as error:

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -157,3 +158,8 @@ def test_a_worker_outlives_a_redis_that_dies_and_comes_back_empty(
     finally:
         first.kill()
         first.wait()
+
+
+def test_a_training_worker_loads_no_torch() -> None:
+    code = "import sys, workers.main, workers.tasks.fine_tune, workers.tasks.merge; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -91,8 +91,6 @@ class _Recorder:
         self._stored: str | None = None
 
     def receive(self, reports: list[Report]) -> None:
-        if self._lease.interrupted and not reports:
-            return
         noted = [report for report in reports if isinstance(report, Measured | Happened)]
         if noted:
             self._write(lambda session: self._note(session, noted))
