@@ -15,6 +15,9 @@ from redis import Redis
 from cli.up import free_port
 from tests.processes import start_redis
 
+# Two test processes share two cores; torch's threads, here and in what the tests start, would only be in the way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Before the workers are imported: the Celery application reads its broker's address at import.
 REDIS_PORT = free_port()
 _redis = start_redis(REDIS_PORT)
