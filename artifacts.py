@@ -92,7 +92,7 @@ class ArtifactStore:
         target = self._at(path)
         with os_errors():
             file: Any = self._files.open(target, "rb")
-        return file  # type: ignore[no-any-return]
+        return file  # type: ignore[no-any-return]  # fsspec is untyped
 
     def delete(self, path: str) -> None:
         """Remove an artifact, and what was copied of it here. Does nothing if there is none."""

@@ -123,7 +123,7 @@ def _measure(trainer: Trainer, count: Callable[[dict[str, Any]], int]) -> dict[s
         clock.tokens += count(inputs)
         return step(model, inputs, *more)
 
-    trainer.training_step = counted  # type: ignore[assignment, method-assign]
+    trainer.training_step = counted  # type: ignore[assignment, method-assign]  # to count
     trainer.train()
     on_gpu = torch.cuda.is_available()
     peak = torch.cuda.max_memory_allocated() if on_gpu else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

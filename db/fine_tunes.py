@@ -85,7 +85,7 @@ def metrics(session: Session, job_id: uuid.UUID, *, after: int, limit: int | Non
     ).all()
 
 
-def set_checkpoint(session: Session, job_id: uuid.UUID, path: str | None, step: int | None) -> None:
+def set_checkpoint(session: Session, job_id: uuid.UUID, path: str, step: int) -> None:
     statement = update(FineTune).where(FineTune.job_id == job_id).values(checkpoint=path, checkpoint_step=step)
     session.execute(statement.execution_options(synchronize_session=False))
 

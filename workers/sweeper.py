@@ -1,14 +1,11 @@
 """Removes from the artifact store what jobs that are over have left there. Running it twice at once does no harm."""
 
-import logging
 import uuid
 
 from artifacts import ArtifactStore
 from db import jobs, models
 from db.session import Database
 from db.tables import JobStatus
-
-log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 MODELS = "models"
@@ -25,15 +22,23 @@ def model_of(job_id: uuid.UUID, attempt: int) -> str:
 
 
 def sweep(database: Database, artifacts: ArtifactStore) -> None:
-    """Delete the checkpoints of jobs that are over, and models of theirs that were never registered."""
+    """Remove what is left of every job that is over."""
     for path in [*artifacts.list(CHECKPOINTS), *artifacts.list(MODELS)]:
         try:
             job_id = uuid.UUID(path.rsplit("/", 1)[-1].split(".")[0])
         except ValueError:  # not ours
             continue
-        with database.read() as session:
-            job = jobs.get(session, job_id, owner=None)
-            registered = models.is_at(session, path)
-        if job and JobStatus(job.status).final and not registered:
-            log.info("removing %s, which no job needs any more", path)
-            artifacts.delete(path)
+        _remove(database, artifacts, job_id, path)
+
+
+def remove_checkpoints(database: Database, artifacts: ArtifactStore, job_id: uuid.UUID) -> None:
+    """Delete the checkpoints of a job that is over. One that lives on, with another worker, goes on from them."""
+    _remove(database, artifacts, job_id, checkpoints_of(job_id))
+
+
+def _remove(database: Database, artifacts: ArtifactStore, job_id: uuid.UUID, path: str) -> None:
+    with database.read() as session:
+        job = jobs.get(session, job_id, owner=None)
+        registered = models.is_at(session, path)
+    if job and JobStatus(job.status).final and not registered:
+        artifacts.delete(path)

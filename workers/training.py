@@ -14,7 +14,7 @@ from models.reports import Ended, Outcome
 from workers import queue
 from workers.lifecycle import Interrupt, Lease
 from workers.runtime import Runtime
-from workers.sweeper import checkpoints_of, model_of
+from workers.sweeper import model_of, remove_checkpoints
 from workers.task_process import ProcessCrashed
 from workers.work_folders import work_folder
 
@@ -85,7 +85,7 @@ def _succeed(runtime: Runtime, lease: Lease, made: Path, register: Register) -> 
         artifacts.delete(path)
         message = "name: another model was registered under this name while the job ran"
         runtime.leases.fail([lease], ErrorType.INVALID_REQUEST, message)
-    artifacts.delete(checkpoints_of(lease.job_id))
+    remove_checkpoints(runtime.database, artifacts, lease.job_id)
 
 
 def _end(runtime: Runtime, kind: JobKind, lease: Lease, ended: Ended | None) -> None:
@@ -104,4 +104,4 @@ def _end(runtime: Runtime, kind: JobKind, lease: Lease, ended: Ended | None) -> 
     else:
         assert ended is not None
         leases.fail([lease], _ERRORS[ended.outcome], ended.message)
-    runtime.artifacts.delete(checkpoints_of(lease.job_id))
+    remove_checkpoints(runtime.database, runtime.artifacts, lease.job_id)

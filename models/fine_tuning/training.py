@@ -102,7 +102,7 @@ def add_adapter(model: PreTrainedModel, lora: LoraOptions) -> PeftModel:
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=list(lora.target_modules),
-        bias=lora.bias,  # type: ignore[arg-type]
+        bias=lora.bias,  # type: ignore[arg-type]  # a Literal of theirs
         task_type=lora.task_type,
     )
     adapted = get_peft_model(model, config)

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -133,22 +134,25 @@ class _Recorder:
             log.warning("job %s: %s", claim.job_id, message)
             self._write(lambda session: job_events.add(session, claim.job_id, claim.attempt, "no-checkpoint", message))
             return
-        self._write(lambda session: fine_tunes.set_checkpoint(session, claim.job_id, path, report.step))
+        if not self._write(lambda session: fine_tunes.set_checkpoint(session, claim.job_id, path, report.step)):
+            return  # another has the job, and may go on from the one before
         if self._stored:
             self._runtime.artifacts.delete(self._stored)
         if self.checkpoint_folder:
             shutil.rmtree(self.checkpoint_folder, ignore_errors=True)
         self._stored, self.checkpoint_folder = path, Path(report.folder)
 
-    def _write(self, write: Any) -> None:
-        """Run a transaction if the lease holds; if not, the heartbeat will say so too."""
+    def _write(self, write: Callable[[Session], None]) -> bool:
+        """Run a transaction if the lease holds; if not, the heartbeat will say so too. Returns whether it does."""
 
-        def transaction() -> None:
+        def transaction() -> bool:
             with self._runtime.database.write() as session:
-                if lifecycle.progress(session, self._lease.claim, *self._progress):
+                held = lifecycle.progress(session, self._lease.claim, *self._progress)
+                if held:
                     write(session)
+            return held
 
-        outlast_database_failures(transaction)
+        return outlast_database_failures(transaction)
 
 
 def _read(session: Session, job_id: uuid.UUID) -> FineTuneRow:
