@@ -15,15 +15,17 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
+from sqlalchemy import func, select
 from starlette.types import Message, Receive, Scope, Send
 
 from api.app import create_app
 from api.waiting import Watcher
+from artifacts import get_artifacts
 from db import generations, lifecycle
 from db.generations import Completed
 from db.lifecycle import Claim, ErrorType
 from db.session import Database
-from db.tables import ApiKey, Role
+from db.tables import ApiKey, Dataset, Role
 from tests.api.helpers import PAGE
 
 
@@ -128,3 +130,11 @@ def until(condition: Callable[[], object], seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.005)
+
+
+@pytest.fixture
+def nothing_is_stored(database: Database) -> Iterator[None]:
+    yield
+    with database.read() as session:
+        assert session.scalars(select(func.count()).select_from(Dataset)).one() == 0
+    assert get_artifacts().list("datasets") == []

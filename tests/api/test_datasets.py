@@ -2,62 +2,25 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
-import huggingface_hub.constants
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import func, select
 
 from artifacts import get_artifacts
-from cli.up import free_port
 from db import datasets
 from db.session import Database
 from db.tables import Dataset, Role, Split
 from tests.api.conftest import Server, Worker
-from tests.api.helpers import Upload, problem, walk
-from tests.hub import serve_hub
+from tests.api.datasets.helpers import COMMIT, DATASETS, ROWS, contents, create, pages_of, post
+from tests.api.helpers import problem, walk
 
-DATASETS = "/v1/datasets"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-ROWS = [{"instruction": f"Create page {number}.", "input": "", "output": f"<p>{number}"} for number in range(8)]
 ALPACA = os.environ.get("PAGEWRIGHT_ALPACA_WEBGEN")
-
-
-def post(client: Any, rows: Any = ROWS, file: str = "pages.json", **fields: object) -> Any:
-    content = rows if isinstance(rows, bytes) else json.dumps(rows).encode()
-    texts = {"name": "pages"} | {name: str(value) for name, value in fields.items()}
-    return client.post(DATASETS, **Upload(texts, file, content).request)
-
-
-def create(client: Any, rows: Any = ROWS, file: str = "pages.json", **fields: object) -> dict[str, Any]:
-    response = post(client, rows, file, **fields)
-    assert response.status_code == 201, response.text
-    assert response.headers["Location"] == f"{DATASETS}/{response.json()['id']}"
-    created: dict[str, Any] = response.json()
-    return created
-
-
-def pages_of(client: Any, dataset_id: str, **query: object) -> list[dict[str, Any]]:
-    return walk(client, f"{DATASETS}/{dataset_id}/rows", **query)
-
-
-def contents() -> list[str]:
-    """What datasets are in the artifact store."""
-    return get_artifacts().list("datasets")
-
-
-@pytest.fixture
-def nothing_is_stored(database: Database) -> Iterator[None]:
-    yield
-    with database.read() as session:
-        assert session.scalars(select(func.count()).select_from(Dataset)).one() == 0
-    assert contents() == []
 
 
 def test_an_upload_is_shown_and_its_rows_are(as_admin: TestClient, as_user: TestClient) -> None:
@@ -354,77 +317,6 @@ def test_an_unknown_dataset_is_404(as_admin: TestClient) -> None:
     path = f"{DATASETS}/{COMMIT[:32]}"
     for answer in (as_admin.get(path), as_admin.get(f"{path}/rows"), as_admin.delete(path)):
         problem(answer, 404, "not-found")
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of `some/pages`, a dataset on the hub."""
-    folder = tmp_path / "some-pages"
-    (folder / "data").mkdir(parents=True)
-    with serve_hub("some/pages", folder, COMMIT, kind="dataset") as address:
-        template = address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
-        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        yield folder
-
-
-def fetch(client: TestClient, hub: str = "some/pages", revision: str = COMMIT, **fields: object) -> Any:
-    texts = {"name": "pages", "hub": hub, "revision": revision} | fields
-    return client.post(DATASETS, files={name: (None, str(value)) for name, value in texts.items()})
-
-
-def test_a_hub_dataset_is_its_training_files(as_admin: TestClient, hub: Path) -> None:
-    (hub / "README.md").write_text("# Pages")
-    (hub / "pages.py").write_text("raise SystemExit")
-    (hub / "dataset_infos.json").write_text("{}")
-    (hub / "data" / "test.json").write_text("[]")
-    (hub / "data" / "train-0.json").write_text("\n".join(map(json.dumps, ROWS[:5])))
-    (hub / "data" / "train-1.json").write_text(json.dumps(ROWS[5:]))
-    response = fetch(as_admin)
-    assert response.status_code == 201, response.text
-    created = response.json()
-    assert (created["source"], created["location"], created["revision"]) == ("hub", "some/pages", COMMIT)
-    assert [row["output"] for row in pages_of(as_admin, created["id"])] == [row["output"] for row in ROWS]
-
-
-def test_a_hub_dataset_without_named_splits_is_all_its_files(as_admin: TestClient, hub: Path) -> None:
-    (hub / "a.csv").write_text("prompt,completion\nNA,007\n")
-    (hub / "b.jsonl").write_text(json.dumps({"prompt": "Restrain me.", "completion": "b"}))
-    response = fetch(as_admin, test_fraction=0.5)
-    assert response.status_code == 201, response.text
-    assert (response.json()["train_rows"], response.json()["test_rows"]) == (1, 1)
-
-
-@pytest.mark.usefixtures("nothing_is_stored")
-def test_what_the_hub_does_not_have_is_422(as_admin: TestClient, hub: Path) -> None:
-    problem(fetch(as_admin), 422, "invalid", field="hub")
-    problem(fetch(as_admin, hub="no/such"), 422, "invalid", field="hub")
-    problem(fetch(as_admin, revision="f" * 40), 422, "invalid", field="revision")
-    (hub / "train.jsonl").write_text("{")
-    assert "train.jsonl: line 1" in problem(fetch(as_admin), 422, "invalid", field="hub")["detail"]
-    (hub / "train.jsonl").write_text("")
-    problem(fetch(as_admin), 422, "invalid", field="hub")
-    (hub / "train.jsonl").write_text('{"instruction": "a"}')
-    problem(fetch(as_admin), 422, "invalid", field="columns")
-    (hub / "train.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a"}')
-    problem(fetch(as_admin), 422, "invalid", field="rows[1].completion")
-
-
-@pytest.mark.usefixtures("nothing_is_stored")
-def test_a_hub_dataset_has_the_limit_of_an_upload(
-    as_admin: TestClient, hub: Path, configure: Callable[..., None]
-) -> None:
-    (hub / "train.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
-    configure(max_upload_bytes=100)
-    problem(fetch(as_admin), 422, "invalid", field="hub")
-
-
-@pytest.mark.usefixtures("hub", "nothing_is_stored")
-def test_a_hub_that_does_not_answer_is_503(as_admin: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{free_port()}")
-    assert "Retry-After" in fetch(as_admin).headers
-    problem(fetch(as_admin), 503, "unavailable")
 
 
 def test_of_uploads_of_one_content_at_the_same_moment_all_have_it(server: Server) -> None:

@@ -1,0 +1,34 @@
+"""What the tests of datasets say often."""
+
+import json
+from typing import Any
+
+from artifacts import get_artifacts
+from tests.api.helpers import Upload, walk
+
+DATASETS = "/v1/datasets"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+ROWS = [{"instruction": f"Create page {number}.", "input": "", "output": f"<p>{number}"} for number in range(8)]
+
+
+def post(client: Any, rows: Any = ROWS, file: str = "pages.json", **fields: object) -> Any:
+    content = rows if isinstance(rows, bytes) else json.dumps(rows).encode()
+    texts = {"name": "pages"} | {name: str(value) for name, value in fields.items()}
+    return client.post(DATASETS, **Upload(texts, file, content).request)
+
+
+def create(client: Any, rows: Any = ROWS, file: str = "pages.json", **fields: object) -> dict[str, Any]:
+    response = post(client, rows, file, **fields)
+    assert response.status_code == 201, response.text
+    assert response.headers["Location"] == f"{DATASETS}/{response.json()['id']}"
+    created: dict[str, Any] = response.json()
+    return created
+
+
+def pages_of(client: Any, dataset_id: str, **query: object) -> list[dict[str, Any]]:
+    return walk(client, f"{DATASETS}/{dataset_id}/rows", **query)
+
+
+def contents() -> list[str]:
+    """What datasets are in the artifact store."""
+    return get_artifacts().list("datasets")
