@@ -2,16 +2,21 @@
 
 import hashlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated, TypeVar
 
+from fastapi import Depends, Response
 from pydantic import BaseModel
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 from uuid_utils.compat import uuid7
 
-from api.dependencies import Caller
+from api.dependencies import Caller, DatabaseDep, IdempotencyKey, SettingsDep, WaitSeconds, WatcherDep
 from api.errors import Problem, ProblemType, invalid
+from api.schemas.jobs import JobOut
+from api.waiting import Watcher
 from db import jobs
 from db.session import Database, now
 from db.tables import Job, JobKind, JobStatus
@@ -33,6 +38,65 @@ class Submission:
 
 Add = Callable[[Session, Sequence[Job]], None]
 """Inserts the jobs, and the rows of their kind beside them. May raise a Problem: nothing is stored then."""
+
+
+JobShown = TypeVar("JobShown", bound=JobOut)
+
+
+@dataclass(frozen=True)
+class Submitter:
+    """Submits one request's jobs, waits for them as its headers ask, and sets the headers of its response."""
+
+    database: Database
+    settings: Settings
+    watcher: Watcher
+    wait_seconds: int
+    idempotency_key: str | None
+    response: Response
+
+    async def one(
+        self,
+        caller: Caller,
+        kind: JobKind,
+        body: BaseModel,
+        add: Callable[[Session, Job], None],
+        show: Callable[[uuid.UUID], JobShown],
+        path: str,
+    ) -> JobShown:
+        """The job as `show` reads it then, below `path`. The status becomes 200 if it is over."""
+        submission = Submission(caller, kind, 1, False, body, self.idempotency_key)
+        [job] = await self.jobs(submission, lambda session, new: add(session, new[0]))
+        await self.wait(self.watcher.wait_final, job.id)
+        shown = await run_in_threadpool(show, job.id)
+        self.locate(f"{path}/{job.id}", final=shown.status.final)
+        return shown
+
+    async def jobs(self, submission: Submission, add: Add) -> list[Job]:
+        return await run_in_threadpool(submit, self.database, self.settings, submission, add)
+
+    async def wait(self, wait: Callable[[uuid.UUID, float], Awaitable[None]], id: uuid.UUID) -> None:
+        if self.wait_seconds:
+            await wait(id, self.wait_seconds)
+            self.response.headers["Preference-Applied"] = f"wait={self.wait_seconds}"
+
+    def locate(self, path: str, *, final: bool) -> None:
+        self.response.headers["Location"] = path
+        if final:
+            self.response.status_code = 200
+
+
+async def _submitter(
+    database: DatabaseDep,
+    settings: SettingsDep,
+    watcher: WatcherDep,
+    wait_seconds: WaitSeconds,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> Submitter:
+    return Submitter(database, settings, watcher, wait_seconds, idempotency_key, response)
+
+
+SubmitterDep = Annotated[Submitter, Depends(_submitter)]
 
 
 def submit(database: Database, settings: Settings, submission: Submission, add: Add) -> list[Job]:

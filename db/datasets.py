@@ -2,13 +2,13 @@
 
 import uuid
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
 from db.session import now
-from db.tables import IS_QUEUED, IS_RUNNING, Dataset, FineTune, Job, Split
+from db.tables import IS_QUEUED, IS_RUNNING, Dataset, Evaluation, FineTune, Job, Split
 
 
 def artifact(sha256: str) -> str:
@@ -53,8 +53,11 @@ def page(session: Session, *, limit: int, after: uuid.UUID | None) -> Page[Datas
 
 def in_use(session: Session, dataset_id: uuid.UUID) -> bool:
     """Whether a queued or running job uses it."""
-    uses = exists().where(FineTune.dataset_id == dataset_id, FineTune.job_id == Job.id, IS_QUEUED | IS_RUNNING)
-    return session.scalars(select(uses)).one()
+    uses = (
+        exists().where(table.dataset_id == dataset_id, table.job_id == Job.id, IS_QUEUED | IS_RUNNING)
+        for table in (FineTune, Evaluation)
+    )
+    return session.scalars(select(or_(*uses))).one()
 
 
 def delete(session: Session, dataset: Dataset) -> None:

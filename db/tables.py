@@ -31,6 +31,7 @@ class Role(StrEnum):
 
 class QueueName(StrEnum):
     GENERATION = "generation"
+    EVALUATION = "evaluation"
     TRAINING = "training"
 
 
@@ -38,12 +39,15 @@ class JobKind(StrEnum):
     """Also the name of the kind's Celery task."""
 
     GENERATION = "generation"
+    EVALUATION = "evaluation"
     FINE_TUNE = "fine_tune"
     MERGE = "merge"
 
     @property
     def queue(self) -> QueueName:
-        return QueueName.GENERATION if self == JobKind.GENERATION else QueueName.TRAINING
+        if self in (JobKind.GENERATION, JobKind.EVALUATION):
+            return QueueName(self.value)
+        return QueueName.TRAINING
 
 
 class JobStatus(StrEnum):
@@ -79,6 +83,17 @@ class DatasetSource(StrEnum):
 class Split(StrEnum):
     TRAIN = "train"
     TEST = "test"
+
+
+class Metric(StrEnum):
+    """What a prediction is scored by. Each is a column of `predictions`; chrF goes to 100, all others to 1."""
+
+    EXACT_MATCH = "exact_match"
+    NORMALIZED_EXACT_MATCH = "normalized_exact_match"
+    CHRF = "chrf"
+    VALIDITY = "validity"
+    STRUCTURAL_SIMILARITY = "structural_similarity"
+    TEXT_SIMILARITY = "text_similarity"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -119,7 +134,9 @@ class Table(DeclarativeBase):
         ModelKind: String(16),
         DatasetSource: String(16),
         Split: String(16),
+        Metric: String(32),
         list[str]: JSON(),
+        list[int]: JSON(none_as_null=True),
         dict[str, str]: JSON(),
         dict[str, Any]: JSON(),
     }
@@ -238,7 +255,18 @@ for name, condition, indexed in (
     Index(name, *indexed, postgresql_where=condition, sqlite_where=condition)
 
 
-class Generation(Table):
+class Decoding:
+    """How tokens are chosen, and where a completion ends."""
+
+    max_new_tokens: Mapped[int | None]
+    temperature: Mapped[float]
+    top_p: Mapped[float]
+    top_k: Mapped[int]
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    stop: Mapped[list[str]]
+
+
+class Generation(Decoding, Table):
     """The request and, once its job has ended, the completion of a generation job."""
 
     __tablename__ = "generations"
@@ -247,12 +275,6 @@ class Generation(Table):
     model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"))
     prompt: Mapped[str] = mapped_column(Text)
     input: Mapped[str] = mapped_column(Text)
-    max_new_tokens: Mapped[int | None]
-    temperature: Mapped[float]
-    top_p: Mapped[float]
-    top_k: Mapped[int]
-    seed: Mapped[int | None] = mapped_column(BigInteger)
-    stop: Mapped[list[str]]
     completion: Mapped[str | None] = mapped_column(Text)
     finish_reason: Mapped[str | None] = mapped_column(String(16))
     prompt_tokens: Mapped[int | None]
@@ -303,6 +325,81 @@ class Merge(Table):
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"))
     name: Mapped[str] = mapped_column(String(200))
+
+
+class Evaluation(Decoding, Table):
+    """What an evaluation job was asked for; `max_new_tokens`, if it named none, as its worker has then found it."""
+
+    __tablename__ = "evaluations"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    model_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("models.id"))
+    """None for a baseline."""
+    model_name: Mapped[str] = mapped_column(String(200))
+    dataset_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("datasets.id"))
+    split: Mapped[Split]
+    limit: Mapped[int | None]
+    rows: Mapped[int]
+    """How many rows there are to predict: the split's first."""
+    rows_done: Mapped[int] = mapped_column(default=0)
+    metrics: Mapped[list[str]]
+
+    __table_args__ = (
+        Index("ix_evaluations_model_name_job_id", "model_name", "job_id"),
+        Index("ix_evaluations_dataset_id_job_id", "dataset_id", "job_id"),
+    )
+
+
+class Prediction(Table):
+    """One row of an evaluation: what was asked, what the model made of it, what it should have been, and the scores.
+
+    A score is None where the evaluation was not asked for it.
+    """
+
+    __tablename__ = "predictions"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    row: Mapped[int] = mapped_column(primary_key=True)
+    """Its number in the split, from 0."""
+    prompt: Mapped[str] = mapped_column(Text)
+    input: Mapped[str] = mapped_column(Text)
+    completion: Mapped[str] = mapped_column(Text)
+    """The prediction itself; empty where the model could not be asked, which `error` then explains."""
+    reference: Mapped[str] = mapped_column(Text)
+    """The ground truth."""
+    finish_reason: Mapped[str] = mapped_column(String(16))
+    error: Mapped[str | None] = mapped_column(Text)
+    prompt_tokens: Mapped[int | None]
+    completion_tokens: Mapped[int | None]
+    latency_seconds: Mapped[float]
+    """From its place in the engine's queue to its last token; others ran in the same batch."""
+    exact_match: Mapped[float | None]
+    normalized_exact_match: Mapped[float | None]
+    chrf: Mapped[float | None]
+    chrf_statistics: Mapped[list[int] | None]
+    """The counts whose sums over rows make the corpus chrF."""
+    validity: Mapped[float | None]
+    parse_errors: Mapped[int | None]
+    structural_similarity: Mapped[float | None]
+    text_similarity: Mapped[float | None]
+    created_at: Mapped[datetime]
+
+
+class EvaluationFigure(Table):
+    """A metric over all the rows of an evaluation that are done, with its 95 % interval."""
+
+    __tablename__ = "evaluation_figures"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    metric: Mapped[Metric] = mapped_column(primary_key=True)
+    value: Mapped[float]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    n: Mapped[int]
+    signature: Mapped[str | None] = mapped_column(String(200))
+    """sacrebleu's, of the chrF."""
+
+    __table_args__ = (Index("ix_evaluation_figures_metric_value_job_id", "metric", "value", "job_id"),)
 
 
 class JobEvent(Table):

@@ -38,7 +38,9 @@ class WorkerRole(StrEnum):
 
     @property
     def queues(self) -> list[QueueName]:
-        return {WorkerRole.INFERENCE: [QueueName.GENERATION], WorkerRole.TRAINING: [QueueName.TRAINING]}[self]
+        if self == WorkerRole.INFERENCE:
+            return [QueueName.GENERATION, QueueName.EVALUATION]
+        return [QueueName.TRAINING]
 
 
 class Runtime:

@@ -1,26 +1,15 @@
 import uuid
-from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
-from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import (
-    AdminCaller,
-    AnyCaller,
-    DatabaseDep,
-    GuardedRoute,
-    IdempotencyKey,
-    Paging,
-    SettingsDep,
-    WaitSeconds,
-    WatcherDep,
-)
+from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute, Paging
 from api.errors import document_problems, invalid, name_taken, not_found
 from api.schemas.common import PageOut
 from api.schemas.fine_tunes import FineTuneDetails, FineTuneIn, FineTuneOut, MetricsOut, MetricsPageOut
-from api.submission import Submission, submit
+from api.submission import SubmitterDep
 from db import datasets, fine_tunes, job_events, models
 from db.session import Database
 from db.tables import Dataset, FineTune, Job, JobKind, JobStatus, ModelKind, Split
@@ -36,30 +25,12 @@ router = APIRouter(
     responses={200: {"model": FineTuneDetails}, **document_problems(400, 403, 409, 413, 415, 429)},
 )
 async def create(
-    body: FineTuneIn,
-    response: Response,
-    caller: AdminCaller,
-    database: DatabaseDep,
-    settings: SettingsDep,
-    watcher: WatcherDep,
-    wait_seconds: WaitSeconds,
-    idempotency_key: IdempotencyKey = None,
+    body: FineTuneIn, caller: AdminCaller, database: DatabaseDep, submitter: SubmitterDep
 ) -> FineTuneDetails:
     """Train a LoRA adapter on a dataset. It is registered as a model when the job succeeds."""
-
-    def add(session: Session, new: Sequence[Job]) -> None:
-        _add(session, new[0], body)
-
-    submission = Submission(caller, JobKind.FINE_TUNE, 1, False, body, idempotency_key)
-    [job] = await run_in_threadpool(submit, database, settings, submission, add)
-    if wait_seconds:
-        await watcher.wait_final(job.id, wait_seconds)
-        response.headers["Preference-Applied"] = f"wait={wait_seconds}"
-    details = await run_in_threadpool(_find, database, caller.owner, job.id)
-    response.headers["Location"] = f"/v1/fine-tunes/{job.id}"
-    if details.status.final:
-        response.status_code = 200
-    return details
+    return await submitter.one(
+        caller, JobKind.FINE_TUNE, body, partial(_add, body), partial(_find, database, caller.owner), router.prefix
+    )
 
 
 @router.get("")
@@ -92,7 +63,7 @@ def metrics(
     return MetricsPageOut(items=items, next=items[-1].step if len(rows) > limit else None)
 
 
-def _add(session: Session, job: Job, body: FineTuneIn) -> None:
+def _add(body: FineTuneIn, session: Session, job: Job) -> None:
     base = models.get_by_name(session, body.model)
     if base is None:
         raise invalid("model", "no model of that name is registered")

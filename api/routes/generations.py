@@ -5,16 +5,7 @@ from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import (
-    AnyCaller,
-    DatabaseDep,
-    GuardedRoute,
-    IdempotencyKey,
-    Paging,
-    SettingsDep,
-    WaitSeconds,
-    WatcherDep,
-)
+from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute, Paging
 from api.errors import Problem, ProblemType, document_problems, invalid, not_found
 from api.schemas.common import PageOut
 from api.schemas.generations import (
@@ -24,7 +15,7 @@ from api.schemas.generations import (
     GenerationIn,
     GenerationOut,
 )
-from api.submission import Submission, submit
+from api.submission import Submission, SubmitterDep
 from db import generations, jobs, models
 from db.generations import GenerationRow
 from db.session import Database
@@ -50,59 +41,35 @@ PAGE_HEADERS = {
 
 @router.post("", status_code=202, responses={200: {"model": GenerationOut}, **SUBMIT_PROBLEMS})
 async def create(
-    body: GenerationIn,
-    response: Response,
-    caller: AnyCaller,
-    database: DatabaseDep,
-    settings: SettingsDep,
-    watcher: WatcherDep,
-    wait_seconds: WaitSeconds,
-    idempotency_key: IdempotencyKey = None,
+    body: GenerationIn, caller: AnyCaller, database: DatabaseDep, submitter: SubmitterDep
 ) -> GenerationOut:
     """Submit one generation. 202 with the queued job; 200 if it is over, having been waited for or sent before."""
 
-    def add(session: Session, new: Sequence[Job]) -> None:
-        _add(session, new, [body], field="model")
+    def add(session: Session, new: Job) -> None:
+        _add(session, [new], [body], field="model")
 
-    submission = Submission(caller, JobKind.GENERATION, 1, False, body, idempotency_key)
-    [job] = await run_in_threadpool(submit, database, settings, submission, add)
-    if wait_seconds:
-        await watcher.wait_final(job.id, wait_seconds)
-        response.headers["Preference-Applied"] = f"wait={wait_seconds}"
-    row = await run_in_threadpool(_find, database, caller.owner, job.id)
-    response.headers["Location"] = f"/v1/generations/{job.id}"
-    if JobStatus(row.job.status).final:
-        response.status_code = 200
-    return GenerationOut.of_row(row)
+    def show(job_id: uuid.UUID) -> GenerationOut:
+        return GenerationOut.of_row(_find(database, caller.owner, job_id))
+
+    return await submitter.one(caller, JobKind.GENERATION, body, add, show, router.prefix)
 
 
 @router.post("/batch", status_code=202, responses={200: {"model": GenerationBatchSubmitted}, **SUBMIT_PROBLEMS})
 async def create_batch(
-    body: GenerationBatchIn,
-    response: Response,
-    caller: AnyCaller,
-    database: DatabaseDep,
-    settings: SettingsDep,
-    watcher: WatcherDep,
-    wait_seconds: WaitSeconds,
-    idempotency_key: IdempotencyKey = None,
+    body: GenerationBatchIn, caller: AnyCaller, database: DatabaseDep, submitter: SubmitterDep
 ) -> GenerationBatchSubmitted:
     """Submit up to 10,000 generations: all of them, or with an error none."""
 
     def add(session: Session, new: Sequence[Job]) -> None:
         _add(session, new, body.items, field="items[{}].model")
 
-    submission = Submission(caller, JobKind.GENERATION, len(body.items), True, body, idempotency_key)
-    batch = await run_in_threadpool(submit, database, settings, submission, add)
+    key = submitter.idempotency_key
+    batch = await submitter.jobs(Submission(caller, JobKind.GENERATION, len(body.items), True, body, key), add)
     batch_id = batch[0].batch_id
     assert batch_id is not None
-    if wait_seconds:
-        await watcher.wait_batch_final(batch_id, wait_seconds)
-        response.headers["Preference-Applied"] = f"wait={wait_seconds}"
+    await submitter.wait(submitter.watcher.wait_batch_final, batch_id)
     out = await run_in_threadpool(_find_batch, database, caller.owner, batch_id)
-    response.headers["Location"] = f"/v1/generations/batch/{batch_id}"
-    if out.final:
-        response.status_code = 200
+    submitter.locate(f"{router.prefix}/batch/{batch_id}", final=out.final)
     return GenerationBatchSubmitted(id=out.id, counts=out.counts, job_ids=[job.id for job in batch])
 
 
