@@ -4,7 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     retry_after_seconds: PositiveInt = Field(5, description="What a 429 tells the client to wait.")
     watch_seconds: PositiveFloat = Field(0.05, description="How often an API process looks at jobs clients wait for.")
 
+    server_url: str = Field("http://127.0.0.1:8000", description="The server that `pagewright evaluate` asks.")
+    api_key: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[!-~]*$")] = Field(
+        "", repr=False, description="As whom `pagewright evaluate` asks."
+    )
+
     max_attempts: PositiveInt = Field(3, description="Attempts that may be lost before a job fails.")
     lease_seconds: PositiveFloat = Field(30.0, description="How long a silent worker keeps its jobs.")
     heartbeat_seconds: PositiveFloat = Field(2.0, description="How often a worker extends its leases.")
@@ -53,6 +58,10 @@ class Settings(BaseSettings):
     )
     inference_concurrency: PositiveInt = Field(64, description="Messages an inference worker handles at once.")
     generation_time_limit_seconds: PositiveFloat = Field(1800.0, description="From claim to failure of a generation.")
+    evaluation_time_limit_seconds: PositiveFloat = Field(
+        86400.0, description="From claim to failure of an attempt at an evaluation."
+    )
+    evaluation_concurrency: PositiveInt = Field(4, description="Evaluations that an inference worker runs at once.")
     training_time_limit_seconds: PositiveFloat = Field(
         7 * 86400.0, description="From claim to failure of an attempt at a fine-tuning job."
     )

@@ -31,11 +31,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback
 from transformers.data.data_collator import DataCollatorForLanguageModeling, default_data_collator
 from transformers.trainer_callback import PrinterCallback
 
-from models.fine_tuning.examples import Example, Row, encode, pack
+from models.fine_tuning.examples import Example, encode, pack
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 from models.fine_tuning.trainer import make_trainer
 from models.fine_tuning.training import add_adapter
 from models.loading import ModelRef, Source, load
+from models.rows import Row
 
 WARM_UP = 2
 STEPS = 6

@@ -120,7 +120,7 @@ def _json(response: httpx.Response, status: int) -> Row:
 
 
 def _table(examples: list[Row], finished: list[Row], prompt_width: int) -> Table:
-    from models.html import parse_errors
+    from models.metrics import exact_match, validity
 
     table = Table(title="Held-out prompts, greedy")
     table.add_column("prompt", no_wrap=True, overflow="ellipsis", max_width=prompt_width)
@@ -128,8 +128,8 @@ def _table(examples: list[Row], finished: list[Row], prompt_width: int) -> Table
         table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     exact = valid = 0
     for example, job in zip(examples, finished, strict=True):
-        is_exact = job["completion"].strip() == example["output"].strip()
-        is_valid = not parse_errors(job["completion"])
+        is_exact = exact_match(job["completion"], example["output"]) == 1
+        is_valid = validity(job["completion"]) == 1
         exact, valid = exact + is_exact, valid + is_valid
         # From submit to result, waiting for a place in the batch included: what a client sees.
         seconds = _timestamp(job["finished_at"]) - _timestamp(job["created_at"])

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from db import api_keys, models
 from db.session import get_database
-from db.tables import Role
+from db.tables import Metric, Role, Split
 from settings import get_settings
 
 app = typer.Typer(
@@ -93,6 +93,48 @@ def keys_create(name: str, role: Annotated[Role, typer.Option()] = Role.USER) ->
     with get_database().write() as session:
         _, secret = api_keys.create(session, name, role)
     typer.echo(secret)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A registered model, or baseline:nearest-neighbour, baseline:constant.")],
+    dataset: Annotated[str, typer.Argument(help="The name of a dataset.")],
+    split: Annotated[Split, typer.Option(help="Which of its rows.")] = Split.TEST,
+    limit: Annotated[int | None, typer.Option(min=1, help="The split's first rows alone; default: all.")] = None,
+    metric: Annotated[list[Metric] | None, typer.Option(help="Once for each; default: all.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Of each completion.")] = None,
+    wait: Annotated[bool, typer.Option(help="Until it is over; else print its id and leave.")] = True,
+    minimum: Annotated[
+        list[str] | None,
+        typer.Option("--min", metavar="METRIC=VALUE", help="End with status 1 if the score is less. Once for each."),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="The server's address; default: PAGEWRIGHT_SERVER_URL.")] = None,
+) -> None:
+    """Have a server evaluate a model on a dataset, and show the scores.
+
+    PAGEWRIGHT_API_KEY holds the key that it asks with.
+
+    Ends with status 1 if a --min is not reached, 2 if it is used wrongly,
+    3 if there are no scores (the job failed or was cancelled, the server
+    refuses or can't be reached), 130 on Ctrl-C: the evaluation goes on.
+    """
+    from cli.evaluate import connect, parse_minimums, run
+
+    metrics = list(dict.fromkeys(metric or Metric))
+    minimums = parse_minimums(minimum or [], metrics)
+    if minimums and not wait:
+        raise typer.BadParameter("there is nothing to judge with --no-wait", param_hint="--min")
+    settings = get_settings()
+    request = {
+        "model": model,
+        "dataset": dataset,
+        "split": split,
+        "limit": limit,
+        "metrics": metrics,
+        "max_new_tokens": max_new_tokens,
+    }
+    with connect(url or settings.server_url, settings.api_key) as client:
+        raise typer.Exit(run(client, request, wait=wait, minimums=minimums))
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Queries about evaluations: what was asked, and what it came to over all rows; `db.predictions` has the rows."""
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +111,24 @@ def leaderboard(
         .limit(limit)
     )
     return _with_figures(session, session.execute(statement).all())
+
+
+def models_evaluated(
+    session: Session, dataset_id: uuid.UUID, split: Split, rows: int, names: Collection[str]
+) -> set[str]:
+    """Those of the models that an evaluation over just these rows has succeeded for."""
+    statement = (
+        select(Evaluation.model_name)
+        .join(Job, Job.id == Evaluation.job_id)
+        .where(
+            Evaluation.dataset_id == dataset_id,
+            Evaluation.split == split,
+            Evaluation.rows == rows,
+            Evaluation.model_name.in_(names),
+            Job.status == JobStatus.SUCCEEDED,
+        )
+    )
+    return set(session.scalars(statement))
 
 
 def set_token_limit(session: Session, job_id: uuid.UUID, max_new_tokens: int) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from sqlalchemy import ColumnElement, func, insert, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
@@ -30,10 +29,10 @@ class Filter:
 
 @dataclass(frozen=True)
 class Scores:
-    """An evaluation's scores in the order of its rows: by metric [n], and the chrF's counts [n, 18]."""
+    """An evaluation's scores in the order of its rows: n by each metric, and the chrF's n times 18 counts."""
 
-    by_metric: dict[str, np.ndarray]
-    chrf_statistics: np.ndarray | None
+    by_metric: dict[str, list[float]]
+    chrf_statistics: list[list[int]] | None
 
 
 def add(session: Session, job_id: uuid.UUID, predictions: Collection[Prediction]) -> None:
@@ -143,8 +142,5 @@ def _columns(table: Any, metrics: Collection[str]) -> list[Any]:
 
 
 def _scores(rows: Sequence[Any], metrics: Collection[str]) -> Scores:
-    by_metric = {
-        metric: np.array([row[position] for row in rows], dtype=float) for position, metric in enumerate(metrics)
-    }
-    with_counts = Metric.CHRF in metrics and rows
-    return Scores(by_metric, np.array([row[-1] for row in rows], dtype=float) if with_counts else None)
+    by_metric = {metric: [row[position] for row in rows] for position, metric in enumerate(metrics)}
+    return Scores(by_metric, [row[-1] for row in rows] if rows and Metric.CHRF in metrics else None)

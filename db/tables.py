@@ -85,6 +85,13 @@ class Split(StrEnum):
     TEST = "test"
 
 
+class Baseline(StrEnum):
+    """What is evaluated like a model and is none; its name is taken."""
+
+    NEAREST_NEIGHBOUR = "baseline:nearest-neighbour"
+    CONSTANT = "baseline:constant"
+
+
 class Metric(StrEnum):
     """What a prediction is scored by. Each is a column of `predictions`; chrF goes to 100, all others to 1."""
 

@@ -6,6 +6,7 @@ import logging
 import secrets
 import threading
 import weakref
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,6 +32,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+TEXTS_AT_ONCE = 64
+"""Counting more texts in one piece would keep the tokenizer from prompts that wait to be submitted."""
 
 
 class FinishReason(StrEnum):
@@ -203,6 +207,20 @@ class Engine:
             cache_blocks_total=self.limits.cache_tokens // page,
             cache_bytes=self.cache_bytes,
         )
+
+    @property
+    def load(self) -> int:
+        """How many requests are running or waiting."""
+        return len(self._requests)
+
+    def count_tokens(self, texts: Sequence[str], *, special: bool = False) -> list[int]:
+        """How many tokens each text takes; with `special` as the start of a prompt, with what the tokenizer adds."""
+        counts: list[int] = []
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            with self._encode_lock:
+                some = list(texts[start : start + TEXTS_AT_ONCE])
+                counts += map(len, self.tokenizer(some, add_special_tokens=special, verbose=False)["input_ids"])
+        return counts
 
     @property
     def alive(self) -> bool:

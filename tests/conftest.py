@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -48,6 +50,7 @@ from db.tables import (  # noqa: E402
     Table,
 )
 from settings import get_settings  # noqa: E402
+from tests.server import running_up  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -255,3 +258,9 @@ def _with_key(client: TestClient, key: str) -> TestClient:
     other = TestClient(client.app, raise_server_exceptions=False, headers={"Authorization": f"Bearer {key}"})
     other.portal = client.portal
     return other
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[tuple[psutil.Process, httpx.Client]]:
+    with running_up(tmp_path / "data") as running:
+        yield running

@@ -1,56 +1,16 @@
 """Fine-tuning from end to end, as on a fresh machine: all of it over HTTP, against `pagewright up`."""
 
 import json
-import os
-import re
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
-import pytest
 
-from cli.up import free_port
-from tests.processes import COMMAND, eventually
+from tests.processes import eventually
+from tests.server import made
 
 PAGE = '<!DOCTYPE html><html lang="en"><head><title>Shop {0}</title></head><body><h1>Shop {0}</h1></body></html>'
 ROWS = [{"instruction": f"Create the page of shop {number}.", "output": PAGE.format(number)} for number in range(12)]
-
-
-@pytest.fixture
-def up(tmp_path: Path) -> Iterator[tuple[psutil.Process, httpx.Client]]:
-    """A running `pagewright up` with nothing set but what makes a lost lease show soon, and an admin's client."""
-    port = free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PAGEWRIGHT_")} | {
-        "PAGEWRIGHT_DATA_DIR": str(tmp_path / "data"),
-        "PAGEWRIGHT_PORT": str(port),
-        "PAGEWRIGHT_LEASE_SECONDS": "3",
-        "PAGEWRIGHT_HEARTBEAT_SECONDS": "0.5",
-        "PAGEWRIGHT_RECONCILE_SECONDS": "0.5",
-    }
-    process = subprocess.Popen([*COMMAND, "up"], env=environment, text=True, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    try:
-        printed = ""
-        while "Ctrl-C stops it." not in printed:
-            line = process.stdout.readline()
-            assert line, printed
-            printed += line
-        [key] = re.findall(r"Admin key, shown this once: (\S+)", printed)
-        headers = {"Authorization": f"Bearer {key}"}
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=90) as client:
-            yield psutil.Process(process.pid), client
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def made(response: httpx.Response, status: int) -> dict[str, Any]:
-    assert response.status_code == status, response.text
-    body: dict[str, Any] = response.json()
-    return body
 
 
 def generated(client: httpx.Client, model: str) -> str:

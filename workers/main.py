@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 from celery.exceptions import SecurityWarning
 
+from db.tables import JobKind, QueueName
 from settings import Settings, get_settings
 from workers import runtime
 from workers.app import app
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TASKS = {
-    WorkerRole.INFERENCE: ["workers.tasks.generation"],
+    WorkerRole.INFERENCE: ["workers.tasks.generation", "workers.tasks.evaluation"],
     WorkerRole.TRAINING: ["workers.tasks.fine_tune", "workers.tasks.merge"],
 }
 """Imported for the role that runs them alone: a training worker has no need of torch."""
@@ -35,6 +36,9 @@ def run(role: WorkerRole, pool: "ModelPool | None" = None) -> int:
     process = runtime.start(role, (pool or _model_pool(settings)) if role == WorkerRole.INFERENCE else None)
     for module in TASKS[role]:
         importlib.import_module(module)
+
+    if role == WorkerRole.INFERENCE:
+        _hold_evaluations_to(settings.evaluation_concurrency)
 
     def begin_drain(**_: Any) -> None:
         process.drain()
@@ -60,6 +64,32 @@ def run(role: WorkerRole, pool: "ModelPool | None" = None) -> int:
     worker.start()
     process.stop()
     return int(worker.exitcode or 0)
+
+
+def _hold_evaluations_to(limit: int) -> None:
+    """Take no more evaluations than may run at once: each keeps a thread until it is done, and generations need some.
+
+    The others stay in the queue, for another worker or for later.
+    """
+    running: set[str] = set()
+    consumer: Any = None
+
+    def received(sender: Any, request: Any, **_: Any) -> None:  # on the consumer's own thread
+        nonlocal consumer
+        if request.name == JobKind.EVALUATION:
+            consumer = sender
+            running.add(request.id)
+            if len(running) >= limit:
+                consumer.cancel_task_queue(QueueName.EVALUATION.value)
+
+    def done(task_id: str, **_: Any) -> None:
+        if task_id in running:
+            running.remove(task_id)
+            if not runtime.get_runtime().leases.draining:
+                consumer.call_soon(consumer.add_task_queue, QueueName.EVALUATION.value)
+
+    signals.task_received.connect(received, weak=False)
+    signals.task_postrun.connect(done, weak=False)
 
 
 def _model_pool(settings: Settings) -> "ModelPool":

@@ -40,6 +40,15 @@ VisibleText = Annotated[Text, AfterValidator(not_blank)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")]
 
 
+def _no_baseline(name: str) -> str:
+    if name.startswith("baseline:"):
+        raise ValueError("names that begin with `baseline:` are taken")
+    return name
+
+
+NewModelName = Annotated[Name, AfterValidator(_no_baseline)]
+
+
 class PageOut(BaseModel, Generic[T]):
     """One page of a list, newest first."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
-from api.schemas.common import Name, RequestBody
+from api.schemas.common import Name, NewModelName, RequestBody
 from api.schemas.jobs import JobOut, job_fields
 from db.fine_tunes import FineTuneRow
 from db.tables import FineTuneMetrics, JobEvent, Split
@@ -103,7 +103,7 @@ class FineTuneIn(RequestBody):
     model: Name = Field(description="The base model: a registered model that is no adapter itself.")
     dataset: Name = Field(description="The name of a dataset.")
     split: Split = Field(Split.TRAIN, strict=False)
-    name: Name = Field(description="What the adapter will be called.")
+    name: NewModelName = Field(description="What the adapter will be called.")
     lora: LoraIn = LoraIn()
     training: TrainingIn = TrainingIn()
     devices: int = Field(1, ge=1, le=64, description="GPUs; each takes its own batches.")

@@ -1,10 +1,11 @@
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.common import Name, RequestBody, Text, VisibleText
+from api.schemas.decoding import DecodingIn, DecodingOut
 from api.schemas.jobs import JobOut, job_fields
 from db.generations import GenerationRow
 from db.tables import JobStatus
@@ -14,7 +15,7 @@ MAX_TEXT = 200_000
 """Characters; what a model's context holds is checked in tokens by the worker."""
 
 
-class GenerationIn(RequestBody):
+class GenerationIn(DecodingIn):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -30,14 +31,6 @@ class GenerationIn(RequestBody):
     model: Name = Field(description="The name of a registered model.")
     prompt: VisibleText = Field(min_length=1, max_length=MAX_TEXT, description="The instruction.")
     input: Text = Field("", max_length=MAX_TEXT, description="The values that the instruction speaks of, if any.")
-    max_new_tokens: int | None = Field(None, ge=1, le=131_072, description="Null: what the model's context leaves.")
-    temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy.")
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0, le=1_000_000, description="0 is off.")
-    seed: int | None = Field(None, ge=0, le=2**63 - 1, description="The same seed gives the same sample again.")
-    stop: list[Annotated[Text, Field(min_length=1, max_length=200)]] = Field(
-        [], max_length=16, description="Strings that end the completion, and are not part of it."
-    )
 
 
 class GenerationBatchIn(RequestBody):
@@ -57,18 +50,12 @@ class GenerationBatchIn(RequestBody):
     items: list[GenerationIn] = Field(min_length=1, max_length=MAX_BATCH)
 
 
-class GenerationOut(JobOut):
+class GenerationOut(DecodingOut, JobOut):
     """A generation job: what was asked, and when it has ended, the completion."""
 
     model: str
     prompt: str
     input: str
-    max_new_tokens: int | None
-    temperature: float
-    top_p: float
-    top_k: int
-    seed: int | None
-    stop: list[str]
     completion: str | None = Field(description="The HTML. A cancelled job has what it had made.")
     finish_reason: str | None = Field(description="`stop`, `length` or `cancelled`.")
     prompt_tokens: int | None

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from api.schemas.common import Name, RequestBody
+from api.schemas.common import NewModelName, RequestBody
 from db.models import ModelRow
 from db.tables import ModelKind, ModelSource
 
@@ -28,7 +28,7 @@ class ModelIn(RequestBody):
         }
     )
 
-    name: Name = Field(description="What jobs call it by.")
+    name: NewModelName = Field(description="What jobs call it by.")
     source: Literal["bundled", "local", "hub"]
     location: Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[\w./-]+$")] = Field(
         description="bundled: its name; local: a folder inside the models directory; hub: `owner/name`."
@@ -39,7 +39,7 @@ class ModelIn(RequestBody):
 class MergeIn(RequestBody):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "starter-pages-merged"}]})
 
-    name: Name = Field(description="What the merged model will be called.")
+    name: NewModelName = Field(description="What the merged model will be called.")
 
 
 class MergeOf(MergeIn):

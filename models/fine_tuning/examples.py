@@ -10,16 +10,10 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from models.prompt import build_prompt
+from models.rows import Row
 
 IGNORED = -100
 """The label of a token that the loss leaves out; transformers' own."""
-
-
-@dataclass(frozen=True)
-class Row:
-    instruction: str
-    input: str
-    output: str
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,22 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from models.batching import context_length, eos_token_ids
-from models.fine_tuning.examples import Example, Row, encode, pack
+from models.fine_tuning.examples import Example, encode, pack
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 from models.fine_tuning.precision import choose_precision
 from models.fine_tuning.trainer import FineTuneError, Progress, make_trainer
 from models.loading import ModelRef, default_device, describe, load
 from models.reports import Happened, Report
+from models.rows import read_rows
 
 DEFAULT_MAX_SEQ_LENGTH = 4096
 
@@ -137,13 +137,6 @@ def read_examples(
             f"the shortest has {min(map(len, encoded))}"
         )
     return examples, len(encoded) - len(examples)
-
-
-def read_rows(file: Path) -> Iterator[Row]:
-    with pq.ParquetFile(file) as parquet:
-        for batch in parquet.iter_batches(batch_size=1000, columns=["instruction", "input", "output"]):
-            for row in batch.to_pylist():
-                yield Row(**row)
 
 
 def _max_seq_length(options: TrainingOptions, model: PreTrainedModel) -> int:

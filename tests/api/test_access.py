@@ -18,6 +18,7 @@ from tests.api.conftest import Worker
 from tests.api.helpers import ASKED, PAGE, Upload, problem, stored, submit, submit_batch
 
 FINE_TUNE = {"model": "starter", "dataset": "pages", "name": "new"}
+EVALUATION = {"model": "starter", "dataset": "pages", "split": "train"}
 UPLOAD = Upload({"name": "new"}, "rows.json", b'[{"instruction": "Create a page.", "output": "<p>Hi</p>"}]')
 HUB_MODEL = {"name": "hub", "source": "hub", "location": "a/b", "revision": "0" * 40}
 
@@ -42,6 +43,13 @@ TABLE: list[tuple[str, str, Any, int, int, int]] = [
     ("GET", "/v1/fine-tunes", None, 401, 200, 200),
     ("GET", "/v1/fine-tunes/{job_id}", None, 401, 404, 200),
     ("GET", "/v1/fine-tunes/{job_id}/metrics", None, 401, 404, 200),
+    ("POST", "/v1/evaluations", EVALUATION, 401, 202, 202),
+    ("GET", "/v1/evaluations", None, 401, 200, 200),
+    ("GET", "/v1/evaluations/compare?a={evaluation_id}&b={evaluation_id}", None, 401, 200, 200),
+    ("GET", "/v1/evaluations/{evaluation_id}", None, 401, 200, 200),
+    ("GET", "/v1/evaluations/{evaluation_id}/predictions", None, 401, 200, 200),
+    ("GET", "/v1/evaluations/{evaluation_id}/predictions.{format}", None, 401, 200, 200),
+    ("GET", "/v1/leaderboard?dataset=pages", None, 401, 200, 200),
     ("GET", "/v1/models", None, 401, 200, 200),
     ("GET", "/v1/models/{model_id}", None, 401, 200, 200),
     ("GET", "/v1/models/{model_id}/download", None, 401, 200, 200),
@@ -82,7 +90,7 @@ def ids(
     make_model: Callable[..., Model],
     make_dataset: Callable[..., Dataset],
 ) -> dict[str, str]:
-    """What the paths' parameters may name: things of the user's that are there, and a fine-tune of the admin's."""
+    """What the paths' parameters may name: things of the user's that are there, and jobs of the admin's."""
     job = submit(as_user)["id"]
     worker.finish(job)
     model = make_model()
@@ -91,8 +99,11 @@ def ids(
     make_dataset([("Create a page.", "", PAGE)], name="pages")
     unused = make_dataset([("Create a page.", "", PAGE)], name="unused")
     fine_tune = as_admin.post("/v1/fine-tunes", json=FINE_TUNE | {"name": "a-fine-tune"}).json()["id"]
+    evaluation = as_admin.post("/v1/evaluations", json=EVALUATION).json()["id"]
     return {
         "job_id": job,
+        "evaluation_id": evaluation,
+        "format": "jsonl",
         "batch_id": batch,
         "model_id": str(model.id),
         "key_id": str(key.id),
@@ -112,7 +123,7 @@ def test_every_route_is_in_the_table() -> None:
         if hasattr(route, "methods")
         for method in route.methods - {"HEAD"}
     }
-    assert routes == {(method, path) for method, path, *_ in TABLE}
+    assert routes == {(method, path.split("?")[0]) for method, path, *_ in TABLE}
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_field_that_has_to_be_given_is_named(as_user: TestClient, field: str) 
 
 def test_every_field_at_fault_is_named(as_user: TestClient) -> None:
     document = problem(
-        as_user.post(GENERATIONS, json={"model": 1, "temperature": 3, "what": 0}), 422, "invalid", field="model"
+        as_user.post(GENERATIONS, json={"model": 1, "temperature": 3, "what": 0}), 422, "invalid", field="temperature"
     )
     assert {error["field"] for error in document["errors"]} == {"model", "prompt", "temperature", "what"}
 

@@ -103,7 +103,7 @@ def test_an_example_is_accepted(
     (tmp_path / "my-model" / "config.json").write_text("{}")
     (tmp_path / "my-model" / "model.safetensors").touch()
     path = path.format(model_id=make_model().id)
-    if path == "/v1/fine-tunes":
+    if path in ("/v1/fine-tunes", "/v1/evaluations"):
         make_dataset([("Create a page.", "", PAGE)], name="pages", test=[("Create a shop.", "", PAGE)])
     for example in body_schema(operation)["examples"]:
         response = send(as_admin, method, path, operation, example)

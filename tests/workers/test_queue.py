@@ -52,17 +52,17 @@ def test_the_oldest_message_is_the_next_to_be_taken() -> None:
 
 
 def test_a_worker_counts_as_live_from_its_announcement_until_it_withdraws() -> None:
-    assert queue.live_workers() == {QueueName.GENERATION: 0, QueueName.TRAINING: 0}
+    assert queue.live_workers() == {QueueName.GENERATION: 0, QueueName.EVALUATION: 0, QueueName.TRAINING: 0}
     queue.announce("a", [QueueName.GENERATION])
     queue.announce("a", [QueueName.GENERATION])
     queue.announce("b", [QueueName.GENERATION])
-    assert queue.live_workers() == {QueueName.GENERATION: 2, QueueName.TRAINING: 0}
+    assert queue.live_workers() == {QueueName.GENERATION: 2, QueueName.EVALUATION: 0, QueueName.TRAINING: 0}
     queue.announce("c", [QueueName.TRAINING])
     queue.withdraw("a", [QueueName.GENERATION])
-    assert queue.live_workers() == {QueueName.GENERATION: 1, QueueName.TRAINING: 1}
+    assert queue.live_workers() == {QueueName.GENERATION: 1, QueueName.EVALUATION: 0, QueueName.TRAINING: 1}
 
 
 def test_a_worker_that_fell_silent_no_longer_counts(redis: Redis) -> None:
     queue.announce("a", [QueueName.GENERATION])
     redis.zincrby("pagewright:workers:generation", -queue.WORKER_EXPIRY_SECONDS - 1, "a")
-    assert queue.live_workers() == {QueueName.GENERATION: 0, QueueName.TRAINING: 0}
+    assert queue.live_workers() == {QueueName.GENERATION: 0, QueueName.EVALUATION: 0, QueueName.TRAINING: 0}

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import models.starter
-from models.fine_tuning.examples import Row
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 from models.fine_tuning.training import FineTuneTask
 from models.loading import ModelRef, Source
+from models.rows import Row
 
 STARTER = ModelRef(Source.BUNDLED, "starter")
 HELD_OUT = Path(models.starter.__file__).parent / "held_out.jsonl"

@@ -8,10 +8,11 @@ import torch
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
 from models.fine_tuning import attention
-from models.fine_tuning.examples import Example, Row, collate, encode
+from models.fine_tuning.examples import Example, collate, encode
 from models.fine_tuning.options import LoraOptions
 from models.fine_tuning.training import add_adapter
 from models.loading import load
+from models.rows import Row
 from tests.models.fine_tuning.conftest import STARTER
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -3,9 +3,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.fine_tuning.examples import IGNORED, Example, Row, collate, encode, pack
+from models.fine_tuning.examples import IGNORED, Example, collate, encode, pack
 from models.loading import load
 from models.prompt import build_prompt
+from models.rows import Row
 from tests.models.fine_tuning.conftest import STARTER
 
 ROW = Row("Create a page.", "title: One", "<p>One</p>")

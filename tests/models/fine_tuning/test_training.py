@@ -11,13 +11,13 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, GPTQConfig
 
-from models.fine_tuning.examples import Row
 from models.fine_tuning.options import LoraOptions
 from models.fine_tuning.trainer import Diverged, FineTuneError
 from models.fine_tuning.training import FineTuneTask, fine_tune
 from models.loading import ModelRef, Source, load
 from models.prompt import build_prompt
 from models.reports import Checkpointed, Happened, Measured, Report
+from models.rows import Row
 from tests.models.fine_tuning.conftest import STARTER
 
 MakeTask = Callable[..., FineTuneTask]

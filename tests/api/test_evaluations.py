@@ -1,0 +1,403 @@
+"""Evaluations over HTTP: what is refused, what can be asked of the results, and how two compare."""
+
+import csv
+import io
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from fastapi.testclient import TestClient
+
+import figures
+from db import evaluations, lifecycle, predictions
+from db.session import Database, now
+from db.tables import Baseline, Dataset, Metric, Prediction
+from models.baselines import BASELINES
+from models.metrics import CHRF_SIGNATURE, METRICS, score
+from tests.api.conftest import Worker
+from tests.api.helpers import problem, stored, walk
+
+EVALUATIONS = "/v1/evaluations"
+ASKED = {"model": "starter", "dataset": "pages"}
+
+
+def page(title: str) -> str:
+    return f"<!DOCTYPE html><title>{title}</title><p>{title}</p>"
+
+
+NAMES = ["apples", "bread", "cheese", "dates", "eggs"]
+ROWS = [(f"Create the page of {name}.", f"name: {name}", page(name)) for name in NAMES]
+RIGHT = [page(name) for name in NAMES]
+MIXED = [page("apples"), " " + page("bread") + "\n", page("cheddar"), "<p>dates", ""]
+"""Two matches, one of another text, one without its head, and nothing."""
+
+
+@pytest.fixture(autouse=True)
+def dataset(make_dataset: Callable[..., Dataset]) -> Dataset:
+    return make_dataset(ROWS, test=ROWS)
+
+
+def ask(client: Any, **changes: Any) -> dict[str, Any]:
+    response = client.post(EVALUATIONS, json=ASKED | changes)
+    assert response.status_code == 202, response.text
+    job: dict[str, Any] = response.json()
+    assert response.headers["Location"] == f"{EVALUATIONS}/{job['id']}"
+    return job
+
+
+Evaluated = Callable[..., str]
+
+
+@pytest.fixture
+def evaluated(as_user: TestClient, database: Database, worker: Worker) -> Evaluated:
+    """Submits an evaluation, and stores completions, which it scores, as its worker would; returns its id."""
+
+    def evaluate(completions: list[str], end: bool = True, **changes: Any) -> str:
+        job = ask(as_user, **changes)
+        job_id = uuid.UUID(job["id"])
+        [claim] = worker.claim(job["id"])
+        with database.write() as session:
+            rows = [
+                Prediction(
+                    job_id=job_id,
+                    row=number,
+                    prompt=prompt,
+                    input=input,
+                    completion=completion,
+                    reference=reference,
+                    finish_reason="stop",
+                    prompt_tokens=7,
+                    completion_tokens=11,
+                    latency_seconds=0.5,
+                    created_at=now(session),
+                    **asdict(score(completion, reference, job["metrics"])),
+                )
+                for number, ((prompt, input, reference), completion) in enumerate(zip(ROWS, completions, strict=False))
+            ]
+            predictions.add(session, job_id, rows)
+        with database.write() as session:
+            scores = predictions.scores(session, job_id, job["metrics"])
+            overall = figures.overall(scores.by_metric, scores.chrf_statistics)
+            by_metric = {Metric(name): asdict(figure) for name, figure in overall.items()}
+            evaluations.set_figures(session, job_id, by_metric, CHRF_SIGNATURE)
+            if end:
+                assert lifecycle.succeed(session, [claim])
+        return str(job["id"])
+
+    return evaluate
+
+
+def get(client: TestClient, path: str, **query: object) -> Any:
+    response = client.get(f"{EVALUATIONS}/{path}", params=query)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def rows(client: TestClient, evaluation: str, **query: object) -> list[int]:
+    return [item["row"] for item in walk(client, f"{EVALUATIONS}/{evaluation}/predictions", **query)]
+
+
+def test_the_vocabulary_is_the_same_everywhere() -> None:
+    assert tuple(Metric) == METRICS
+    assert set(BASELINES) == set(Baseline)
+
+
+def test_by_default_a_whole_test_split_is_predicted_greedily_and_scored_by_everything(as_user: TestClient) -> None:
+    job = ask(as_user)
+    assert (job["kind"], job["status"], job["split"], job["limit"]) == ("evaluation", "queued", "test", None)
+    assert (job["temperature"], job["max_new_tokens"], job["metrics"]) == (0.0, None, list(Metric))
+    assert (job["rows"], job["rows_done"], job["partial"], job["scores"]) == (5, 0, False, {})
+    assert ask(as_user, limit=3)["rows"] == 3
+    assert ask(as_user, limit=30)["rows"] == 5
+
+
+def test_the_same_key_and_body_is_the_same_evaluation(as_user: TestClient) -> None:
+    headers = {"Idempotency-Key": "once"}
+    first = as_user.post(EVALUATIONS, json=ASKED, headers=headers).json()
+    assert as_user.post(EVALUATIONS, json=ASKED, headers=headers).json()["id"] == first["id"]
+    again = as_user.post(EVALUATIONS, json=ASKED | {"limit": 1}, headers=headers)
+    problem(again, 409, "idempotency-conflict")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"model": "nobody"}, "model"),
+        ({"model": "baseline:luck"}, "model"),
+        ({"dataset": "nowhere"}, "dataset"),
+        ({"split": "validation"}, "split"),
+        ({"limit": 0}, "limit"),
+        ({"metrics": []}, "metrics"),
+        ({"metrics": ["bleu"]}, "metrics[0]"),
+        ({"metrics": ["chrf", "chrf"]}, "metrics"),
+        ({"temperature": 3}, "temperature"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"rows": 5}, "rows"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_by_the_name_of_its_field(
+    as_user: TestClient, database: Database, changes: dict[str, Any], field: str
+) -> None:
+    problem(as_user.post(EVALUATIONS, json=ASKED | changes), 422, "invalid", field)
+    assert stored(database)[0] == 0
+
+
+def test_a_split_without_rows_is_refused(as_user: TestClient, make_dataset: Callable[..., Dataset]) -> None:
+    make_dataset(ROWS, name="untested")
+    problem(as_user.post(EVALUATIONS, json=ASKED | {"dataset": "untested"}), 422, "invalid", "split")
+
+
+def test_a_baseline_is_no_model_and_no_models_name(as_user: TestClient, as_admin: TestClient) -> None:
+    assert ask(as_user, model="baseline:constant")["model"] == "baseline:constant"
+    generation = as_user.post("/v1/generations", json={"model": "baseline:constant", "prompt": "Hi"})
+    problem(generation, 422, "invalid", "model")
+    named = {"name": "baseline:mine", "source": "bundled", "location": "starter"}
+    problem(as_admin.post("/v1/models", json=named), 422, "invalid", "name")
+
+
+def test_everybody_may_read_results_and_only_the_owner_cancel(
+    as_user: TestClient, as_other_user: TestClient, evaluated: Evaluated
+) -> None:
+    evaluation = evaluated(MIXED)
+    assert get(as_other_user, evaluation)["id"] == evaluation
+    assert len(rows(as_other_user, evaluation)) == 5
+    assert [item["id"] for item in walk(as_other_user, EVALUATIONS)] == [evaluation]
+    problem(as_other_user.post(f"/v1/jobs/{evaluation}/cancel"), 404, "not-found")
+    problem(as_user.get(f"{EVALUATIONS}/{uuid.uuid4()}"), 404, "not-found")
+    problem(as_user.get(f"{EVALUATIONS}/{uuid.uuid4()}/predictions"), 404, "not-found")
+
+
+def test_an_evaluations_scores_are_those_of_its_rows(as_user: TestClient, evaluated: Evaluated) -> None:
+    found = get(as_user, evaluated(MIXED))
+    assert (found["rows"], found["rows_done"], found["partial"]) == (5, 5, False)
+    assert list(found["scores"]) == list(Metric)
+    exact = found["scores"]["exact_match"]
+    assert (exact["value"], exact["n"]) == (0.4, 5)
+    assert 0 <= exact["low"] < 0.4 < exact["high"] <= 1
+    assert found["scores"]["validity"]["value"] == 0.6
+    assert 0 < found["scores"]["chrf"]["value"] < 100
+    assert found["chrf_signature"] == CHRF_SIGNATURE
+
+
+def test_what_is_done_of_a_running_evaluation_can_be_read(as_user: TestClient, evaluated: Evaluated) -> None:
+    evaluation = evaluated(MIXED[:2], end=False)
+    found = get(as_user, evaluation)
+    assert (found["status"], found["rows_done"], found["partial"]) == ("running", 2, False)
+    assert found["scores"]["exact_match"]["value"] == 1.0
+    assert rows(as_user, evaluation) == [0, 1]
+
+
+def test_metrics_that_were_not_asked_for_are_null(as_user: TestClient, evaluated: Evaluated) -> None:
+    evaluation = evaluated(MIXED, metrics=["validity", "exact_match"])
+    assert get(as_user, evaluation)["metrics"] == ["exact_match", "validity"]
+    [first, *_] = get(as_user, f"{evaluation}/predictions")["items"]
+    assert (first["exact_match"], first["validity"], first["parse_errors"]) == (1.0, 1.0, 0)
+    assert (first["chrf"], first["structural_similarity"]) == (None, None)
+
+
+def test_a_prediction_has_everything_about_its_row(as_user: TestClient, evaluated: Evaluated) -> None:
+    [item] = get(as_user, f"{evaluated(MIXED)}/predictions", limit=1, after=0)["items"]
+    assert (item["row"], item["prompt"], item["input"]) == (1, ROWS[1][0], ROWS[1][1])
+    assert (item["completion"], item["reference"]) == (MIXED[1], ROWS[1][2])
+    assert (item["finish_reason"], item["error"]) == ("stop", None)
+    assert (item["prompt_tokens"], item["completion_tokens"], item["latency_seconds"]) == (7, 11, 0.5)
+    assert (item["exact_match"], item["chrf"]) == (1.0, 100.0)
+
+
+def test_predictions_are_filtered_by_score_and_text(as_user: TestClient, evaluated: Evaluated) -> None:
+    evaluation = evaluated(MIXED)
+    assert rows(as_user, evaluation, exact_match=False) == [2, 3, 4]
+    assert rows(as_user, evaluation, exact_match=True, limit=1) == [0, 1]
+    assert rows(as_user, evaluation, valid=False) == [3, 4]
+    assert rows(as_user, evaluation, min_chrf=1, max_chrf=99.9) == [2, 3]
+    assert rows(as_user, evaluation, min_parse_errors=1) == [3, 4]
+    assert rows(as_user, evaluation, max_text_similarity=0) == [4]
+    assert rows(as_user, evaluation, text="CHEDDAR") == [2]
+    assert rows(as_user, evaluation, text="page of dates") == [3]
+    assert rows(as_user, evaluation, text="%") == []
+    assert rows(as_user, evaluation, text="e", exact_match=False, min_chrf=1, limit=1) == [2, 3]
+
+
+def test_predictions_are_sorted_by_any_score_over_pages(as_user: TestClient, evaluated: Evaluated) -> None:
+    evaluation = evaluated(MIXED)
+    for metric in Metric:
+        for sort, sign in ((metric.value, 1), (f"-{metric}", -1)):
+            everything = get(as_user, f"{evaluation}/predictions", sort=sort)["items"]
+            order = sorted((item[metric], item["row"]) for item in everything)[::sign]
+            assert [(item[metric], item["row"]) for item in everything] == order
+            assert rows(as_user, evaluation, sort=sort, limit=1) == [row for _, row in order]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"sort": "-bleu"}, "sort"),
+        ({"sort": "row"}, "sort"),
+        ({"min_chrf": "nan"}, "min_chrf"),
+        ({"max_chrf": "much"}, "max_chrf"),
+        ({"text": ""}, "text"),
+        ({"text": "a\0b"}, "text"),
+        ({"limit": 101}, "limit"),
+        ({"after": -1}, "after"),
+        ({"chrf": 3}, "chrf"),
+    ],
+)
+def test_a_filter_that_is_none_is_refused(
+    as_user: TestClient, evaluated: Evaluated, query: dict[str, Any], field: str
+) -> None:
+    problem(as_user.get(f"{EVALUATIONS}/{evaluated([])}/predictions", params=query), 422, "invalid", field)
+
+
+def test_exports_hold_what_the_pages_do(as_user: TestClient, evaluated: Evaluated) -> None:
+    evaluation = evaluated(MIXED)
+    items = walk(as_user, f"{EVALUATIONS}/{evaluation}/predictions")
+    path = f"{EVALUATIONS}/{evaluation}/predictions"
+    file = {format: as_user.get(f"{path}.{format}") for format in ("jsonl", "csv", "parquet")}
+    assert [json.loads(line) for line in file["jsonl"].text.splitlines()] == items
+    table = list(csv.DictReader(io.StringIO(file["csv"].text, newline="")))
+    assert [row["completion"] for row in table] == MIXED
+    assert [float(row["chrf"]) for row in table] == [item["chrf"] for item in items]
+    parquet = pq.read_table(io.BytesIO(file["parquet"].content)).to_pylist()
+    assert [row | {"created_at": None} for row in parquet] == [item | {"created_at": None} for item in items]
+    assert file["csv"].headers["Content-Type"].startswith("text/csv")
+    assert evaluation in file["parquet"].headers["Content-Disposition"]
+
+
+def test_an_export_takes_the_filters_too_and_may_be_empty(as_user: TestClient, evaluated: Evaluated) -> None:
+    evaluation = evaluated(MIXED)
+    wrong = as_user.get(f"{EVALUATIONS}/{evaluation}/predictions.jsonl", params={"exact_match": False})
+    assert [json.loads(line)["row"] for line in wrong.text.splitlines()] == [2, 3, 4]
+    none = as_user.get(f"{EVALUATIONS}/{evaluation}/predictions.parquet", params={"text": "nothing like it"})
+    assert pq.read_table(io.BytesIO(none.content)).num_rows == 0
+    problem(as_user.get(f"{EVALUATIONS}/{evaluation}/predictions.xlsx"), 422, "invalid", "format")
+    head = as_user.head(f"{EVALUATIONS}/{evaluation}/predictions.csv")
+    assert (head.status_code, head.content) == (200, b"")
+
+
+def test_a_long_export_comes_whole(as_user: TestClient, evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluation = evaluated(MIXED)
+    monkeypatch.setattr(predictions, "EXPORT_ROWS", 2)
+    for format in ("jsonl", "csv"):
+        lines = as_user.get(f"{EVALUATIONS}/{evaluation}/predictions.{format}").text.splitlines()
+        assert len(lines) == 5 + (format == "csv") + 1 * (format == "csv")
+    table = pq.read_table(io.BytesIO(as_user.get(f"{EVALUATIONS}/{evaluation}/predictions.parquet").content))
+    assert table["row"].to_pylist() == [0, 1, 2, 3, 4]
+
+
+def test_evaluations_are_filtered_and_sorted_by_any_metric(as_user: TestClient, evaluated: Evaluated) -> None:
+    best = evaluated(RIGHT)
+    half = evaluated(MIXED)
+    constant = evaluated([RIGHT[0]] * 5, model="baseline:constant")
+    queued = ask(as_user)["id"]
+
+    def found(**query: object) -> list[str]:
+        return [item["id"] for item in walk(as_user, EVALUATIONS, **query)]
+
+    assert found() == [queued, constant, half, best]
+    assert found(sort="-exact_match", limit=1) == [best, half, constant]
+    assert found(sort="chrf", limit=2)[-1] == best
+    assert found(model="starter", sort="exact_match", limit=1) == [half, best]
+    assert found(model="baseline:constant") == [constant]
+    assert found(status="queued") == [queued]
+    assert found(dataset="pages", limit=3) == [queued, constant, half, best]
+    assert found(dataset="others") == []
+    problem(as_user.get(EVALUATIONS, params={"sort": "created_at"}), 422, "invalid", "sort")
+
+
+def test_two_evaluations_compare_over_the_rows_that_both_have(as_user: TestClient, evaluated: Evaluated) -> None:
+    a, b = evaluated(MIXED), evaluated([*RIGHT[:1], "<p>", *RIGHT[2:4]], limit=4)
+    found = get(as_user, "compare", a=a, b=b)
+    assert (found["a"], found["b"], found["rows"]) == (a, b, 4)
+    exact = found["metrics"]["exact_match"]
+    assert (exact["a"], exact["b"], exact["difference"]) == (0.5, 0.75, 0.25)
+    assert exact["low"] < 0.25 < exact["high"]
+    assert found["mcnemar"] == {"only_a": 1, "only_b": 2, "p_value": 1.0}
+    changed = found["changed"]["items"]
+    assert [row["row"] for row in changed] == [1, 2, 3]
+    assert (changed[1]["a_completion"], changed[1]["b_completion"]) == (MIXED[2], RIGHT[2])
+    assert (changed[1]["a"]["exact_match"], changed[1]["b"]["exact_match"]) == (0.0, 1.0)
+    first = get(as_user, "compare", a=a, b=b, limit=2)["changed"]
+    assert ([row["row"] for row in first["items"]], first["next"]) == ([1, 2], 2)
+    rest = get(as_user, "compare", a=a, b=b, limit=2, after=first["next"])["changed"]
+    assert ([row["row"] for row in rest["items"]], rest["next"]) == ([3], None)
+
+
+def test_an_evaluation_differs_from_itself_in_nothing(as_user: TestClient, evaluated: Evaluated) -> None:
+    a = evaluated(MIXED)
+    found = get(as_user, "compare", a=a, b=a, metric="chrf")
+    assert {(one["difference"], one["low"], one["high"]) for one in found["metrics"].values()} == {(0, 0, 0)}
+    assert (found["mcnemar"]["p_value"], found["changed"]["items"]) == (1.0, [])
+
+
+def test_what_does_not_compare_is_refused(
+    as_user: TestClient, evaluated: Evaluated, make_dataset: Callable[..., Dataset]
+) -> None:
+    make_dataset(ROWS, name="others", test=ROWS)
+    a = evaluated(MIXED)
+    elsewhere, train = evaluated(MIXED, dataset="others"), evaluated(MIXED, split="train")
+    chrf = evaluated(MIXED, metrics=["chrf"])
+    validity = evaluated(MIXED, metrics=["validity"])
+
+    def compare(**query: object) -> Any:
+        return as_user.get(f"{EVALUATIONS}/compare", params=query)
+
+    problem(compare(a=a, b=elsewhere), 422, "invalid", "b")
+    problem(compare(a=a, b=train), 422, "invalid", "b")
+    problem(compare(a=chrf, b=validity), 422, "invalid", "b")
+    problem(compare(a=a, b=chrf), 422, "invalid", "metric")
+    problem(compare(a=a, b=uuid.uuid4()), 404, "not-found")
+    problem(compare(a=a), 422, "invalid", "b")
+    assert compare(a=a, b=chrf, metric="chrf").json()["mcnemar"] is None
+
+
+def test_evaluations_without_common_rows_compare_to_nothing(as_user: TestClient, evaluated: Evaluated) -> None:
+    found = get(as_user, "compare", a=evaluated(MIXED), b=evaluated([], end=False))
+    assert (found["rows"], found["metrics"], found["changed"]["items"]) == (0, {}, [])
+
+
+def test_the_leaderboard_has_each_models_latest_evaluation_with_the_best_first(
+    as_user: TestClient, evaluated: Evaluated
+) -> None:
+    evaluated(RIGHT)
+    latest = evaluated(MIXED)
+    evaluated(RIGHT, end=False)
+    evaluated(RIGHT[:2], limit=2)
+    constant = evaluated([RIGHT[0]] * 5, model="baseline:constant")
+    found = as_user.get("/v1/leaderboard", params={"dataset": "pages"}).json()
+    assert (found["dataset"], found["split"], found["rows"]) == ("pages", "test", 5)
+    assert [(item["model"], item["evaluation_id"]) for item in found["items"]] == [
+        ("starter", latest),
+        ("baseline:constant", constant),
+    ]
+    assert found["items"][0]["scores"]["exact_match"]["value"] == 0.4
+    assert found["missing_baselines"] == ["baseline:nearest-neighbour"]
+    by_structure = as_user.get("/v1/leaderboard", params={"dataset": "pages", "sort": "structural_similarity"}).json()
+    assert [item["model"] for item in by_structure["items"]] == ["baseline:constant", "starter"]
+    of_two = as_user.get("/v1/leaderboard", params={"dataset": "pages", "rows": 2}).json()
+    assert [item["model"] for item in of_two["items"]] == ["starter"]
+    problem(as_user.get("/v1/leaderboard"), 422, "invalid", "dataset")
+    problem(as_user.get("/v1/leaderboard", params={"dataset": "nowhere"}), 422, "invalid", "dataset")
+
+
+def test_a_dataset_in_use_by_an_evaluation_stays(
+    as_user: TestClient, as_admin: TestClient, dataset: Dataset, evaluated: Evaluated
+) -> None:
+    done = evaluated(MIXED)
+    job = ask(as_user)
+    problem(as_admin.delete(f"/v1/datasets/{dataset.id}"), 409, "conflict")
+    as_user.post(f"/v1/jobs/{job['id']}/cancel")
+    assert as_admin.delete(f"/v1/datasets/{dataset.id}").status_code == 204
+    assert (get(as_user, done)["dataset"], rows(as_user, done)) == ("pages", [0, 1, 2, 3, 4])
+
+
+def test_storing_a_row_twice_changes_nothing(database: Database, as_user: TestClient, evaluated: Evaluated) -> None:
+    evaluation = evaluated(MIXED, end=False)
+    with database.write() as session:
+        again = predictions.export(database, uuid.UUID(evaluation), predictions.Filter())
+        for batch in list(again):
+            predictions.add(session, uuid.UUID(evaluation), batch)
+    assert get(as_user, evaluation)["rows_done"] == 5

@@ -1,0 +1,49 @@
+"""The whole of Pagewright on this machine, as `pagewright up` starts it, for tests that go through HTTP alone."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from cli.up import free_port
+from tests.processes import COMMAND
+
+
+@contextmanager
+def running_up(data_dir: Path) -> Iterator[tuple[psutil.Process, httpx.Client]]:
+    """A running `pagewright up` with nothing set but what makes a lost lease show soon, and an admin's client."""
+    port = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PAGEWRIGHT_")} | {
+        "PAGEWRIGHT_DATA_DIR": str(data_dir),
+        "PAGEWRIGHT_PORT": str(port),
+        "PAGEWRIGHT_LEASE_SECONDS": "3",
+        "PAGEWRIGHT_HEARTBEAT_SECONDS": "0.5",
+        "PAGEWRIGHT_RECONCILE_SECONDS": "0.5",
+    }
+    process = subprocess.Popen([*COMMAND, "up"], env=environment, text=True, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        printed = ""
+        while "Ctrl-C stops it." not in printed:
+            line = process.stdout.readline()
+            assert line, printed
+            printed += line
+        [key] = re.findall(r"Admin key, shown this once: (\S+)", printed)
+        headers = {"Authorization": f"Bearer {key}"}
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=90) as client:
+            yield psutil.Process(process.pid), client
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def made(response: httpx.Response, status: int) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    body: dict[str, Any] = response.json()
+    return body
