@@ -51,8 +51,8 @@ def _held_out(count: int) -> list[Row]:
 
 
 @contextmanager
-def running_server(data_dir: str) -> Iterator[httpx.Client]:
-    """The embedded default on a free port with an empty data directory, stopped afterwards."""
+def running_server(data_dir: str, role: str = "user") -> Iterator[httpx.Client]:
+    """The embedded default on a free port with an empty data directory, stopped afterwards. The client has `role`."""
     port = free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PAGEWRIGHT_")}
     environment = {**inherited, "PAGEWRIGHT_DATA_DIR": data_dir, "PAGEWRIGHT_PORT": str(port)}
@@ -61,9 +61,8 @@ def running_server(data_dir: str) -> Iterator[httpx.Client]:
     up = subprocess.Popen([*command, "up"], env=environment, start_new_session=True)
     try:
         _wait_until_ready(up, Readiness(address))
-        made = subprocess.run(
-            [*command, "keys", "create", "demo"], env=environment, capture_output=True, text=True, check=False
-        )
+        create = [*command, "keys", "create", "demo", "--role", role]
+        made = subprocess.run(create, env=environment, capture_output=True, text=True, check=False)
         if made.returncode:
             raise DemoError(f"`pagewright keys create` failed: {made.stderr}")
         with httpx.Client(base_url=address, headers={"Authorization": f"Bearer {made.stdout.strip()}"}) as client:
