@@ -15,15 +15,20 @@ OTHER = (
     "|<?x?>|</|<|<!|é|😀|\f|\ufeff|<p a=1 A=2 class='x y'>|<b/ ='>|<svg xlink:href=1>"
 )
 
-soup = st.lists(
-    st.one_of(
-        st.sampled_from(TAGS.split()).map("<{}>".format),
-        st.sampled_from(TAGS.split()).map("</{}>".format),
+
+def _soup(tags: list[str]) -> st.SearchStrategy[str]:
+    pieces = st.one_of(
+        st.sampled_from(tags).map("<{}>".format),
+        st.sampled_from(tags).map("<{} a=1>".format),
+        st.sampled_from(tags).map("</{}>".format),
         st.sampled_from(OTHER.split("|")),
         st.text(max_size=3),
-    ),
-    max_size=30,
-).map("".join)
+    )
+    return st.lists(pieces, max_size=30).map("".join)
+
+
+# few tags each time, so that they meet
+soup = st.lists(st.sampled_from(TAGS.split()), min_size=2, max_size=6).flatmap(_soup)
 
 _random = random.Random(0)
 HOSTILE = {

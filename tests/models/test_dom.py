@@ -1,11 +1,12 @@
 """The parser's tree is html5lib's own, and it is bounded."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import html5lib
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from models import dom
 from models.dom import PREFIXES, Element, End, parse, walk
@@ -39,7 +40,20 @@ def theirs(node: Any) -> list[object]:
     return events
 
 
+# one that html5lib forgets, and two that it reports where today's standard has none; test_html.py has all three
+KNOWN = {"unexpected-char-implies-table-voodoo", "expected-named-entity", "named-entity-without-semicolon"}
+
+
+def without_known(codes: Iterable[str]) -> list[str]:
+    return [code for code in codes if code not in KNOWN]
+
+
 @given(soup)
+@example("<b a=1><p>x</b>y")
+@example("<p><b a=1>x<p>y")
+@example("<a><div>x<a>y</div>z")
+@example("<p>1<table>x<tr>y<td>z</td><b a=1>u")
+@example("<table>\f<math><html>")
 def test_the_tree_and_the_errors_of_any_soup_are_those_of_html5lib(html: str) -> None:
     parser = html5lib.HTMLParser(html5lib.getTreeBuilder("dom"))
     try:
@@ -49,9 +63,7 @@ def test_the_tree_and_the_errors_of_any_soup_are_those_of_html5lib(html: str) ->
         return
     page = parse(html)
     assert page.complete
-    # the one error that html5lib itself does not report
-    errors = [code for code in page.errors if code != "unexpected-char-implies-table-voodoo"]
-    assert errors == [code for _, code, _ in parser.errors]
+    assert without_known(page.errors) == without_known(code for _, code, _ in parser.errors)
     assert ours(page.document) == theirs(expected)
 
 

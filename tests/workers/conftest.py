@@ -3,11 +3,13 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import update
+from uuid_utils.compat import uuid7
 
-from db import generations
+from db import evaluations, generations, models
+from db.evaluations import EvaluationRow
 from db.generations import GenerationRow
-from db.session import Database
-from db.tables import Generation
+from db.session import Database, now
+from db.tables import ApiKey, Dataset, Evaluation, Generation, Job, JobKind, Metric, Role, Split
 
 ReadGeneration = Callable[[uuid.UUID], GenerationRow]
 
@@ -32,3 +34,77 @@ def ask(database: Database) -> Callable[..., None]:
             session.execute(update(Generation).where(Generation.job_id == job_id).values(**values))
 
     return change
+
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <title>Text</title>
+  </head>
+  <body>
+    <p>{}</p>
+  </body>
+</html>"""
+
+
+def triples(count: int) -> list[tuple[str, str, str]]:
+    """Rows of a kind that the starter mostly gets right, each of its own length."""
+    words = ["Tea", "Bread and jam", "Jam", "A large cup of milk", "Salt", "Rice", "Corn", "Figs and dates", "Leek"]
+    names = [f"{words[number % len(words)]} {number}" for number in range(count)]
+    return [(f"Give me a script that shows '{name}'.", "", PAGE.format(name)) for name in names]
+
+
+@pytest.fixture
+def submit_evaluation(
+    database: Database, make_key: Callable[[Role], tuple[ApiKey, str]], make_dataset: Callable[..., Dataset]
+) -> Callable[..., uuid.UUID]:
+    """Stores a queued evaluation of the starter over six test rows as the API would, without publishing it."""
+    key, _ = make_key(Role.USER)
+    made: dict[int, Dataset] = {}
+
+    def one(count: int = 6, model: str = "starter", max_attempts: int = 3, **asked: object) -> uuid.UUID:
+        if count not in made:
+            made[count] = make_dataset(triples(20), name=f"pages-{count}", test=triples(count))
+        with database.write() as session:
+            found = models.get_by_name(session, model)
+            moment = now(session)
+            job = Job(
+                id=uuid7(),
+                kind=JobKind.EVALUATION,
+                api_key_id=key.id,
+                max_attempts=max_attempts,
+                created_at=moment,
+                published_at=moment,
+            )
+            defaults: dict[str, object] = {
+                "dataset_id": made[count].id,
+                "split": Split.TEST,
+                "rows": count,
+                "metrics": list(Metric),
+                "temperature": 0.0,
+                "top_p": 1.0,
+                "top_k": 0,
+                "stop": [],
+            }
+            row = Evaluation(
+                job_id=job.id,
+                model_id=found and found.id,
+                model_name=model,
+                **defaults | asked,
+            )
+            evaluations.add(session, job, row)
+        return job.id
+
+    return one
+
+
+@pytest.fixture
+def read_evaluation(database: Database) -> Callable[[uuid.UUID], EvaluationRow]:
+    def one(job_id: uuid.UUID) -> EvaluationRow:
+        with database.read() as session:
+            row = evaluations.get(session, job_id)
+        assert row is not None
+        return row
+
+    return one

@@ -12,6 +12,7 @@ from redis import Redis
 
 from cli.up import free_port
 from db import lifecycle
+from db.evaluations import EvaluationRow
 from db.generations import GenerationRow
 from db.session import Database
 from db.tables import Job, JobKind, JobStatus, QueueName
@@ -163,3 +164,26 @@ def test_a_worker_outlives_a_redis_that_dies_and_comes_back_empty(
 def test_a_training_worker_loads_no_torch() -> None:
     code = "import sys, workers.main, workers.tasks.fine_tune, workers.tasks.merge; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_evaluations_wait_in_their_queue_while_as_many_run_as_may_and_generations_pass_them(
+    submit_evaluation: Callable[..., uuid.UUID],
+    read_evaluation: Callable[[uuid.UUID], EvaluationRow],
+    submit_jobs: SubmitJobs,
+    all_are: AllAre,
+) -> None:
+    waiting = [submit_evaluation(count=100, metrics=["exact_match"]) for _ in range(4)]
+    with running("worker", **FAST, evaluation_concurrency=1):
+        assert queue.publish(JobKind.EVALUATION, waiting)
+        eventually(lambda: any(read_evaluation(job).evaluation.rows_done for job in waiting), "the first predictions")
+        jobs = submit_jobs(3)
+        publish(jobs)
+        eventually(lambda: all_are(jobs, JobStatus.SUCCEEDED), "the generations' results")
+        statuses = sorted(read_evaluation(job).job.status for job in waiting)
+        assert statuses == [JobStatus.QUEUED] * 3 + [JobStatus.RUNNING]
+        eventually(
+            lambda: all(read_evaluation(job).job.status == JobStatus.SUCCEEDED for job in waiting),
+            "all evaluations",
+            150,
+        )
+    assert [read_evaluation(job).job.attempt for job in waiting] == [1] * 4

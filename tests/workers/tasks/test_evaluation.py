@@ -7,26 +7,20 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
-from uuid_utils.compat import uuid7
 
 from artifacts import get_artifacts
-from db import datasets, evaluations, lifecycle, models, predictions
+from db import datasets, evaluations, lifecycle, predictions
 from db.evaluations import EvaluationRow
 from db.lifecycle import Claim, ErrorType
-from db.session import Database, now
+from db.session import Database
 from db.tables import (
-    ApiKey,
     Baseline,
     Dataset,
-    Evaluation,
-    Job,
-    JobKind,
     JobStatus,
     Metric,
     Model,
     Prediction,
     QueueName,
-    Role,
     Split,
 )
 from models.engine import Sampling
@@ -37,6 +31,7 @@ from models.prompt import build_prompt
 from models.rows import read_rows
 from settings import get_settings
 from tests.adapters import make_adapter
+from tests.workers.conftest import triples
 from workers import queue
 from workers.predicting import SHARE, by_engine
 from workers.runtime import Runtime, WorkerRole
@@ -65,80 +60,6 @@ def runtime(database: Database, pool: ModelPool) -> Runtime:
     return Runtime(get_settings(), database, WorkerRole.INFERENCE, pool)
 
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-  <head>
-    <meta charset="utf-8">
-    <title>Text</title>
-  </head>
-  <body>
-    <p>{}</p>
-  </body>
-</html>"""
-
-
-def triples(count: int) -> list[tuple[str, str, str]]:
-    """Rows of a kind that the starter mostly gets right, each of its own length."""
-    words = ["Tea", "Bread and jam", "Jam", "A large cup of milk", "Salt", "Rice", "Corn", "Figs and dates", "Leek"]
-    names = [f"{words[number % len(words)]} {number}" for number in range(count)]
-    return [(f"Give me a script that shows '{name}'.", "", PAGE.format(name)) for name in names]
-
-
-@pytest.fixture
-def submit(
-    database: Database, make_key: Callable[[Role], tuple[ApiKey, str]], make_dataset: Callable[..., Dataset]
-) -> Submit:
-    """Stores a queued evaluation of the starter over six test rows as the API would, without publishing it."""
-    key, _ = make_key(Role.USER)
-    made: dict[int, Dataset] = {}
-
-    def one(count: int = 6, model: str = "starter", max_attempts: int = 3, **asked: object) -> uuid.UUID:
-        if count not in made:
-            made[count] = make_dataset(triples(20), name=f"pages-{count}", test=triples(count))
-        with database.write() as session:
-            found = models.get_by_name(session, model)
-            moment = now(session)
-            job = Job(
-                id=uuid7(),
-                kind=JobKind.EVALUATION,
-                api_key_id=key.id,
-                max_attempts=max_attempts,
-                created_at=moment,
-                published_at=moment,
-            )
-            defaults: dict[str, object] = {
-                "dataset_id": made[count].id,
-                "split": Split.TEST,
-                "rows": count,
-                "metrics": list(Metric),
-                "temperature": 0.0,
-                "top_p": 1.0,
-                "top_k": 0,
-                "stop": [],
-            }
-            row = Evaluation(
-                job_id=job.id,
-                model_id=found and found.id,
-                model_name=model,
-                **defaults | asked,
-            )
-            evaluations.add(session, job, row)
-        return job.id
-
-    return one
-
-
-@pytest.fixture
-def read(database: Database) -> Read:
-    def one(job_id: uuid.UUID) -> EvaluationRow:
-        with database.read() as session:
-            row = evaluations.get(session, job_id)
-        assert row is not None
-        return row
-
-    return one
-
-
 @pytest.fixture
 def rows(database: Database) -> Rows:
     def all_of(job_id: uuid.UUID) -> list[Prediction]:
@@ -153,11 +74,11 @@ def values(row: EvaluationRow) -> dict[str, tuple[float, float | None, float | N
 
 
 def test_every_row_is_predicted_by_the_model_scored_and_summed_up(
-    runtime: Runtime, submit: Submit, read: Read, rows: Rows
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows
 ) -> None:
-    job_id = submit()
+    job_id = submit_evaluation()
     evaluate(runtime, job_id)
-    found = read(job_id)
+    found = read_evaluation(job_id)
     assert (found.job.status, found.job.percent_done, found.evaluation.rows_done) == (JobStatus.SUCCEEDED, 100, 6)
     stored = rows(job_id)
     with runtime.pool.lease(STARTER) as engine:
@@ -179,22 +100,22 @@ def test_every_row_is_predicted_by_the_model_scored_and_summed_up(
 
 @one_database
 def test_only_the_first_rows_are_predicted_and_only_what_was_asked_for_is_scored(
-    runtime: Runtime, submit: Submit, read: Read, rows: Rows
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows
 ) -> None:
-    job_id = submit(limit=2, rows=2, metrics=["validity"], max_new_tokens=5)
+    job_id = submit_evaluation(limit=2, rows=2, metrics=["validity"], max_new_tokens=5)
     evaluate(runtime, job_id)
-    assert set(values(read(job_id))) == {"validity"}
+    assert set(values(read_evaluation(job_id))) == {"validity"}
     stored = rows(job_id)
     assert [prediction.row for prediction in stored] == [0, 1]
     assert {(prediction.finish_reason, prediction.completion_tokens) for prediction in stored} == {("length", 5)}
     assert {(prediction.exact_match, prediction.chrf_statistics) for prediction in stored} == {(None, None)}
-    assert read(job_id).evaluation.max_new_tokens == 5
+    assert read_evaluation(job_id).evaluation.max_new_tokens == 5
 
 
 def test_an_evaluation_goes_on_where_a_lost_worker_left_it_and_comes_to_the_same(
-    runtime: Runtime, submit: Submit, read: Read, rows: Rows, database: Database
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
-    whole, lost = submit(), submit()
+    whole, lost = submit_evaluation(), submit_evaluation()
     evaluate(runtime, whole)
     with database.write() as session:
         [claim] = lifecycle.claim(session, [lost], worker="one that dies", lease_seconds=0.01)
@@ -203,36 +124,36 @@ def test_an_evaluation_goes_on_where_a_lost_worker_left_it_and_comes_to_the_same
         predictions.add(session, lost, done)
     expire(database, claim)
     evaluate(runtime, lost)
-    found = read(lost)
+    found = read_evaluation(lost)
     assert (found.job.status, found.job.attempt, found.evaluation.rows_done) == (JobStatus.SUCCEEDED, 2, 6)
     assert [prediction.row for prediction in rows(lost)] == list(range(6))
     assert rows(lost)[1].latency_seconds == 123.0
     assert [prediction.completion for prediction in rows(lost)] == [prediction.completion for prediction in rows(whole)]
-    assert values(found) == values(read(whole))
+    assert values(found) == values(read_evaluation(whole))
 
 
 @one_database
 def test_one_whose_rows_are_all_done_is_only_summed_up(
-    runtime: Runtime, submit: Submit, read: Read, rows: Rows, database: Database
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
-    whole, lost = submit(), submit()
+    whole, lost = submit_evaluation(), submit_evaluation()
     evaluate(runtime, whole)
     with database.write() as session:
         [claim] = lifecycle.claim(session, [lost], worker="one that dies", lease_seconds=0.01)
         predictions.add(session, lost, [clone(prediction, lost) for prediction in rows(whole)])
     expire(database, claim)
     evaluate(runtime, lost)
-    assert values(read(lost)) == values(read(whole))
+    assert values(read_evaluation(lost)) == values(read_evaluation(whole))
 
 
 def test_a_cancelled_evaluation_keeps_what_it_has(
-    runtime: Runtime, submit: Submit, read: Read, rows: Rows, database: Database
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
-    job_id = submit(count=MANY, metrics=["exact_match"])
+    job_id = submit_evaluation(count=MANY, metrics=["exact_match"])
     interrupt = when_some_are_done(database, job_id, lambda: cancel(runtime, database, job_id))
     evaluate(runtime, job_id)
     interrupt.join()
-    found = read(job_id)
+    found = read_evaluation(job_id)
     done = len(rows(job_id))
     assert found.job.status == JobStatus.CANCELLED
     assert 0 < done < MANY
@@ -243,27 +164,27 @@ def test_a_cancelled_evaluation_keeps_what_it_has(
 
 @one_database
 def test_a_worker_that_stops_gives_it_back_with_its_rows_and_another_ends_it(
-    runtime: Runtime, submit: Submit, read: Read, rows: Rows, database: Database
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
-    job_id = submit(count=MANY, metrics=["exact_match"])
+    job_id = submit_evaluation(count=MANY, metrics=["exact_match"])
     interrupt = when_some_are_done(database, job_id, lambda: setattr(runtime.leases, "draining", True))
     evaluate(runtime, job_id)
     interrupt.join()
-    found = read(job_id)
+    found = read_evaluation(job_id)
     before = len(rows(job_id))
     assert (found.job.status, found.job.max_attempts) == (JobStatus.QUEUED, 4)
     assert 0 < before < MANY
     assert queue.oldest_message(QueueName.EVALUATION) == job_id
     runtime.leases.draining = False
     evaluate(runtime, job_id)
-    assert (read(job_id).job.status, len(rows(job_id))) == (JobStatus.SUCCEEDED, MANY)
+    assert (read_evaluation(job_id).job.status, len(rows(job_id))) == (JobStatus.SUCCEEDED, MANY)
 
 
 @one_database
 def test_a_worker_that_lost_its_lease_stores_nothing_more(
-    runtime: Runtime, submit: Submit, read: Read, rows: Rows, database: Database
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
-    job_id = submit(count=MANY, metrics=["exact_match"])
+    job_id = submit_evaluation(count=MANY, metrics=["exact_match"])
 
     def lose() -> None:
         with database.write() as session:
@@ -273,7 +194,7 @@ def test_a_worker_that_lost_its_lease_stores_nothing_more(
     interrupt = when_some_are_done(database, job_id, lose)
     evaluate(runtime, job_id)
     interrupt.join()
-    found = read(job_id)
+    found = read_evaluation(job_id)
     assert (found.job.status, found.job.attempt, found.job.worker) == (JobStatus.RUNNING, 2, "another")
     assert len(rows(job_id)) == found.evaluation.rows_done < MANY
     assert runtime.leases.held() == []
@@ -281,41 +202,51 @@ def test_a_worker_that_lost_its_lease_stores_nothing_more(
 
 @one_database
 def test_one_over_its_time_limit_fails_and_keeps_what_it_has(
-    runtime: Runtime, submit: Submit, read: Read, rows: Rows, database: Database, configure: Callable[..., None]
+    runtime: Runtime,
+    submit_evaluation: Submit,
+    read_evaluation: Read,
+    rows: Rows,
+    database: Database,
+    configure: Callable[..., None],
 ) -> None:
     configure(evaluation_time_limit_seconds=0.01)
     impatient = Runtime(get_settings(), runtime.database, WorkerRole.INFERENCE, runtime.pool)
-    job_id = submit(count=MANY, metrics=["exact_match"])
+    job_id = submit_evaluation(count=MANY, metrics=["exact_match"])
     interrupt = when_some_are_done(database, job_id, impatient.leases.heartbeat)
     evaluate(impatient, job_id)
     interrupt.join()
-    found = read(job_id)
+    found = read_evaluation(job_id)
     assert (found.job.status, found.job.error_type) == (JobStatus.FAILED, ErrorType.TIME_LIMIT)
     assert values(found)["exact_match"][3] == len(rows(job_id)) > 0
 
 
 def test_a_row_whose_prompt_does_not_fit_counts_as_wrong_and_says_why(
-    runtime: Runtime, submit: Submit, read: Read, rows: Rows, database: Database, make_dataset: Callable[..., Dataset]
+    runtime: Runtime,
+    submit_evaluation: Submit,
+    read_evaluation: Read,
+    rows: Rows,
+    database: Database,
+    make_dataset: Callable[..., Dataset],
 ) -> None:
     dataset = make_dataset([], test=[("page " * 3000, "", "<p>Hi</p>"), *triples(1)])
-    job_id = submit(dataset_id=dataset.id, rows=2)
+    job_id = submit_evaluation(dataset_id=dataset.id, rows=2)
     evaluate(runtime, job_id)
     too_long, well = rows(job_id)
-    assert read(job_id).job.status == JobStatus.SUCCEEDED
+    assert read_evaluation(job_id).job.status == JobStatus.SUCCEEDED
     assert (too_long.completion, too_long.finish_reason, too_long.exact_match, too_long.chrf) == ("", "error", 0, 0)
     assert too_long.error is not None
     assert "2048" in too_long.error
     assert (well.error, well.finish_reason) == (None, "stop")
-    assert values(read(job_id))["exact_match"][3] == 2
+    assert values(read_evaluation(job_id))["exact_match"][3] == 2
 
 
 @pytest.mark.parametrize("baseline", Baseline)
 def test_a_baseline_is_evaluated_like_a_model(
-    runtime: Runtime, submit: Submit, read: Read, rows: Rows, baseline: Baseline
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, baseline: Baseline
 ) -> None:
-    job_id = submit(model=baseline)
+    job_id = submit_evaluation(model=baseline)
     evaluate(runtime, job_id)
-    found, stored = read(job_id), rows(job_id)
+    found, stored = read_evaluation(job_id), rows(job_id)
     assert (found.job.status, found.evaluation.model_id) == (JobStatus.SUCCEEDED, None)
     outputs = [output for *_, output in triples(20)]
     assert all(prediction.completion in outputs for prediction in stored)
@@ -327,18 +258,18 @@ def test_a_baseline_is_evaluated_like_a_model(
 
 
 @one_database
-def test_no_training_row_is_its_own_nearest_neighbour(runtime: Runtime, submit: Submit, rows: Rows) -> None:
-    job_id = submit(model=Baseline.NEAREST_NEIGHBOUR, split=Split.TRAIN)
+def test_no_training_row_is_its_own_nearest_neighbour(runtime: Runtime, submit_evaluation: Submit, rows: Rows) -> None:
+    job_id = submit_evaluation(model=Baseline.NEAREST_NEIGHBOUR, split=Split.TRAIN)
     evaluate(runtime, job_id)
     assert [prediction.exact_match for prediction in rows(job_id)] == [0.0] * 6
 
 
 @one_database
 def test_an_adapter_is_evaluated_over_its_base(
-    runtime: Runtime, submit: Submit, rows: Rows, make_model: Callable[..., Model], tmp_path: Path
+    runtime: Runtime, submit_evaluation: Submit, rows: Rows, make_model: Callable[..., Model], tmp_path: Path
 ) -> None:
     make_model("adapted", files=Path(make_adapter(tmp_path / "adapter")))
-    base, adapter = submit(limit=2, rows=2), submit(model="adapted", limit=2, rows=2)
+    base, adapter = submit_evaluation(limit=2, rows=2), submit_evaluation(model="adapted", limit=2, rows=2)
     for job_id in (base, adapter):
         evaluate(runtime, job_id)
     assert [row.completion for row in rows(base)] != [row.completion for row in rows(adapter)]
@@ -346,11 +277,11 @@ def test_an_adapter_is_evaluated_over_its_base(
 
 @one_database
 def test_a_seed_gives_each_row_a_sample_of_its_own_and_the_same_again(
-    runtime: Runtime, submit: Submit, rows: Rows, make_dataset: Callable[..., Dataset]
+    runtime: Runtime, submit_evaluation: Submit, rows: Rows, make_dataset: Callable[..., Dataset]
 ) -> None:
     dataset = make_dataset([], test=[("Create a page.", "", "<p>Hi</p>")] * 2)
     asked = {"dataset_id": dataset.id, "rows": 2, "temperature": 2.0, "max_new_tokens": 30}
-    first, again, other = (submit(**asked, seed=seed) for seed in (2**63 - 1, 2**63 - 1, 5))
+    first, again, other = (submit_evaluation(**asked, seed=seed) for seed in (2**63 - 1, 2**63 - 1, 5))
     for job_id in (first, again, other):
         evaluate(runtime, job_id)
     texts = [[row.completion for row in rows(job_id)] for job_id in (first, again, other)]
@@ -359,17 +290,24 @@ def test_a_seed_gives_each_row_a_sample_of_its_own_and_the_same_again(
 
 
 def test_what_cannot_be_evaluated_fails_or_waits_for_another_attempt(
-    runtime: Runtime, submit: Submit, read: Read, database: Database, make_model: Callable[..., Model]
+    runtime: Runtime,
+    submit_evaluation: Submit,
+    read_evaluation: Read,
+    database: Database,
+    make_model: Callable[..., Model],
 ) -> None:
     gone = make_model("gone")
     runtime.artifacts.delete(gone.location)
-    no_model = submit(model="gone")
+    no_model = submit_evaluation(model="gone")
     evaluate(runtime, no_model)
-    assert (read(no_model).job.status, read(no_model).job.error_type) == (JobStatus.FAILED, ErrorType.MODEL_UNAVAILABLE)
-    no_rows = submit(count=7, max_attempts=1)
+    assert (read_evaluation(no_model).job.status, read_evaluation(no_model).job.error_type) == (
+        JobStatus.FAILED,
+        ErrorType.MODEL_UNAVAILABLE,
+    )
+    no_rows = submit_evaluation(count=7, max_attempts=1)
     get_artifacts().delete(datasets.artifact("pages-7"))
     evaluate(runtime, no_rows)
-    failed = read(no_rows).job
+    failed = read_evaluation(no_rows).job
     assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.ATTEMPTS_EXHAUSTED)
     assert failed.error_message is not None
     assert "datasets/pages-7" in failed.error_message
@@ -377,25 +315,25 @@ def test_what_cannot_be_evaluated_fails_or_waits_for_another_attempt(
 
 @one_database
 def test_an_engine_that_dies_costs_an_attempt_and_no_row(
-    runtime: Runtime, submit: Submit, read: Read, rows: Rows, database: Database
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
-    job_id = submit(count=MANY, metrics=["exact_match"])
+    job_id = submit_evaluation(count=MANY, metrics=["exact_match"])
     with runtime.pool.lease(STARTER) as engine:
         death = when_some_are_done(database, job_id, engine.close)
         evaluate(runtime, job_id)
         death.join()
-    assert (read(job_id).job.status, read(job_id).job.attempt) == (JobStatus.QUEUED, 1)
+    assert (read_evaluation(job_id).job.status, read_evaluation(job_id).job.attempt) == (JobStatus.QUEUED, 1)
     kept = len(rows(job_id))
     assert 0 < kept < MANY
     evaluate(runtime, job_id)
-    assert (read(job_id).job.status, len(rows(job_id))) == (JobStatus.SUCCEEDED, MANY)
+    assert (read_evaluation(job_id).job.status, len(rows(job_id))) == (JobStatus.SUCCEEDED, MANY)
 
 
 @one_database
 def test_a_part_of_the_batch_is_left_to_generations_and_an_evaluation_takes_no_more_than_is_free(
-    runtime: Runtime, submit: Submit, database: Database
+    runtime: Runtime, submit_evaluation: Submit, database: Database
 ) -> None:
-    job_id = submit(count=200)
+    job_id = submit_evaluation(count=200)
     with database.read() as session:
         asked, dataset, _ = evaluations.work(session, job_id)
     file = runtime.artifacts.local_folder(datasets.artifact(dataset.sha256)) / "test.parquet"
