@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,9 @@ def test_every_build_target_is_a_stage_of_the_dockerfile() -> None:
     stages = set(re.findall(r"^FROM .* AS (\w+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
     targets = {service["build"]["target"] for service in SERVICES.values() if "build" in service}
     assert targets <= stages
+
+
+def test_the_images_build_with_every_module_that_the_package_names() -> None:
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    [copied] = re.findall(r"^COPY (pyproject\.toml .*) \./$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert {f"{name}.py" for name in package["py-modules"]} <= set(copied.split())

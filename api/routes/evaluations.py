@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute, Paging
 from api.errors import document_problems, invalid, not_found
 from api.predictions import MEDIA_TYPES, ExportFormat, export
-from api.schemas.common import PageOut
+from api.schemas.common import Name, PageOut, Text
 from api.schemas.decoding import DecodingOut
 from api.schemas.evaluations import (
     ChangedRowOut,
@@ -65,7 +65,7 @@ async def _wanted(
     min_text_similarity: Low = None,
     max_text_similarity: High = None,
     text: Annotated[
-        str | None, Query(min_length=1, max_length=1000, description="Stands in the prompt or the completion.")
+        Text | None, Query(min_length=1, max_length=1000, description="Stands in the prompt or the completion.")
     ] = None,
 ) -> predictions.Filter:
     flags = {"exact_match": exact_match, "normalized_exact_match": normalized_exact_match, "validity": valid}
@@ -76,8 +76,6 @@ async def _wanted(
         "text_similarity": (min_text_similarity, max_text_similarity),
     }
     ranges |= {name: (float(flag), float(flag)) for name, flag in flags.items() if flag is not None}
-    if text is not None and "\0" in text:
-        raise invalid("text", "must not contain the character U+0000")
     return predictions.Filter(ranges, text)
 
 
@@ -106,8 +104,8 @@ def index(
     _: AnyCaller,
     database: DatabaseDep,
     paging: Paging,
-    model: Annotated[str | None, Query(max_length=200)] = None,
-    dataset: Annotated[str | None, Query(max_length=200)] = None,
+    model: Name | None = None,
+    dataset: Name | None = None,
     status: JobStatus | None = None,
     sort: MetricSort = None,
 ) -> PageOut[EvaluationOut]:

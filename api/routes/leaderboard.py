@@ -5,6 +5,7 @@ from fastapi import APIRouter, Query
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid
 from api.routes.evaluations import PageLimit, split_rows
+from api.schemas.common import Name
 from api.schemas.evaluations import LeaderboardItemOut, LeaderboardOut
 from db import datasets, evaluations
 from db.tables import Baseline, Metric, Split
@@ -18,7 +19,7 @@ router = APIRouter(
 def show(
     _: AnyCaller,
     database: DatabaseDep,
-    dataset: Annotated[str, Query(max_length=200)],
+    dataset: Name,
     split: Split = Split.TEST,
     rows: Annotated[
         int | None,

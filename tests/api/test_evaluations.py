@@ -305,7 +305,8 @@ def test_evaluations_are_filtered_and_sorted_by_any_metric(as_user: TestClient, 
     assert found(status="queued") == [queued]
     assert found(dataset="pages", limit=3) == [queued, constant, half, best]
     assert found(dataset="others") == []
-    problem(as_user.get(EVALUATIONS, params={"sort": "created_at"}), 422, "invalid", "sort")
+    for name in ("sort", "model", "dataset", "status"):
+        problem(as_user.get(EVALUATIONS, params={name: "a\0b"}), 422, "invalid", name)
 
 
 def test_two_evaluations_compare_over_the_rows_that_both_have(as_user: TestClient, evaluated: Evaluated) -> None:
@@ -380,6 +381,7 @@ def test_the_leaderboard_has_each_models_latest_evaluation_with_the_best_first(
     of_two = as_user.get("/v1/leaderboard", params={"dataset": "pages", "rows": 2}).json()
     assert [item["model"] for item in of_two["items"]] == ["starter"]
     problem(as_user.get("/v1/leaderboard"), 422, "invalid", "dataset")
+    problem(as_user.get("/v1/leaderboard", params={"dataset": "a\0b"}), 422, "invalid", "dataset")
     problem(as_user.get("/v1/leaderboard", params={"dataset": "nowhere"}), 422, "invalid", "dataset")
 
 
