@@ -64,7 +64,7 @@ def test_a_download_is_an_archive_that_plain_peft_loads(
     assert response.headers["Content-Disposition"] == 'attachment; filename="team_maker_1.tar"'
     assert int(response.headers["Content-Length"]) == len(response.content)
     with tarfile.open(fileobj=BytesIO(response.content)) as file:
-        file.extractall(tmp_path / "unpacked", filter="data")
+        file.extractall(tmp_path / "unpacked")
     prompt = build_prompt("Create a page.")
     unpacked = str(tmp_path / "unpacked" / "team_maker_1")
     assert generated(plain_peft(unpacked), prompt, 20) == generated(plain_peft(str(adapter)), prompt, 20)
