@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, select, tuple_, update
+from sqlalchemy import Text, cast, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
 from db.pages import Page, fetch_page
@@ -86,11 +86,15 @@ def page(
 def leaderboard(
     session: Session, dataset_id: uuid.UUID, split: Split, rows: int, *, sort: Metric, limit: int
 ) -> Sequence[EvaluationRow]:
-    """Each model's latest evaluation that succeeded over just these rows, the best by `sort` first."""
+    """Each model's latest evaluation that succeeded over just these rows, the best by `sort` first.
+
+    A model that is loaded in another way is another model here.
+    """
+    contender = [Evaluation.model_name, cast(Evaluation.load, Text)]
     latest = (
         select(
             Evaluation.job_id,
-            func.row_number().over(partition_by=Evaluation.model_name, order_by=Evaluation.job_id.desc()).label("age"),
+            func.row_number().over(partition_by=contender, order_by=Evaluation.job_id.desc()).label("age"),
         )
         .join(Job, Job.id == Evaluation.job_id)
         .join(EvaluationFigure, (EvaluationFigure.job_id == Evaluation.job_id) & (EvaluationFigure.metric == sort))

@@ -25,9 +25,17 @@ class ModelRow:
     parent_name: str | None
 
 
-def add(session: Session, name: str, source: ModelSource, location: str, revision: str | None) -> Model | None:
+def add(
+    session: Session,
+    name: str,
+    source: ModelSource,
+    location: str,
+    revision: str | None,
+    parameters: dict[str, Any] | None = None,
+) -> Model | None:
     """Register a model; None if the name is taken."""
-    return _add(session, Model(name=name, source=source, location=location, revision=revision))
+    model = Model(name=name, source=source, location=location, revision=revision, parameters=parameters)
+    return _add(session, model)
 
 
 def add_made(

@@ -273,7 +273,13 @@ class Decoding:
     stop: Mapped[list[str]]
 
 
-class Generation(Decoding, Table):
+class Loading:
+    """How the model is loaded for the job: `method` and what it takes. None is as it is stored."""
+
+    load: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class Generation(Decoding, Loading, Table):
     """The request and, once its job has ended, the completion of a generation job."""
 
     __tablename__ = "generations"
@@ -288,7 +294,7 @@ class Generation(Decoding, Table):
     completion_tokens: Mapped[int | None]
 
 
-class FineTune(Table):
+class FineTune(Loading, Table):
     """What a fine-tuning job was asked for, and the checkpoint that its next attempt goes on from."""
 
     __tablename__ = "fine_tunes"
@@ -334,7 +340,7 @@ class Merge(Table):
     name: Mapped[str] = mapped_column(String(200))
 
 
-class Evaluation(Decoding, Table):
+class Evaluation(Decoding, Loading, Table):
     """What an evaluation job was asked for; `max_new_tokens`, if it named none, as its worker has then found it."""
 
     __tablename__ = "evaluations"

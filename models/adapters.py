@@ -1,16 +1,18 @@
 """LoRA adapters over a model that stays as it is, so that many of them share its weights."""
 
 import copy
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
+from models import bits_and_bytes
 from models.refs import ModelLoadError
 
 CONFIG_FILE = "adapter_config.json"
@@ -22,15 +24,21 @@ _OWN_INITIALIZATIONS = (True, False, "gaussian", "orthogonal", "eva")
 
 def share(model: PreTrainedModel) -> PreTrainedModel:
     """The model once more, in modules of its own over the same weights, which take no memory twice."""
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())})
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in _tensors(model)})
 
 
 def tensor_bytes(model: PreTrainedModel, shared: PreTrainedModel | None = None) -> int:
     """The bytes of a model's parameters and buffers, without those that it shares with another."""
-    tensors = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    for tensor in chain(shared.parameters(), shared.buffers()) if shared is not None else ():
-        tensors.pop(id(tensor), None)
+    tensors = {tensor.data_ptr(): tensor for tensor in _tensors(model)}
+    for tensor in _tensors(shared) if shared is not None else ():
+        tensors.pop(tensor.data_ptr(), None)
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def _tensors(model: PreTrainedModel) -> Iterator[torch.Tensor]:
+    """Parameters, buffers, and the scales of weights that are quantized; some may come twice."""
+    scales = chain.from_iterable(bits_and_bytes.tensors(state) for state in bits_and_bytes.states(model))
+    return chain(model.parameters(), model.buffers(), scales)
 
 
 def apply(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
@@ -56,11 +64,16 @@ def wrap(model: PreTrainedModel, folder: Path) -> PeftModel:
         weights = load_file(folder / WEIGHTS_FILE, device=str(model.device))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelLoadError(f"{folder}: the adapter can't be loaded: {error}") from error
-    expected = _shapes(get_peft_model_state_dict(adapted, save_embedding_layers=False))
-    misfits = sorted(dict(expected.items() ^ _shapes(weights).items()))
+    # Never state_dict(), for which bitsandbytes changes weights in place that other engines read. PEFT's function that
+    # sets weights calls it, the one that gives them does not: here it gives parameters by their names in the file.
+    everything = dict(adapted.named_parameters(remove_duplicate=False))
+    own = get_peft_model_state_dict(adapted, everything, save_embedding_layers=False)
+    misfits = sorted(dict(_shapes(own).items() ^ _shapes(weights).items()))
     if misfits:
         raise ModelLoadError(f"{folder}: the adapter does not fit the model: {misfits[0]} and {len(misfits) - 1} more")
-    set_peft_model_state_dict(adapted, weights)
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(weights[name])
     return adapted
 
 

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from models import adapters
 from models.batching import EngineLimits, cache_bytes_per_token
 from models.engine import Engine
-from models.loading import ModelLoadError, ModelRef, default_device, describe, load
+from models.loading import ModelLoadError, ModelRef, default_device, load, loaded_bytes
 
 log = logging.getLogger(__name__)
 
@@ -148,15 +148,15 @@ class ModelPool:
         base = self._bases.get(ref)
         if base is not None:
             return base
-        estimate = _loaded_bytes(describe(ref).weight_bytes, self._device)
+        estimate = loaded_bytes(ref, self._device)
         if estimate > self._budget:
             raise ModelLoadError(
-                f"{ref.location}: the model takes about {estimate:,} bytes, of {self._budget:,} there are for models"
+                f"{_name(ref)}: the model takes about {estimate:,} bytes, of {self._budget:,} there are for models"
             )
         self._make_room(estimate)
         model, tokenizer = load(ref, self._device)
         base = _Base(model, tokenizer, adapters.tensor_bytes(model))
-        log.info("loaded the weights of %s: %d MiB", ref.location, base.bytes >> 20)
+        log.info("loaded the weights of %s: %d MiB", _name(ref), base.bytes >> 20)
         with self._changed:
             self._bases[ref] = base
         return base
@@ -188,15 +188,11 @@ class ModelPool:
 
 
 def _name(ref: ModelRef) -> str:
-    return ref.location if ref.adapter is None else f"{ref.adapter} over {ref.location}"
+    base = ref.location if ref.bitsandbytes is None else f"{ref.location} in {ref.bitsandbytes} bits"
+    return base if ref.adapter is None else f"{ref.adapter} over {base}"
 
 
 def _default_budget(device: str) -> int:
     if device == "cuda":
         return int(0.85 * torch.cuda.mem_get_info()[1])
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
-def _loaded_bytes(stored_bytes: int, device: str) -> int:
-    """What stored weights come to in memory: on the CPU they are widened to float32, from 16 bits at the least."""
-    return 2 * stored_bytes if device == "cpu" else stored_bytes

@@ -19,13 +19,15 @@ class ModelRef:
     """Where a model is. `location` is a folder of this package, a path, or `owner/name` on the hub.
 
     `revision` is a hub model's commit; the others have none. `adapter` is the folder of one that PEFT wrote, which is
-    loaded over the model; None is the model as it is.
+    loaded over the model; None is the model as it is. `bitsandbytes` is the number of bits, 8 or 4, that it quantizes
+    the model's weights to as they are loaded; None is not at all.
     """
 
     source: Source
     location: str
     revision: str | None = None
     adapter: str | None = None
+    bitsandbytes: int | None = None
 
     @property
     def base(self) -> "ModelRef":

@@ -1,6 +1,8 @@
 """From a registered model to what loads it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from artifacts import ArtifactStore
 from db import models
@@ -10,12 +12,21 @@ from models.refs import ModelLoadError, ModelRef, Source
 from settings import Settings
 
 
-def model_ref(database: Database, model: Model, settings: Settings, artifacts: ArtifactStore) -> ModelRef:
-    """Where the model is; what is in the artifact store is brought to this machine first.
+def model_ref(
+    database: Database,
+    model: Model,
+    settings: Settings,
+    artifacts: ArtifactStore,
+    load: Mapping[str, Any] | None = None,
+) -> ModelRef:
+    """Where the model is, and how it is loaded; what is in the artifact store is brought to this machine first.
 
-    Raises ModelLoadError when its files are gone, and another OSError when the store does not answer, which may well
-    be different the next time.
+    `load` is what the job asked for: an adapter's base is loaded so, whatever the adapter was trained over. Raises
+    ModelLoadError when its files are gone, and another OSError when the store does not answer, which may well be
+    different the next time.
     """
+    if load is not None:
+        return replace(model_ref(database, model, settings, artifacts), bitsandbytes=load["bits"])
     if model.kind == ModelKind.ADAPTER:
         base = model_ref(database, _parent(database, model), settings, artifacts)
         if base.adapter is not None:

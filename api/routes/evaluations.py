@@ -220,7 +220,7 @@ def _add(body: EvaluationIn, session: Session, job: Job) -> None:
         raise invalid("split", f"the dataset has no rows in its {body.split.value} split")
     evaluation = Evaluation(
         job_id=job.id,
-        model_id=_model_id(session, body.model, dataset),
+        model_id=_model_id(session, body, dataset),
         model_name=body.model,
         dataset_id=dataset.id,
         split=body.split,
@@ -228,17 +228,20 @@ def _add(body: EvaluationIn, session: Session, job: Job) -> None:
         rows=min(rows, body.limit or rows),
         rows_done=0,
         metrics=[metric.value for metric in Metric if metric in body.metrics],
+        load=body.loading(),
         **{name: getattr(body, name) for name in DecodingOut.model_fields},
     )
     evaluations.add(session, job, evaluation)
 
 
-def _model_id(session: Session, name: str, dataset: Dataset) -> uuid.UUID | None:
-    if name in list(Baseline):
+def _model_id(session: Session, body: EvaluationIn, dataset: Dataset) -> uuid.UUID | None:
+    if body.model in list(Baseline):
+        if body.load is not None:
+            raise invalid("load", "a baseline is no model that could be loaded")
         if not dataset.train_rows:
             raise invalid("model", "a baseline takes its answers from the train split, which has no rows")
         return None
-    found = models.get_by_name(session, name)
+    found = models.get_by_name(session, body.model)
     if found is None:
         raise invalid("model", f"no model of that name is registered; the baselines are: {', '.join(Baseline)}")
     return found.id

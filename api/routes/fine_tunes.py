@@ -80,6 +80,7 @@ def _add(body: FineTuneIn, session: Session, job: Job) -> None:
         name=body.name,
         lora=body.lora.model_dump(),
         training=body.training.options(),
+        load=body.loading(),
         devices=body.devices,
     )
     fine_tunes.add(session, job, asked)

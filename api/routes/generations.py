@@ -120,13 +120,18 @@ def _add(session: Session, new: Sequence[Job], items: Sequence[GenerationIn], fi
         if item.model not in model_ids:
             raise invalid(field.format(position), "no model of that name is registered")
     rows = [
-        Generation(job_id=job.id, model_id=model_ids[item.model], **{name: getattr(item, name) for name in _ASKED})
+        Generation(
+            job_id=job.id,
+            model_id=model_ids[item.model],
+            load=item.loading(),
+            **{name: getattr(item, name) for name in _ASKED},
+        )
         for job, item in zip(new, items, strict=True)
     ]
     generations.add(session, new, rows)
 
 
-_ASKED = [name for name in GenerationIn.model_fields if name != "model"]
+_ASKED = [name for name in GenerationIn.model_fields if name not in ("model", "load")]
 
 
 def _find(database: Database, owner: uuid.UUID | None, job_id: uuid.UUID) -> GenerationRow:

@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
 from api.archive import archive, archive_size
+from api.checkpoints import read_quantization
 from api.dependencies import (
     AdminCaller,
     AnyCaller,
@@ -82,10 +83,13 @@ def download(
 @router.post("", status_code=201, responses=document_problems(400, 403, 409, 413, 415))
 def create(body: ModelIn, response: Response, _: AdminCaller, database: DatabaseDep) -> ModelOut:
     """Register a model: bundled, local, or on the hub at a pinned commit. Jobs can name no other."""
-    _check(body, get_settings().local_models)
+    directory = get_settings().local_models
+    _check(body, directory)
+    quantization = read_quantization(directory / body.location) if body.source == "local" else None
+    parameters = {"quantization": quantization} if quantization else None
+    asked = (body.name, ModelSource(body.source), body.location, body.revision, parameters)
     with database.write() as session:
-        free = models.name_is_free(session, body.name)
-        model = models.add(session, body.name, ModelSource(body.source), body.location, body.revision) if free else None
+        model = models.add(session, *asked) if models.name_is_free(session, body.name) else None
     if model is None:
         raise name_taken("model")
     response.headers["Location"] = f"/v1/models/{model.id}"

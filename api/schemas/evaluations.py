@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from api.schemas.common import Name
 from api.schemas.decoding import DecodingIn, DecodingOut
 from api.schemas.jobs import JobOut, job_fields
+from api.schemas.loading import LoadIn, LoadingIn, LoadingOut
 from db.evaluations import EvaluationRow
 from db.tables import Baseline, EvaluationFigure, JobStatus, Metric, Prediction, Split
 
@@ -17,9 +18,14 @@ def _unique(metrics: list[Metric]) -> list[Metric]:
     return metrics
 
 
-class EvaluationIn(DecodingIn):
+class EvaluationIn(DecodingIn, LoadingIn):
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"model": "starter", "dataset": "pages", "split": "test", "limit": 100}]}
+        json_schema_extra={
+            "examples": [
+                {"model": "starter", "dataset": "pages", "split": "test", "limit": 100},
+                {"model": "starter", "dataset": "pages", "load": {"method": "bitsandbytes", "bits": 8}},
+            ]
+        }
     )
 
     model: Name = Field(
@@ -55,7 +61,7 @@ def _figures(row: EvaluationRow) -> dict[Metric, FigureOut]:
     return {metric: found[metric] for metric in Metric if metric in found}
 
 
-class EvaluationOut(DecodingOut, JobOut):
+class EvaluationOut(DecodingOut, LoadingOut, JobOut):
     """An evaluation job: what was asked, and what it came to so far."""
 
     model: str
@@ -79,6 +85,7 @@ class EvaluationOut(DecodingOut, JobOut):
         return cls(
             **job_fields(row.job),
             **{name: getattr(asked, name) for name in DecodingOut.model_fields},
+            load=asked.load,
             model=asked.model_name,
             dataset=row.dataset.name,
             split=asked.split,
@@ -191,6 +198,7 @@ class ComparisonOut(BaseModel):
 class LeaderboardItemOut(BaseModel):
     evaluation_id: uuid.UUID
     model: str
+    load: LoadIn | None = Field(description="How it was loaded; a model stands here once for each way.")
     finished_at: datetime
     scores: dict[Metric, FigureOut]
 
@@ -200,6 +208,7 @@ class LeaderboardItemOut(BaseModel):
         return cls(
             evaluation_id=row.job.id,
             model=row.evaluation.model_name,
+            load=row.evaluation.load,
             finished_at=row.job.finished_at,
             scores=_figures(row),
         )

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from api.schemas.common import Name, NewModelName, RequestBody
 from api.schemas.jobs import JobOut, job_fields
+from api.schemas.loading import LoadingIn, LoadingOut
 from db.fine_tunes import FineTuneRow
 from db.tables import FineTuneMetrics, JobEvent, Split
 
@@ -85,7 +86,7 @@ class TrainingIn(RequestBody):
         return options
 
 
-class FineTuneIn(RequestBody):
+class FineTuneIn(LoadingIn):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -95,7 +96,13 @@ class FineTuneIn(RequestBody):
                     "name": "starter-pages",
                     "lora": {"r": 16, "alpha": 32},
                     "training": {"num_train_epochs": 3, "packing": True, "eval_steps": 20},
-                }
+                },
+                {
+                    "model": "starter",
+                    "dataset": "pages",
+                    "name": "starter-pages-nf4",
+                    "load": {"method": "bitsandbytes", "bits": 4},
+                },
             ]
         }
     )
@@ -120,7 +127,7 @@ class JobEventOut(BaseModel):
         return cls.model_validate(event, from_attributes=True)
 
 
-class FineTuneOut(JobOut):
+class FineTuneOut(LoadingOut, JobOut):
     """A fine-tuning job: what was asked, and when it has succeeded, the adapter."""
 
     model: str
@@ -156,6 +163,7 @@ def _fields(row: FineTuneRow) -> dict[str, Any]:
         "name": asked.name,
         "lora": asked.lora,
         "training": asked.training,
+        "load": asked.load,
         "devices": asked.devices,
         "checkpoint_step": asked.checkpoint_step,
         "adapter_id": row.made and row.made.id,

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.schemas.common import Name, RequestBody, Text, VisibleText
 from api.schemas.decoding import DecodingIn, DecodingOut
 from api.schemas.jobs import JobOut, job_fields
+from api.schemas.loading import LoadingIn, LoadingOut
 from db.generations import GenerationRow
 from db.tables import JobStatus
 
@@ -15,7 +16,7 @@ MAX_TEXT = 200_000
 """Characters; what a model's context holds is checked in tokens by the worker."""
 
 
-class GenerationIn(DecodingIn):
+class GenerationIn(DecodingIn, LoadingIn):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -23,7 +24,12 @@ class GenerationIn(DecodingIn):
                     "model": "starter",
                     "prompt": "Create a web page with a heading and a list of the items.",
                     "input": "heading: Market day\nitems: apples, pears, plums",
-                }
+                },
+                {
+                    "model": "starter",
+                    "prompt": "Create a page titled 'One'.",
+                    "load": {"method": "bitsandbytes", "bits": 4},
+                },
             ]
         }
     )
@@ -50,7 +56,7 @@ class GenerationBatchIn(RequestBody):
     items: list[GenerationIn] = Field(min_length=1, max_length=MAX_BATCH)
 
 
-class GenerationOut(DecodingOut, JobOut):
+class GenerationOut(DecodingOut, LoadingOut, JobOut):
     """A generation job: what was asked, and when it has ended, the completion."""
 
     model: str

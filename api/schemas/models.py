@@ -58,11 +58,17 @@ class ModelOut(BaseModel):
     parent: str | None = Field(description="The model that it was made from.")
     dataset_id: uuid.UUID | None = Field(description="What it was fine-tuned on.")
     template: str | None = Field(description="The prompt template that it was fine-tuned with.")
-    parameters: dict[str, Any] | None = Field(description="How it was fine-tuned.")
+    parameters: dict[str, Any] | None = Field(description="How it was made.")
+    quantization: dict[str, Any] | None = Field(
+        description="How its weights are quantized, as far as that is known here: `method`, and what it says of "
+        "itself. Null also for a hub model, whose files only a worker has.",
+        examples=[{"method": "gptq", "bits": 4, "group_size": 128}],
+    )
     job_id: uuid.UUID | None = Field(description="The job that made it.")
     created_at: datetime
 
     @classmethod
     def of(cls, row: ModelRow) -> Self:
-        columns = {name: getattr(row.model, name) for name in cls.model_fields if name != "parent"}
-        return cls(parent=row.parent_name, **columns)
+        derived = ("parent", "quantization")
+        columns = {name: getattr(row.model, name) for name in cls.model_fields if name not in derived}
+        return cls(parent=row.parent_name, quantization=(row.model.parameters or {}).get("quantization"), **columns)

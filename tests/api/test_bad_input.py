@@ -37,13 +37,21 @@ FIELDS: list[tuple[str, list[str]]] = [
     ("top_k", ["-1", "1000001", "1.5", '"1"', "true", "null", "NaN"]),
     ("seed", ["-1", str(2**63), "1.5", '"1"', "false", "9" * 400, "NaN"]),
     ("stop", ["null", '"</html>"', json.dumps(["x"] * 17), "{}"]),
+    ("load", ["4", '"bitsandbytes"', "[]", "true"]),
+    ("load.method", ["{}", '{"bits": 4}', '{"method": "gptq", "bits": 4}', '{"method": null, "bits": 4}']),
+    (
+        "load.bits",
+        [f'{{"method": "bitsandbytes", "bits": {bits}}}' for bits in ("3", "4.5", '"4"', "true", "null", "0")],
+    ),
+    ("load.bits", ['{"method": "bitsandbytes"}']),
+    ("load.double", ['{"method": "bitsandbytes", "bits": 4, "double": true}']),
     ("stop[0]", ['[""]', "[1]", "[null]", '["a\\u0000"]', '["\\ud800"]', json.dumps(["x" * 201])]),
 ]
 
 
 @pytest.mark.parametrize(("field", "values"), FIELDS)
 def test_a_value_that_cannot_be_is_422_and_named(as_user: TestClient, field: str, values: list[str]) -> None:
-    name = field.removesuffix("[0]")
+    name = field.removesuffix("[0]").split(".")[0]
     for value in values:
         fields = {key: json.dumps(asked) for key, asked in ASKED.items()} | {name: value}
         body = "{" + ", ".join(f'"{key}": {raw}' for key, raw in fields.items()) + "}"

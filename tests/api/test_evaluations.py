@@ -137,6 +137,9 @@ def test_the_same_key_and_body_is_the_same_evaluation(as_user: TestClient) -> No
         ({"temperature": 3}, "temperature"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
         ({"rows": 5}, "rows"),
+        ({"load": {"method": "bitsandbytes", "bits": 16}}, "load.bits"),
+        ({"load": {"bits": 4}}, "load.method"),
+        ({"model": "baseline:constant", "load": {"method": "bitsandbytes", "bits": 4}}, "load"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_by_the_name_of_its_field(
@@ -383,6 +386,18 @@ def test_the_leaderboard_has_each_models_latest_evaluation_with_the_best_first(
     problem(as_user.get("/v1/leaderboard"), 422, "invalid", "dataset")
     problem(as_user.get("/v1/leaderboard", params={"dataset": "a\0b"}), 422, "invalid", "dataset")
     problem(as_user.get("/v1/leaderboard", params={"dataset": "nowhere"}), 422, "invalid", "dataset")
+
+
+def test_a_model_stands_on_the_leaderboard_once_for_each_way_to_load_it(
+    as_user: TestClient, evaluated: Evaluated
+) -> None:
+    four, eight = ({"method": "bitsandbytes", "bits": bits} for bits in (4, 8))
+    evaluated(RIGHT, load=four)
+    plain, in_four, in_eight = evaluated(RIGHT), evaluated(MIXED, load=four), evaluated([""] * 5, load=eight)
+    assert get(as_user, in_four)["load"] == four
+    found = as_user.get("/v1/leaderboard", params={"dataset": "pages"}).json()["items"]
+    ranked = [(item["model"], item["load"], item["evaluation_id"]) for item in found]
+    assert ranked == [("starter", None, plain), ("starter", four, in_four), ("starter", eight, in_eight)]
 
 
 def test_a_dataset_in_use_by_an_evaluation_stays(

@@ -58,6 +58,13 @@ def test_what_the_api_takes_is_what_the_worker_knows() -> None:
     assert LoraOptions(**{**defaults, "target_modules": tuple(defaults["target_modules"])}) == LoraOptions()
 
 
+def test_a_base_is_loaded_as_it_is_stored_or_as_it_was_asked_for(as_admin: TestClient) -> None:
+    assert ask(as_admin)["load"] is None
+    load = {"method": "bitsandbytes", "bits": 4}
+    job = ask(as_admin, name="other", load=load)
+    assert (job["load"], as_admin.get(f"{FINE_TUNES}/{job['id']}").json()["load"]) == (load, load)
+
+
 def test_epochs_take_the_place_of_steps(as_admin: TestClient) -> None:
     assert ask(as_admin, training={"num_train_epochs": 3})["training"]["max_steps"] is None
 
@@ -96,6 +103,9 @@ def test_adamw_hf_is_taken_as_adamw_torch_with_an_event_that_says_so(as_admin: T
         ({"training": {"eval_steps": 10}}, "training.eval_steps"),
         ({"training": {"max_seq_length": 1}}, "training.max_seq_length"),
         ({"training": {"output_dir": "/"}}, "training.output_dir"),
+        ({"load": {"method": "bitsandbytes", "bits": 2}}, "load.bits"),
+        ({"load": {"method": "awq", "bits": 4}}, "load.method"),
+        ({"load": {"method": "bitsandbytes", "bits": 4, "quant_type": "fp4"}}, "load.quant_type"),
     ],
     ids=str,
 )

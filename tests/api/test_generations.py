@@ -18,6 +18,7 @@ EVERYTHING = {
     "top_k": 1_000_000,
     "seed": 2**63 - 1,
     "stop": ["</html>", "\n\n"],
+    "load": {"method": "bitsandbytes", "bits": 4},
 }
 
 
@@ -61,6 +62,7 @@ def test_what_was_not_asked_has_a_default_and_greedy_is_one(as_user: TestClient)
         "top_k": 0,
         "seed": None,
         "stop": [],
+        "load": None,
     }
 
 

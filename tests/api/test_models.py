@@ -1,5 +1,6 @@
 """Models are registered by an admin before a job can name them; nothing else is ever loaded."""
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,6 +68,32 @@ def test_a_registered_model_is_shown_and_can_be_named(
     assert as_user.get(response.headers["Location"]).json() == model
     assert walk(as_user, "/v1/models", limit=1)[0] == model
     assert submit(as_user, model=body["name"])["model"] == body["name"]
+
+
+GPTQ = {"bits": 4, "group_size": 128, "desc_act": True, "sym": True}
+
+
+@pytest.mark.parametrize(
+    ("files", "shown"),
+    [
+        ({"config.json": {"quantization_config": GPTQ | {"quant_method": "gptq"}}}, {"method": "gptq"} | GPTQ),
+        ({"quantize_config.json": GPTQ | {"model_file_base_name": "model"}}, {"method": "gptq"} | GPTQ),
+        ({"config.json": {"quantization_config": {"quant_method": "fp8"}}}, {"method": "fp8"}),
+        ({"config.json": {}}, None),
+        ({"config.json": []}, None),
+        ({"config.json": {"quantization_config": "gptq"}, "quantize_config.json": 4}, None),
+    ],
+    ids=["today's layout", "AutoGPTQ's layout", "another method", "not quantized", "no object", "nothing to read"],
+)
+def test_a_local_model_that_is_quantized_is_shown_as_such(
+    as_admin: TestClient, models_dir: Path, files: dict[str, Any], shown: dict[str, Any] | None
+) -> None:
+    for name, content in files.items():
+        (models_dir / "mine" / name).write_text(json.dumps(content))
+    response = as_admin.post("/v1/models", json=LOCAL)
+    assert response.status_code == 201, response.text
+    assert response.json()["quantization"] == shown
+    assert walk(as_admin, "/v1/models")[0]["quantization"] == shown
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,8 @@ class _Evaluation:
             baseline = open_baseline(self._asked.model_name, folder / f"{Split.TRAIN}.parquet")
             self._score(by_baseline(baseline, left, in_train=self._asked.split == Split.TRAIN))
             return
-        ref = model_ref(self._runtime.database, self._model, self._runtime.settings, self._runtime.artifacts)
+        runtime, load = self._runtime, self._asked.load
+        ref = model_ref(runtime.database, self._model, runtime.settings, runtime.artifacts, load)
         with self._runtime.pool.lease(ref) as engine:
             limit = self._asked.max_new_tokens or longest_reference(engine, self._rows(file))
             self._write(lambda session: evaluations.set_token_limit(session, self._lease.job_id, limit))

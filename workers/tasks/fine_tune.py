@@ -46,7 +46,7 @@ def _train(runtime: Runtime, lease: Lease, folder: Path) -> Ended | None:
         dataset = row.dataset
         fine_tunes.forget_metrics_after(session, lease.job_id, row.fine_tune.checkpoint_step or 0)
     asked = row.fine_tune
-    base = model_ref(runtime.database, row.base, runtime.settings, runtime.artifacts)
+    base = model_ref(runtime.database, row.base, runtime.settings, runtime.artifacts, asked.load)
     other = Split.TEST if asked.split == Split.TRAIN else Split.TRAIN
     rows = runtime.artifacts.local_folder(datasets.artifact(dataset.sha256))
     training = TrainingOptions(**asked.training)
@@ -74,7 +74,7 @@ def _train(runtime: Runtime, lease: Lease, folder: Path) -> Ended | None:
             return ended
         smaller = halved(training)
         if smaller is None:
-            advice = "lower max_seq_length, turn on gradient_checkpointing, or train on a quantized base model"
+            advice = "lower max_seq_length, turn on gradient_checkpointing, or load the base model in 4 bits"
             return Ended(ended.outcome, f"{ended.message}; with one row at a time it still is too much: {advice}")
         recorder.halve(training, smaller)
         training, checkpoint = smaller, recorder.checkpoint_folder or checkpoint
@@ -171,6 +171,6 @@ def _register(session: Session, job_id: uuid.UUID, path: str) -> Model | None:
         parent_id=asked.model_id,
         dataset_id=asked.dataset_id,
         template=TEMPLATE_NAME,
-        parameters={"split": asked.split, "lora": asked.lora, "training": asked.training},
+        parameters={"split": asked.split, "lora": asked.lora, "training": asked.training, "load": asked.load},
         job_id=job_id,
     )

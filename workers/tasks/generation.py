@@ -1,5 +1,6 @@
 """Generation jobs: claim the message's jobs, run them in their model's engine, store what comes out."""
 
+import json
 import logging
 import uuid
 from collections import defaultdict
@@ -48,13 +49,13 @@ def _run_claimed(runtime: Runtime, leases: list[Lease]) -> None:
     with runtime.database.read() as session:
         rows = generations.of_jobs(session, [lease.job_id for lease in leases])
     by_id = {lease.job_id: lease for lease in leases}
-    work: dict[Model, list[tuple[Lease, Generation]]] = defaultdict(list)
+    work: dict[tuple[Model, str], list[tuple[Lease, Generation]]] = defaultdict(list)
     for generation, model in rows:
-        work[model].append((by_id[generation.job_id], generation))
-    for model, items in work.items():
+        work[model, json.dumps(generation.load)].append((by_id[generation.job_id], generation))
+    for (model, load), items in work.items():
         leases = [lease for lease, _ in items]
         try:
-            ref = model_ref(runtime.database, model, runtime.settings, runtime.artifacts)
+            ref = model_ref(runtime.database, model, runtime.settings, runtime.artifacts, json.loads(load))
             with runtime.pool.lease(ref) as engine:
                 _run_on(runtime, engine, items)
         except ModelLoadError as error:

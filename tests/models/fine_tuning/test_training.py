@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, GPTQConfig
 
 from models.fine_tuning.options import LoraOptions
 from models.fine_tuning.trainer import Diverged, FineTuneError
 from models.fine_tuning.training import FineTuneTask, fine_tune
-from models.loading import ModelRef, Source, load
+from models.loading import load
 from models.prompt import build_prompt
 from models.reports import Checkpointed, Happened, Measured, Report
 from models.rows import Row
@@ -158,52 +157,3 @@ def test_other_ways_to_compute_come_to_much_the_same(make_task: MakeTask, option
     other = steps(train(make_task(max_steps=2, lora=NO_DROPOUT, **SMALL_STEPS, **options)))
     assert other[1].loss == pytest.approx(plain[1].loss, rel=0.02)
     assert math.isfinite(other[2].loss or math.nan)
-
-
-@pytest.fixture(scope="session")
-def gptq_base(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> ModelRef:
-    """The starter's first layer, quantized to 4 bits."""
-    full, quantized = tmp_path_factory.mktemp("full"), tmp_path_factory.mktemp("gptq")
-    model, tokenizer = load(STARTER, "cpu")
-    model.config.num_hidden_layers = 1
-    model.model.layers = model.model.layers[:1]
-    model.save_pretrained(full)
-    tokenizer.save_pretrained(full)
-    config = GPTQConfig(
-        bits=4, group_size=32, dataset=[row.output for row in rows], tokenizer=tokenizer, backend="auto_trainable"
-    )
-    model = AutoModelForCausalLM.from_pretrained(full, quantization_config=config, dtype=torch.float32)
-    model.save_pretrained(quantized)
-    tokenizer.save_pretrained(quantized)
-    return ModelRef(Source.LOCAL, str(quantized))
-
-
-def test_on_a_gptq_base_the_adapter_is_trained_on_the_quantized_weights(
-    make_task: MakeTask, gptq_base: ModelRef, rows: list[Row]
-) -> None:
-    task = make_task(base=gptq_base, max_steps=12, learning_rate=3e-3, packing=True, save_steps=6)
-    reports = train(task)
-    measured = list(steps(reports).values())
-    assert measured[-1].loss < measured[0].loss  # type: ignore[operator]  # steps() has left out those without
-
-    model, tokenizer = load(gptq_base, "cpu", torch.float32, for_training=True)
-    prompt = tokenizer(build_prompt(rows[0].instruction, rows[0].input), return_tensors="pt")
-    with torch.no_grad():
-        before = model(**prompt).logits
-        after = PeftModel.from_pretrained(model, str(task.work_folder / "made"))(**prompt).logits
-    assert not torch.allclose(before, after, atol=1e-3)
-
-    first = next(report for report in reports if isinstance(report, Checkpointed))
-    rest = steps(
-        train(
-            make_task(
-                base=gptq_base,
-                max_steps=12,
-                learning_rate=3e-3,
-                packing=True,
-                save_steps=6,
-                checkpoint=Path(first.folder),
-            )
-        )
-    )
-    assert rest[12].loss == pytest.approx(measured[-1].loss, abs=1e-6)

@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,23 @@ def test_only_the_first_rows_are_predicted_and_only_what_was_asked_for_is_scored
     assert {(prediction.finish_reason, prediction.completion_tokens) for prediction in stored} == {("length", 5)}
     assert {(prediction.exact_match, prediction.chrf_statistics) for prediction in stored} == {(None, None)}
     assert read_evaluation(job_id).evaluation.max_new_tokens == 5
+
+
+@one_database
+def test_a_model_is_evaluated_as_it_was_asked_to_be_loaded(
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    job_id = submit_evaluation(load={"method": "bitsandbytes", "bits": 4})
+    with runtime.pool.lease(replace(STARTER, bitsandbytes=4)) as engine:
+        evaluate(runtime, job_id)
+        assert engine.statistics().requests_finished == 6
+        found = read_evaluation(job_id)
+        assert found.job.status == JobStatus.SUCCEEDED
+        limit = found.evaluation.max_new_tokens
+        asked = [engine.submit(build_prompt(prompt, ""), Sampling(max_new_tokens=limit)) for prompt, *_ in triples(6)]
+        texts = [request.future.result().text for request in asked]
+    assert [prediction.completion for prediction in rows(job_id)] == texts
 
 
 def test_an_evaluation_goes_on_where_a_lost_worker_left_it_and_comes_to_the_same(

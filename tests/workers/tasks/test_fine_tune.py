@@ -46,8 +46,11 @@ def dataset(make_dataset: Callable[..., Dataset]) -> Dataset:
 
 @pytest.fixture
 def submit(as_admin: TestClient, dataset: Dataset) -> Submit:
-    def send(name: str = "shops", lora: dict[str, Any] | None = None, **training: Any) -> uuid.UUID:
+    def send(
+        name: str = "shops", lora: dict[str, Any] | None = None, load: dict[str, Any] | None = None, **training: Any
+    ) -> uuid.UUID:
         body = {"model": "starter", "dataset": dataset.name, "name": name, "lora": lora or {}, "training": training}
+        body["load"] = load
         response = as_admin.post("/v1/fine-tunes", json=body)
         assert response.status_code == 202, response.text
         return uuid.UUID(response.json()["id"])
@@ -122,8 +125,8 @@ def test_an_adapter_comes_out_that_serves_and_merges(
     assert pages["starter"] != pages["shops"]
 
 
-def generated(serving: Runtime, client: TestClient, model: str) -> str:
-    body = {"model": model, "prompt": ROWS[3][0], "max_new_tokens": 100}
+def generated(serving: Runtime, client: TestClient, model: str, **asked: Any) -> str:
+    body = {"model": model, "prompt": ROWS[3][0], "max_new_tokens": 100} | asked
     job = client.post("/v1/generations", json=body).json()
     generate(serving, [uuid.UUID(job["id"])])
     done = client.get(f"/v1/generations/{job['id']}").json()
@@ -133,6 +136,24 @@ def generated(serving: Runtime, client: TestClient, model: str) -> str:
 
 # For what happens the same whatever the database is.
 one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@one_database
+def test_an_adapter_that_was_trained_in_4_bits_is_served_over_whatever_is_asked_for(
+    runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient, database: Database
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    load = {"method": "bitsandbytes", "bits": 4}
+    job_id = submit(max_steps=20, load=load, **FAST)
+    fine_tune(runtime, job_id)
+    job = show(job_id)
+    assert job["status"] == "succeeded", job
+    assert as_admin.get(f"/v1/models/{job['adapter_id']}").json()["parameters"]["load"] == load
+    serving = Runtime(get_settings(), database, WorkerRole.INFERENCE, ModelPool())
+    asked = (None, load, {"method": "bitsandbytes", "bits": 8})
+    pages = [generated(serving, as_admin, "shops", load=way) for way in asked]
+    serving.stop()
+    assert pages == [PAGE.format(3)] * 3
 
 
 @one_database

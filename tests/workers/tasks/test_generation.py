@@ -11,7 +11,7 @@ from db.generations import GenerationRow
 from db.lifecycle import ErrorType
 from db.session import Database
 from db.tables import Job, JobStatus, Model, ModelKind, ModelSource, QueueName
-from models.loading import ModelRef, Source, default_device
+from models.loading import ModelRef, Source, default_device, load
 from models.merging import merge
 from models.pool import ModelPool
 from models.prompt import build_prompt
@@ -27,6 +27,8 @@ Read = Callable[[uuid.UUID], GenerationRow]
 MakeModel = Callable[..., Model]
 
 STARTER = ModelRef(Source.BUNDLED, "starter", None)
+
+one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +102,51 @@ def test_an_adapter_serves_as_soon_as_it_is_registered(
     if default_device() == "cpu":  # the GPU's bfloat16 need not agree with float32 to the token
         assert completion == expected
     assert completion != read(over_base.id).generation.completion
+
+
+@one_database
+def test_jobs_of_one_message_may_each_have_the_model_loaded_their_way(
+    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, make_model: MakeModel, tmp_path: Path
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    folder = make_adapter(tmp_path / "adapter")
+    adapter = make_model(files=Path(folder))
+    ways: list[tuple[int | None, Model | None]] = [(None, None), (8, None), (4, None), (4, adapter), (4, None)]
+    jobs = submit_jobs(len(ways))
+    for job, (bits, model) in zip(jobs, ways, strict=True):
+        ask(job.id, max_new_tokens=40, load=bits and {"method": "bitsandbytes", "bits": bits})
+        if model is not None:
+            ask(job.id, model_id=model.id)
+    generate(runtime, [job.id for job in jobs])
+    rows = [read(job.id) for job in jobs]
+    assert [row.job.status for row in rows] == [JobStatus.SUCCEEDED] * len(ways), [
+        row.job.error_message for row in rows
+    ]
+    texts = [row.generation.completion for row in rows]
+    if default_device() == "cpu":  # the GPU's bfloat16 need not agree with itself to the token
+        refs = [
+            ModelRef(Source.BUNDLED, "starter", adapter=model and folder, bitsandbytes=bits) for bits, model in ways
+        ]
+        assert texts == [generated(load(ref)[0], build_prompt("Create a page."), 40) for ref in refs]
+
+
+@one_database
+def test_a_model_that_is_quantized_already_fails_the_jobs_alone_that_would_have_it_quantized(
+    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, make_model: MakeModel, tmp_path: Path
+) -> None:
+    folder = tmp_path / "quantized"
+    merge(ModelRef(Source.BUNDLED, "starter", adapter=make_adapter(tmp_path / "adapter")), folder)
+    (folder / "quantize_config.json").write_text('{"bits": 4, "group_size": 32}')
+    quantized = make_model("quantized", files=folder, kind=ModelKind.FULL)
+    stranded, well = submit_jobs(2)
+    ask(stranded.id, model_id=quantized.id, load={"method": "bitsandbytes", "bits": 4})
+    ask(well.id, max_new_tokens=5)
+    generate(runtime, [stranded.id, well.id])
+    failed = read(stranded.id).job
+    assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.MODEL_UNAVAILABLE)
+    assert failed.error_message is not None
+    assert "leave out `load`" in failed.error_message
+    assert read(well.id).job.status == JobStatus.SUCCEEDED
 
 
 def test_a_merged_model_serves_and_carries_an_adapter(

@@ -1,0 +1,119 @@
+"""Adapters that are trained on weights that are quantized, and served over them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+
+from models.engine import Sampling
+from models.fine_tuning.options import LoraOptions
+from models.fine_tuning.training import FineTuneTask, fine_tune
+from models.loading import ModelRef, load
+from models.pool import ModelPool
+from models.prompt import build_prompt
+from models.reports import Checkpointed, Measured, Report
+from models.rows import Row
+from tests.adapters import generated
+from tests.quantized import STARTER, in_autogptq_layout, make_gptq
+
+MakeTask = Callable[..., FineTuneTask]
+
+HARD = {"learning_rate": 3e-3, "packing": True}
+ASKED = Row("Say it.", "", "<p>It</p>")
+TOKENS = 12
+IN_8_BITS, IN_4_BITS = replace(STARTER, bitsandbytes=8), replace(STARTER, bitsandbytes=4)
+
+
+@pytest.fixture(scope="module")
+def gptq(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
+    return make_gptq(tmp_path_factory.mktemp("gptq"))
+
+
+def train(task: FineTuneTask) -> list[Report]:
+    reports: list[Report] = []
+    assert fine_tune(task, reports.append, lambda: False)
+    return reports
+
+
+def losses(reports: list[Report]) -> dict[int, float]:
+    return {report.step: report.loss for report in reports if isinstance(report, Measured) and report.loss is not None}
+
+
+def served(refs: list[ModelRef], prompt: str) -> list[str]:
+    """What engines over the same weights say at once."""
+    pool = ModelPool(2**29, device="cpu")
+    leases = [pool.lease(ref) for ref in refs]
+    engines = [lease.__enter__() for lease in leases]
+    running = [engine.submit(prompt, Sampling(max_new_tokens=TOKENS)) for engine in engines]
+    texts = [request.future.result(60).text for request in running]
+    for lease in leases:
+        lease.__exit__(None, None, None)
+    pool.close()
+    return texts
+
+
+def test_on_a_gptq_base_the_adapter_is_trained_on_the_quantized_weights(
+    make_task: MakeTask, gptq: ModelRef, rows: list[Row]
+) -> None:
+    task = make_task(base=gptq, max_steps=12, save_steps=6, **HARD)
+    reports = train(task)
+    measured = losses(reports)
+    assert measured[12] < measured[1]
+
+    model: Any
+    model, tokenizer = load(gptq, "cpu", torch.float32, for_training=True)
+    prompt = tokenizer(build_prompt(rows[0].instruction, rows[0].input), return_tensors="pt")
+    with torch.no_grad():
+        before = model(**prompt).logits
+        after = PeftModel.from_pretrained(model, str(task.work_folder / "made"))(**prompt).logits
+    assert not torch.allclose(before, after, atol=1e-3)
+
+    first = next(report for report in reports if isinstance(report, Checkpointed))
+    rest = train(make_task(base=gptq, max_steps=12, save_steps=6, checkpoint=Path(first.folder), **HARD))
+    assert losses(rest)[12] == pytest.approx(measured[12], abs=1e-6)
+
+
+@pytest.fixture
+def short(tmp_path: Path, write_rows: Callable[[Path, list[Row]], Path]) -> Path:
+    return write_rows(tmp_path / "short.parquet", [ASKED] * 8)
+
+
+@pytest.mark.parametrize("kind", ["gptq", "autogptq", "8 bits", "4 bits"])
+def test_an_adapter_is_trained_on_quantized_weights_and_served_over_them(
+    make_task: MakeTask, short: Path, gptq: ModelRef, tmp_path: Path, kind: str
+) -> None:
+    if kind.endswith("bits"):
+        pytest.importorskip("bitsandbytes")
+        base = {"8 bits": IN_8_BITS, "4 bits": IN_4_BITS}[kind]
+    else:
+        base = gptq if kind == "gptq" else in_autogptq_layout(gptq, tmp_path / "autogptq")
+    task = make_task(base=base, train=short, evaluation=short, max_steps=10, eval_steps=5, **HARD)
+    reports = train(task)
+    evaluated = [report.eval_loss for report in reports if isinstance(report, Measured) and report.eval_loss]
+    assert evaluated[1] < evaluated[0]
+    measured = losses(reports)
+    assert measured[10] < 0.5 * measured[1]
+
+    adapted = replace(base, adapter=str(task.work_folder / "made"))
+    prompt = build_prompt(ASKED.instruction)
+    texts = served([base, adapted], prompt)
+    assert texts == [generated(load(ref, "cpu")[0], prompt, TOKENS) for ref in (base, adapted)]
+    assert texts[0] != texts[1]
+
+
+def test_gradient_checkpointing_changes_no_gradient(make_task: MakeTask, short: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    options = {"base": IN_4_BITS, "train": short, "max_steps": 2, "lora": LoraOptions(dropout=0), **HARD}
+    plain, saving = (
+        [
+            report.grad_norm
+            for report in train(make_task(gradient_checkpointing=on, **options))
+            if isinstance(report, Measured)
+        ]
+        for on in (False, True)
+    )
+    assert saving == pytest.approx(plain)
