@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from models.fine_tuning.options import LoraOptions, TrainingOptions
+from models.quantization.options import QuantizationError, QuantizationOptions
 from models.refs import ModelRef, Source
 from models.reports import Ended, Outcome, Report, ReportWriter
 
@@ -48,7 +49,7 @@ def _run(fields: dict[str, Any], folder: Path, report: Callable[[Report], None])
         done = _TASKS[fields.pop("task")](fields, folder, report)
     except Diverged as error:
         return Ended(Outcome.DIVERGED, str(error))
-    except (FineTuneError, NotImplementedError) as error:
+    except (FineTuneError, QuantizationError, NotImplementedError) as error:
         return Ended(Outcome.INVALID, str(error))
     except models.loading.ModelLoadError as error:
         return Ended(Outcome.MODEL_UNAVAILABLE, str(error))
@@ -82,11 +83,25 @@ def _merge(fields: dict[str, Any], folder: Path, report: Callable[[Report], None
     return True
 
 
+def _quantize(fields: dict[str, Any], folder: Path, report: Callable[[Report], None]) -> bool:
+    from models.quantization.gptq import QuantizeTask, quantize
+
+    task = QuantizeTask(
+        model=_model_ref(fields["model"]),
+        calibration=Path(fields["calibration"]),
+        options=QuantizationOptions(**fields["options"]),
+        work_folder=folder,
+        evaluation=Path(fields["evaluation"]) if fields["evaluation"] else None,
+        evaluation_rows=fields["evaluation_rows"],
+    )
+    return quantize(task, report, (folder / STOP).exists)
+
+
 def _model_ref(fields: dict[str, Any]) -> ModelRef:
     return ModelRef(**{**fields, "source": Source(fields["source"])})
 
 
-_TASKS = {"fine_tune": _fine_tune, "merge": _merge}
+_TASKS = {"fine_tune": _fine_tune, "merge": _merge, "quantize": _quantize}
 
 
 def write_specification(task: str, work_folder: Path, **fields: Any) -> Path:

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, get_args
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,56 @@ class Checkpointed:
     folder: str
 
 
+@dataclass(frozen=True)
+class LayerError:
+    """How far one module's output moved when it was quantized: `module` of the model's `layer`, counted from 0.
+
+    `error` is the squared distance between the outputs before and after, summed over the module's outputs and averaged
+    over the `tokens` of the calibration that reached it; `relative_error` is that over the same of the output itself.
+    Both are None where no token came, to a mixture's expert that none was sent to, say: it is rounded to nearest.
+    """
+
+    layer: int
+    module: str
+    error: float | None
+    relative_error: float | None
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """So many of the model's `layers` are quantized. `percent_done` is of the whole task, the time of the layers."""
+
+    layer: int
+    layers: int
+    percent_done: float
+    remaining_seconds: float
+
+
+@dataclass(frozen=True)
+class VariantMeasured:
+    """What one variant of a model came to on `rows` held-out rows; None for what was not measured.
+
+    `disk_bytes` are those of the weight files that it is loaded from, `memory_bytes` those of its parameters and
+    buffers. `perplexity` is over the completions' tokens, `exact_match` a share from 0 to 1, `chrf` the corpus score
+    from 0 to 100, `tokens_per_second` generated over all rows together. `seconds` is what it took until the variant
+    could be used: to load it, and to quantize it where the task did. `error` says why it could not be measured.
+    """
+
+    variant: str
+    disk_bytes: int | None
+    memory_bytes: int | None
+    perplexity: float | None
+    exact_match: float | None
+    chrf: float | None
+    rows: int
+    tokens_per_second: float | None
+    seconds: float | None
+    percent_done: float
+    error: str | None = None
+
+
 class Outcome(StrEnum):
     DONE = "done"
     """What was to be made is in the work folder, whole."""
@@ -59,9 +109,9 @@ class Ended:
     message: str = ""
 
 
-Report = Measured | Happened | Checkpointed | Ended
+Report = Measured | Happened | Checkpointed | LayerError | Quantized | VariantMeasured | Ended
 
-_KINDS = {kind.__name__: kind for kind in (Measured, Happened, Checkpointed, Ended)}
+_KINDS = {kind.__name__: kind for kind in get_args(Report)}
 
 
 class ReportWriter:

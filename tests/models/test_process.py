@@ -19,12 +19,38 @@ import torch
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 from models.loading import ModelRef, Source
 from models.process import REPORTS, STOP, command, environment, write_specification
-from models.reports import Checkpointed, Ended, Happened, Measured, Outcome, Report, ReportReader, ReportWriter
+from models.quantization.options import QuantizationOptions
+from models.reports import (
+    Checkpointed,
+    Ended,
+    Happened,
+    LayerError,
+    Measured,
+    Outcome,
+    Quantized,
+    Report,
+    ReportReader,
+    ReportWriter,
+    VariantMeasured,
+)
 
 STARTER = ModelRef(Source.BUNDLED, "starter")
 PAGE = "<!DOCTYPE html><html><head><title>One</title></head><body><p>One</p></body></html>"
 LONG = 10_000
 """More steps than any test waits for."""
+NOT_MEASURED = VariantMeasured(
+    variant="bitsandbytes-4",
+    disk_bytes=None,
+    memory_bytes=None,
+    perplexity=None,
+    exact_match=None,
+    chrf=None,
+    rows=0,
+    tokens_per_second=None,
+    seconds=None,
+    percent_done=100.0,
+    error="bitsandbytes is not installed",
+)
 
 Specify = Callable[..., Path]
 
@@ -49,6 +75,21 @@ def specify(tmp_path: Path) -> Specify:
         )
 
     return write
+
+
+def specify_quantization(folder: Path, model: ModelRef = STARTER, **options: Any) -> Path:
+    """The specification of a quantization on few short rows, without a report of its variants."""
+    rows = folder / "rows.parquet"
+    pq.write_table(pa.table({"instruction": ["Create a page."] * 20, "input": [""] * 20, "output": [PAGE] * 20}), rows)
+    return write_specification(
+        "quantize",
+        folder,
+        model=model,
+        calibration=rows,
+        evaluation=None,
+        evaluation_rows=0,
+        options=QuantizationOptions(**options),
+    )
 
 
 @contextmanager
@@ -90,6 +131,9 @@ def test_reports_are_read_as_they_were_written(tmp_path: Path) -> None:
         Measured(step=1, epoch=0.5, percent_done=50.0, remaining_seconds=2.5, loss=1.0),
         Happened("precision", "in float32"),
         Checkpointed(1, "/somewhere"),
+        LayerError(layer=0, module="mlp.up_proj", error=None, relative_error=None, tokens=0, seconds=1.5),
+        Quantized(layer=1, layers=8, percent_done=12.5, remaining_seconds=7.0),
+        NOT_MEASURED,
         Ended(Outcome.DIVERGED, "the loss is not a number"),
     ]
     reader = ReportReader(tmp_path / REPORTS)
@@ -189,3 +233,32 @@ def test_running_out_of_memory_is_told_from_a_crash(specify: Specify, tmp_path: 
     [*_, ended] = ReportReader(tmp_path / REPORTS).new()
     assert isinstance(ended, Ended)
     assert ended.outcome == Outcome.OUT_OF_MEMORY, asdict(ended)
+
+
+def test_a_quantization_runs_layer_by_layer_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    specification = specify_quantization(tmp_path, group_size=64)
+    reader = ReportReader(tmp_path / REPORTS)
+    with running(specification) as process:
+        wait_for(reader, Quantized)
+        (tmp_path / STOP).touch()
+        reports = wait_for(reader, Ended)
+        assert process.wait(10) == 0
+    assert reports[-1] == Ended(Outcome.STOPPED)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "ended"),
+    [
+        (STARTER, {"group_size": 512}, (Outcome.INVALID, "group_size: 512 does not divide")),
+        (ModelRef(Source.LOCAL, "/nowhere"), {}, (Outcome.MODEL_UNAVAILABLE, "/nowhere")),
+    ],
+    ids=["group_size", "no model"],
+)
+def test_what_cannot_be_quantized_says_so(
+    tmp_path: Path, model: ModelRef, options: dict[str, Any], ended: tuple[Outcome, str]
+) -> None:
+    outcome, message = ended
+    last = ending(specify_quantization(tmp_path, model, **options))
+    assert last.outcome == outcome
+    assert message in last.message

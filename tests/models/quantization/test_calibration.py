@@ -1,0 +1,51 @@
+"""Which texts a quantization looks at."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.loading import ModelRef, load
+from models.prompt import build_prompt
+from models.quantization.calibration import calibration_tokens, sample_rows
+from models.quantization.options import QuantizationError, QuantizationOptions
+from models.rows import Row
+
+WriteRows = Callable[[Path, list[Row]], Path]
+WIDTHS = {"up": 256, "down": 768}
+
+
+def test_a_sample_is_the_same_each_time_and_in_the_order_of_the_file(
+    rows: list[Row], write_rows: WriteRows, tmp_path: Path
+) -> None:
+    file = write_rows(tmp_path / "rows.parquet", rows)
+    sample = sample_rows(file, 10, seed=1)
+    assert sample == sample_rows(file, 10, seed=1)
+    assert sample != sample_rows(file, 10, seed=2)
+    assert len(sample) == 10
+    assert sample == [row for row in rows if row in sample]
+    assert sample_rows(file, 1000, seed=1) == rows
+
+
+def test_texts_are_prompts_and_completions_cut_off_at_the_length_asked_for(
+    small: ModelRef, rows: list[Row], write_rows: WriteRows, tmp_path: Path
+) -> None:
+    model, tokenizer = load(small, "cpu")
+    file = write_rows(tmp_path / "rows.parquet", rows)
+    texts = calibration_tokens(file, model, tokenizer, QuantizationOptions(max_length=2048), WIDTHS)
+    wanted = [build_prompt(row.instruction, row.input) + row.output for row in rows]
+    assert [tokenizer.decode(text, skip_special_tokens=True) for text in texts] == wanted
+    assert all(text[-1] == tokenizer.eos_token_id for text in texts)
+    cut = calibration_tokens(file, model, tokenizer, QuantizationOptions(max_length=50), WIDTHS)
+    assert [text.tolist() for text in cut] == [text[:50].tolist() for text in texts]
+
+
+def test_too_few_tokens_are_counted_in_the_refusal(
+    small: ModelRef, rows: list[Row], write_rows: WriteRows, tmp_path: Path
+) -> None:
+    model, tokenizer = load(small, "cpu")
+    file = write_rows(tmp_path / "rows.parquet", rows)
+    with pytest.raises(QuantizationError, match=r"samples: 2 rows of at most 100 .* 200 tokens, and 768 .*down"):
+        calibration_tokens(file, model, tokenizer, QuantizationOptions(samples=2, max_length=100), WIDTHS)
+    with pytest.raises(QuantizationError, match="256 are needed"):
+        calibration_tokens(file, model, tokenizer, QuantizationOptions(samples=2, max_length=100), {"narrow": 8})

@@ -1,0 +1,213 @@
+"""Quantizing a model of one layer, with gptqmodel on the CPU."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from models.loading import ModelLoadError, ModelRef, Source, describe, load
+from models.prompt import build_prompt
+from models.quantization.calibration import calibration_tokens
+from models.quantization.gptq import quantize
+from models.quantization.layers import find_layers
+from models.quantization.options import QuantizationError
+from models.quantization.rounding import rounded
+from models.reports import LayerError, Quantized, Report, VariantMeasured
+from models.rows import Row
+from tests.adapters import make_adapter
+from tests.models.quantization.conftest import STARTER, MakeTask, Quantization
+
+MODULES = [
+    *(f"self_attn.{name}_proj" for name in "qkvo"),
+    *(f"mlp.{name}_proj" for name in ("gate", "up", "down")),
+]
+PLAIN_TRANSFORMERS = """
+import sys
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPTQConfig
+
+folder, prompt, tokens = sys.argv[1:]
+config = GPTQConfig(bits=4, backend="auto_trainable")  # or gptqmodel compiles kernels first
+model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=config, dtype="float32")
+tokenizer = AutoTokenizer.from_pretrained(folder)
+inputs = tokenizer(prompt, return_tensors="pt")
+output = model.generate(**inputs, max_new_tokens=int(tokens), do_sample=False)
+print("->", output[0, inputs.input_ids.shape[1] :].tolist())
+"""
+
+
+def mean_squares(outputs: torch.Tensor) -> float:
+    return float(outputs.double().square().sum(dim=1).mean())
+
+
+def test_every_module_and_every_layer_is_reported_in_order(quantized: Quantization) -> None:
+    modules, layers = quantized.of_kind(LayerError), quantized.of_kind(Quantized)
+    assert [report.module for report in modules] == MODULES
+    assert {report.layer for report in modules} == {0}
+    assert len({report.tokens for report in modules}) == 1
+    assert all(report.seconds > 0 for report in modules)
+    assert layers == [Quantized(1, 1, 50.0, 0.0)], "the other half of the task is the variants"
+    variants = quantized.of_kind(VariantMeasured)
+    assert [report.percent_done for report in variants] == pytest.approx([60, 70, 80, 90, 100])
+    assert quantized.reports == [*modules, *layers, *variants]
+
+
+def test_a_modules_error_is_how_far_its_outputs_moved(quantized: Quantization) -> None:
+    """Measured beside it for the first module, whose inputs are those of the model as it was."""
+    task = quantized.task
+    model, tokenizer = load(task.model, "cpu")
+    inputs: list[torch.Tensor] = []
+    first = model.get_submodule("model.layers.0.self_attn.q_proj")
+    first.register_forward_pre_hook(lambda _, given: inputs.append(given[0][0]))
+    widths = find_layers(model).widths
+    for text in calibration_tokens(task.calibration, model, tokenizer, task.options, widths):
+        model(torch.from_numpy(text)[None].long())
+    seen = torch.cat(inputs)
+    after = load(quantized.made, "cpu", for_training=True)[0].get_submodule("model.layers.0.self_attn.q_proj")
+    with torch.no_grad():
+        moved = mean_squares(first(seen) - after(seen))
+        output = mean_squares(first(seen))
+        nearest = mean_squares(seen @ (first.weight - rounded(first.weight.detach(), 4, 64, sym=True)).T)  # type: ignore[operator, union-attr]  # a Linear
+    report = quantized.of_kind(LayerError)[0]
+    assert report.tokens == len(seen)
+    assert report.error == pytest.approx(moved, rel=0.01)
+    assert report.relative_error == pytest.approx(moved / output, rel=0.01)
+    assert moved < nearest
+
+
+def test_what_is_made_is_small_and_says_what_it_is_and_nothing_of_the_calibration(
+    quantized: Quantization, rows: list[Row]
+) -> None:
+    folder = Path(quantized.made.location)
+    description = describe(quantized.made)
+    assert description.quantized
+    assert description.dtype == torch.bfloat16
+    assert description.weight_bytes < describe(quantized.task.model).weight_bytes
+    files = {file.name for file in folder.iterdir()}
+    assert {"model.safetensors", "config.json", "generation_config.json", "tokenizer.json"} <= files
+    assert not [name for name in files if name.endswith((".bin", ".pt"))]
+    with safe_open(folder / "model.safetensors", "pt") as weights:
+        kept = {key: weights.get_tensor(key).dtype for key in weights.keys()}  # noqa: SIM118  # it is no mapping
+    assert kept["model.layers.0.self_attn.q_proj.qweight"] == torch.int32
+    assert kept["model.embed_tokens.weight"] == torch.bfloat16
+    for name, fields in (
+        ("config.json", json.loads((folder / "config.json").read_text())["quantization_config"]),
+        ("quantize_config.json", json.loads((folder / "quantize_config.json").read_text())),
+    ):
+        assert (fields["bits"], fields["group_size"], fields["sym"], fields["desc_act"]) == (4, 64, True, False), name
+        assert (fields["quant_method"], fields["format"]) == ("gptq", "gptq"), name
+        assert not fields["dataset"], name
+    texts = "".join(file.read_text() for file in folder.glob("*.json") if file.name != "tokenizer.json")
+    assert rows[5].instruction not in texts
+    assert str(quantized.task.work_folder) not in texts
+
+
+def test_plain_transformers_in_a_fresh_process_says_what_our_loader_does(
+    quantized: Quantization, rows: list[Row]
+) -> None:
+    prompt = build_prompt(rows[0].instruction, rows[0].input)
+    process = subprocess.run(
+        [sys.executable, "-c", PLAIN_TRANSFORMERS, quantized.made.location, prompt, "40"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=quantized.task.work_folder,
+    )
+    model, tokenizer = load(quantized.made, "cpu", for_training=True)
+    inputs: Any = tokenizer(prompt, return_tensors="pt")
+    ours = model.generate(**inputs, max_new_tokens=40, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    assert process.stdout.split("->")[-1].strip() == str(ours.tolist())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bits": 8, "sym": False, "desc_act": True},
+        {"bits": 8, "group_size": -1},
+        {"bits": 3},
+        {"bits": 2, "group_size": 16, "sym": False},
+    ],
+    ids=str,
+)
+def test_the_other_options_make_models_that_load_and_are_near_the_original(
+    run: Callable[..., Quantization], options: dict[str, Any], rows: list[Row]
+) -> None:
+    done = run(**options)
+    before, tokenizer = load(done.task.model, "cpu")
+    after, _ = load(done.made, "cpu", for_training=True)
+    inputs: Any = tokenizer(build_prompt(rows[0].instruction, rows[0].input), return_tensors="pt")
+    with torch.no_grad():
+        wanted = before(**inputs).logits
+        moved = float((after(**inputs).logits - wanted).norm() / wanted.norm())
+    assert moved < {8: 0.02, 3: 0.4, 2: 0.6}[options["bits"]]
+    errors = [report.relative_error for report in done.of_kind(LayerError)]
+    assert all(error is not None and 0 < error < 0.2 for error in errors)
+
+
+def test_told_to_stop_it_ends_before_the_next_module_and_leaves_nothing(make_task: MakeTask) -> None:
+    task = make_task()
+    reports: list[Report] = []
+    assert not quantize(task, reports.append, lambda: len(reports) == 3)
+    assert len(reports) == 3
+    assert {file.name for file in task.work_folder.iterdir()} == {"calibration.parquet"}
+
+
+def test_told_to_stop_while_it_measures_it_leaves_nothing(make_task: MakeTask, rows: list[Row]) -> None:
+    task = make_task(evaluation=rows[:5])
+    reports: list[Report] = []
+    assert not quantize(task, reports.append, lambda: bool(reports) and isinstance(reports[-1], VariantMeasured))
+    assert [report.variant for report in reports if isinstance(report, VariantMeasured)] == ["original"]
+    assert {file.name for file in task.work_folder.iterdir()} == {"calibration.parquet", "evaluation.parquet"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bits": 5}, "bits: 5"),
+        ({"group_size": 128}, r"group_size: 128 does not divide the 64 inputs of model\.layers\.0\.self_attn\.q_proj"),
+        ({"samples": 1, "max_length": 32}, "samples: .* 32 tokens, and 256 are needed"),
+    ],
+    ids=["bits", "group_size", "samples"],
+)
+def test_what_cannot_be_quantized_says_what_to_change_and_leaves_nothing(
+    make_task: MakeTask, options: dict[str, Any], message: str
+) -> None:
+    refused(make_task(**options), message)
+
+
+def test_a_quantized_model_is_not_quantized_again(make_task: MakeTask, quantized: Quantization) -> None:
+    refused(make_task(model=quantized.made), "quantized already")
+
+
+def test_an_adapter_has_to_be_merged_first(make_task: MakeTask, tmp_path: Path) -> None:
+    refused(make_task(model=replace(STARTER, adapter=make_adapter(tmp_path))), "merge it")
+
+
+def test_an_architecture_that_gptqmodel_does_not_know_is_named(make_task: MakeTask, tmp_path: Path) -> None:
+    from transformers import CTRLConfig, CTRLLMHeadModel
+
+    CTRLLMHeadModel(CTRLConfig(vocab_size=64, n_embd=32, dff=32, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    load(STARTER, "cpu")[1].save_pretrained(tmp_path)
+    refused(make_task(model=ModelRef(Source.LOCAL, str(tmp_path))), "gptqmodel does not know .* ctrl")
+
+
+def test_without_gptqmodel_it_says_what_to_install(make_task: MakeTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gptqmodel", None)
+    refused(make_task(), "gptqmodel is not installed")
+
+
+def test_a_model_that_is_not_there_is_another_error(make_task: MakeTask, tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match="no model"):
+        quantize(make_task(model=ModelRef(Source.LOCAL, str(tmp_path))), print, lambda: False)
+
+
+def refused(task: Any, message: str) -> None:
+    with pytest.raises(QuantizationError, match=message):
+        quantize(task, print, lambda: False)
+    assert {file.name for file in task.work_folder.iterdir()} == {"calibration.parquet"}

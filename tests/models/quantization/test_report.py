@@ -1,0 +1,117 @@
+"""What is measured of a model's variants."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models.adapters import tensor_bytes
+from models.loading import ModelRef, Source, load
+from models.prompt import build_prompt
+from models.quantization.options import QuantizationOptions, Stopped
+from models.quantization.report import Variant, complete, mean_loss, measure, measure_variants
+from models.reports import VariantMeasured
+from models.rows import Row
+from tests.models.quantization.conftest import STARTER, Quantization
+
+
+@pytest.fixture(scope="module")
+def variants(quantized: Quantization) -> dict[str, VariantMeasured]:
+    return {report.variant: report for report in quantized.of_kind(VariantMeasured)}
+
+
+def test_the_loss_is_plain_transformers_over_the_completion_and_its_end(rows: list[Row]) -> None:
+    model, tokenizer = load(STARTER, "cpu")
+    total, tokens = 0.0, 0
+    for row in rows[:4]:
+        prompt: Any = tokenizer(build_prompt(row.instruction, row.input))["input_ids"]
+        completion: Any = tokenizer(row.output, add_special_tokens=False)["input_ids"]
+        ids = torch.tensor([[*prompt, *completion, tokenizer.eos_token_id]])
+        labels = ids.clone()
+        labels[0, : len(prompt)] = -100
+        counted = len(completion) + 1
+        with torch.no_grad():
+            total += float(model(ids, labels=labels).loss) * counted
+        tokens += counted
+    assert mean_loss(model, tokenizer, rows[:4]) == pytest.approx(total / tokens, rel=1e-4)
+
+
+def test_rows_beyond_the_context_are_left_out_of_the_loss_and_have_empty_completions(rows: list[Row]) -> None:
+    model, tokenizer = load(STARTER, "cpu")
+    long = Row("Create a page. " * 1000, "", rows[0].output)
+    assert mean_loss(model, tokenizer, [long]) is None
+    assert mean_loss(model, tokenizer, [long, rows[0]]) == mean_loss(model, tokenizer, [rows[0]])
+    answers, tokens_per_second = complete(model, tokenizer, [long, rows[0]])
+    assert answers == ["", rows[0].output]
+    assert tokens_per_second
+    assert tokens_per_second > 0
+
+
+def test_the_starter_scores_as_it_does(rows: list[Row]) -> None:
+    measured = measure(Variant("original", STARTER, seconds=100), rows[:3], lambda: False)
+    assert (measured.exact_match, measured.chrf, measured.rows) == (1, pytest.approx(100), 3)
+    assert measured.perplexity == pytest.approx(1, abs=0.1)
+    assert measured.memory_bytes == tensor_bytes(load(STARTER)[0])
+    assert measured.disk_bytes == 15_221_080
+    assert measured.seconds is not None
+    assert measured.seconds > 100
+
+
+def test_variants_are_measured_side_by_side(variants: dict[str, VariantMeasured], quantized: Quantization) -> None:
+    assert list(variants) == ["original", "gptq", "round-to-nearest", "bitsandbytes-8", "bitsandbytes-4"]
+    original, gptq, nearest = (variants[name] for name in ("original", "gptq", "round-to-nearest"))
+    for measured in variants.values():
+        assert measured.error is None
+        assert measured.rows == 5
+        assert measured.perplexity
+        if measured is not nearest:
+            assert measured.disk_bytes
+            assert measured.memory_bytes
+            assert measured.exact_match is not None
+            assert measured.chrf is not None
+            assert measured.tokens_per_second
+        if measured not in (original, nearest):
+            assert original.memory_bytes is not None
+            assert measured.memory_bytes is not None
+            assert measured.memory_bytes < original.memory_bytes
+    assert gptq.disk_bytes is not None
+    assert original.disk_bytes is not None
+    assert gptq.disk_bytes < original.disk_bytes
+    assert (nearest.disk_bytes, nearest.memory_bytes, nearest.exact_match) == (None, None, None)
+
+
+def test_a_variant_that_cannot_be_loaded_says_why_and_the_others_are_measured(rows: list[Row], tmp_path: Path) -> None:
+    missing = ModelRef(Source.LOCAL, str(tmp_path / "nowhere"))
+    variants = measure_variants(
+        STARTER, missing, QuantizationOptions(), rows[:1], quantize_seconds=1.0, should_stop=lambda: False
+    )
+    original, gptq = next(variants), next(variants)
+    assert original.error is None
+    assert gptq.error is not None
+    assert "nowhere" in gptq.error
+    assert gptq.perplexity is None
+    assert gptq.percent_done == pytest.approx(40)
+
+
+def test_measuring_ends_when_it_is_told_to(rows: list[Row]) -> None:
+    asked = 0
+
+    def later() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > len(rows) + 1
+
+    with pytest.raises(Stopped):
+        measure(Variant("original", STARTER), rows, later)
+    assert asked == len(rows) + 2, "once for each row, and then while the completions come"
+
+
+def test_rounding_costs_more_than_nothing(rows: list[Row]) -> None:
+    whole = measure(Variant("original", STARTER), rows[:2], lambda: False)
+    options = QuantizationOptions(bits=2, group_size=256)
+    nearest = measure(Variant("round-to-nearest", STARTER, rounding=options), rows[:2], lambda: False)
+    assert whole.perplexity is not None
+    assert nearest.perplexity is None or nearest.perplexity > whole.perplexity
+    assert nearest.perplexity is None or math.isfinite(nearest.perplexity)
