@@ -11,7 +11,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors
 from api.body_limit import BodyLimit
-from api.routes import api_keys, datasets, evaluations, fine_tunes, generations, health, jobs, leaderboard, models
+from api.routes import (
+    api_keys,
+    datasets,
+    evaluations,
+    fine_tunes,
+    generations,
+    health,
+    jobs,
+    leaderboard,
+    models,
+    quantizations,
+)
 from api.waiting import Watcher
 from db.session import get_database
 from settings import get_settings
@@ -64,6 +75,17 @@ def create_app() -> FastAPI:
     uploads = {("POST", datasets.router.prefix): settings.max_upload_bytes}
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, exceptions=uploads)
     app.add_middleware(HeadAsGet)
-    for resource in (generations, evaluations, leaderboard, datasets, fine_tunes, jobs, models, api_keys, health):
+    for resource in (
+        generations,
+        evaluations,
+        leaderboard,
+        datasets,
+        fine_tunes,
+        quantizations,
+        jobs,
+        models,
+        api_keys,
+        health,
+    ):
         app.include_router(resource.router)
     return app

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
 from db.session import now
-from db.tables import IS_QUEUED, IS_RUNNING, Dataset, Evaluation, FineTune, Job, Split
+from db.tables import IS_QUEUED, IS_RUNNING, Dataset, Evaluation, FineTune, Job, Quantization, Split
 
 
 def artifact(sha256: str) -> str:
@@ -55,7 +55,7 @@ def in_use(session: Session, dataset_id: uuid.UUID) -> bool:
     """Whether a queued or running job uses it."""
     uses = (
         exists().where(table.dataset_id == dataset_id, table.job_id == Job.id, IS_QUEUED | IS_RUNNING)
-        for table in (FineTune, Evaluation)
+        for table in (FineTune, Evaluation, Quantization)
     )
     return session.scalars(select(or_(*uses))).one()
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from db.pages import Page, fetch_page
 from db.session import now, serialize
-from db.tables import FineTune, Job, JobStatus, Merge, Model, ModelKind, ModelSource
+from db.tables import FineTune, Job, JobStatus, Merge, Model, ModelKind, ModelSource, Quantization
 
 BUNDLED = ("starter",)
 """The models that ship with the project; migrations do not register them, `ensure_bundled` does."""
@@ -88,6 +88,7 @@ def name_is_free(session: Session, name: str) -> bool:
         exists().where(Model.name == name)
         | exists().where(FineTune.name == name, FineTune.job_id == Job.id, live)
         | exists().where(Merge.name == name, Merge.job_id == Job.id, live)
+        | exists().where(Quantization.name == name, Quantization.job_id == Job.id, live)
     )
     return not session.scalars(select(taken)).one()
 

@@ -125,6 +125,30 @@ class Leases:
             log.warning("job %s failed: %s: %s", lease.job_id, error.value, message)
         self._end(leases, lambda session: lifecycle.fail(session, _claims(leases), error, message), write)
 
+    def go_on(
+        self,
+        lease: Lease,
+        percent_done: float | None,
+        remaining_seconds: float | None,
+        write: Callable[[Session], None],
+    ) -> bool:
+        """Note how far a job is, and store what it made so far in the same transaction, if its lease holds.
+
+        Returns whether it does; the lease is interrupted if not.
+        """
+
+        def transaction() -> bool:
+            with self._database.write() as session:
+                held = lifecycle.progress(session, lease.claim, percent_done, remaining_seconds)
+                if held:
+                    write(session)
+            return held
+
+        held = outlast_database_failures(transaction)
+        if not held:
+            lease.interrupt(Interrupt.LEASE_LOST)
+        return held
+
     def give_back(self, kind: JobKind, leases: Sequence[Lease]) -> None:
         """Queue the jobs for another worker, without counting the attempt."""
         self._end(leases, lambda session: lifecycle.give_back(session, _claims(leases)), None)

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 TASKS = {
     WorkerRole.INFERENCE: ["workers.tasks.generation", "workers.tasks.evaluation"],
-    WorkerRole.TRAINING: ["workers.tasks.fine_tune", "workers.tasks.merge"],
+    WorkerRole.TRAINING: ["workers.tasks.fine_tune", "workers.tasks.merge", "workers.tasks.quantize"],
 }
 """Imported for the role that runs them alone: a training worker has no need of torch."""
 

@@ -18,6 +18,7 @@ from tests.api.conftest import Worker
 from tests.api.helpers import ASKED, PAGE, Upload, problem, stored, submit, submit_batch
 
 FINE_TUNE = {"model": "starter", "dataset": "pages", "name": "new"}
+QUANTIZATION = FINE_TUNE | {"name": "smaller", "report_rows": 0}
 EVALUATION = {"model": "starter", "dataset": "pages", "split": "train"}
 UPLOAD = Upload({"name": "new"}, "rows.json", b'[{"instruction": "Create a page.", "output": "<p>Hi</p>"}]')
 HUB_MODEL = {"name": "hub", "source": "hub", "location": "a/b", "revision": "0" * 40}
@@ -43,6 +44,9 @@ TABLE: list[tuple[str, str, Any, int, int, int]] = [
     ("GET", "/v1/fine-tunes", None, 401, 200, 200),
     ("GET", "/v1/fine-tunes/{job_id}", None, 401, 404, 200),
     ("GET", "/v1/fine-tunes/{job_id}/metrics", None, 401, 404, 200),
+    ("POST", "/v1/quantizations", QUANTIZATION, 401, 403, 202),
+    ("GET", "/v1/quantizations", None, 401, 200, 200),
+    ("GET", "/v1/quantizations/{job_id}", None, 401, 404, 200),
     ("POST", "/v1/evaluations", EVALUATION, 401, 202, 202),
     ("GET", "/v1/evaluations", None, 401, 200, 200),
     ("GET", "/v1/evaluations/compare?a={evaluation_id}&b={evaluation_id}", None, 401, 200, 200),
@@ -99,6 +103,7 @@ def ids(
     make_dataset([("Create a page.", "", PAGE)], name="pages")
     unused = make_dataset([("Create a page.", "", PAGE)], name="unused")
     fine_tune = as_admin.post("/v1/fine-tunes", json=FINE_TUNE | {"name": "a-fine-tune"}).json()["id"]
+    quantization = as_admin.post("/v1/quantizations", json=QUANTIZATION | {"name": "small"}).json()["id"]
     evaluation = as_admin.post("/v1/evaluations", json=EVALUATION).json()["id"]
     return {
         "job_id": job,
@@ -108,7 +113,8 @@ def ids(
         "model_id": str(model.id),
         "key_id": str(key.id),
         "dataset_id": str(unused.id),
-        "fine_tune_id": fine_tune,
+        "fine-tunes": fine_tune,
+        "quantizations": quantization,
     }
 
 
@@ -143,8 +149,9 @@ def test_each_caller_gets_what_the_table_says(
     user: int,
     admin: int,
 ) -> None:
-    if path.startswith("/v1/fine-tunes/"):
-        ids = ids | {"job_id": ids["fine_tune_id"]}
+    for prefix in ("fine-tunes", "quantizations"):
+        if path.startswith(f"/v1/{prefix}/"):
+            ids = ids | {"job_id": ids[prefix]}
     path = path.format(**ids)
     sent = body.request if isinstance(body, Upload) else {"json": body}
     revoked, secret = make_key(Role.ADMIN)
@@ -181,7 +188,7 @@ def test_a_strangers_body_is_not_looked_at(app_client: TestClient, content: byte
             problem(response, 401, "unauthenticated")
 
 
-@pytest.mark.parametrize("path", ["/v1/datasets", "/v1/models", "/v1/api-keys", "/v1/fine-tunes"])
+@pytest.mark.parametrize("path", ["/v1/datasets", "/v1/models", "/v1/api-keys", "/v1/fine-tunes", "/v1/quantizations"])
 def test_a_users_body_is_not_looked_at_where_an_admin_is_asked_for(as_user: TestClient, path: str) -> None:
     for content_type in "application/json", "text/plain", "multipart/form-data":
         problem(as_user.post(path, content=b"{", headers={"Content-Type": content_type}), 403, "forbidden")

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 import figures
-from db import datasets, evaluations, lifecycle, predictions
+from db import datasets, evaluations, predictions
 from db.lifecycle import ErrorType
 from db.session import now
 from db.tables import JobKind, Metric, Prediction, Split
@@ -24,7 +24,7 @@ from models.metrics import CHRF_SIGNATURE, Scores
 from models.rows import read_rows
 from workers import queue
 from workers.app import app
-from workers.lifecycle import Interrupt, Lease, outlast_database_failures
+from workers.lifecycle import Interrupt, Lease
 from workers.models import model_ref
 from workers.predicting import Answer, NumberedRow, by_baseline, by_engine, longest_reference
 from workers.runtime import Runtime, get_runtime
@@ -151,18 +151,7 @@ class _Evaluation:
         new = done - len(self._known)
         left = self._asked.rows - done
         seconds = (time.monotonic() - self._start) / new * left if new else None
-
-        def transaction() -> bool:
-            with self._runtime.database.write() as session:
-                held = lifecycle.progress(session, self._lease.claim, 100 * done / self._asked.rows, seconds)
-                if held:
-                    write(session)
-            return held
-
-        held = outlast_database_failures(transaction)
-        if not held:
-            self._lease.interrupt(Interrupt.LEASE_LOST)
-        return held
+        return self._runtime.leases.go_on(self._lease, 100 * done / self._asked.rows, seconds, write)
 
 
 def summed_up(runtime: Runtime, job_id: uuid.UUID) -> Callable[[Session], None]:

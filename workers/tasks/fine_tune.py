@@ -18,7 +18,7 @@ from models.process import REPORTS, write_specification
 from models.prompt import TEMPLATE_NAME
 from models.reports import Checkpointed, Ended, Happened, Measured, Outcome, Report
 from workers.app import app
-from workers.lifecycle import Lease, outlast_database_failures
+from workers.lifecycle import Lease
 from workers.models import model_ref
 from workers.runtime import Runtime, get_runtime
 from workers.sweeper import checkpoints_of
@@ -143,16 +143,7 @@ class _Recorder:
         self._stored, self.checkpoint_folder = path, Path(report.folder)
 
     def _write(self, write: Callable[[Session], None]) -> bool:
-        """Run a transaction if the lease holds; if not, the heartbeat will say so too. Returns whether it does."""
-
-        def transaction() -> bool:
-            with self._runtime.database.write() as session:
-                held = lifecycle.progress(session, self._lease.claim, *self._progress)
-                if held:
-                    write(session)
-            return held
-
-        return outlast_database_failures(transaction)
+        return self._runtime.leases.go_on(self._lease, *self._progress, write)
 
 
 def _read(session: Session, job_id: uuid.UUID) -> FineTuneRow:

@@ -1,0 +1,126 @@
+"""Memory and tokens per second of a 1-billion-parameter Llama shape in bfloat16, quantized by GPTQ and by bitsandbytes.
+
+    python -m benchmarks.quantization [--small]     # --small: the same with a tiny shape, to try it on a CPU
+
+Random weights, as neither figure depends on their values. Each variant is loaded in a process of its own; memory is
+its peak on the device while it loads and generates, tokens those of 32 completions of 128 tokens each in one batch.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import models.starter
+from models.engine import Engine, Sampling
+from models.loading import default_device, load
+from models.quantization.gptq import QuantizeTask, quantize
+from models.quantization.options import QuantizationOptions
+from models.refs import ModelRef, Source
+
+REQUESTS, TOKENS = 32, 128
+STARTER = Path(models.starter.__file__).parent
+
+
+def main(
+    small: Annotated[bool, typer.Option()] = False, measure: Annotated[str, typer.Option(hidden=True)] = ""
+) -> None:
+    if measure:
+        print(json.dumps(_measured(ModelRef(**json.loads(measure)))))
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        original = _make(Path(directory) / "original", small)
+        variants = {"bfloat16": original}
+        quantized, note = _quantized(original, Path(directory))
+        if quantized:
+            variants["GPTQ, 4 bits"] = quantized
+        variants |= {f"bitsandbytes, {bits} bits": replace(original, bitsandbytes=bits) for bits in (8, 4)}
+        rows = {name: _in_a_process(ref) for name, ref in variants.items()}
+    table = Table(title=f"{_device()}; {note}")
+    for column in ("", "loaded in s", "peak memory, GiB", "of bfloat16", "tokens/s", "of bfloat16"):
+        table.add_column(column, justify="left" if not column else "right")
+    first = rows["bfloat16"]
+    for name, row in rows.items():
+        if "error" in row:
+            table.add_row(name, row["error"])
+            continue
+        ratios = [row[key] / first[key] for key in ("bytes", "rate")]
+        memory, rate = f"{row['bytes'] / 2**30:.2f}", f"{row['rate']:.0f}"
+        table.add_row(name, f"{row['seconds']:.1f}", memory, f"{ratios[0]:.2f}", rate, f"{ratios[1]:.2f}")
+    Console(width=110).print(table)
+
+
+def _make(folder: Path, small: bool) -> ModelRef:
+    """A checkpoint with random weights of Llama 3.2's 1 B shape, without its large vocabulary, and a tokenizer."""
+    shape = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32}
+    if small:
+        shape = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = LlamaConfig(**cast(Any, shape), num_key_value_heads=shape["num_attention_heads"] // 4)
+    model = cast(Any, LlamaForCausalLM(config)).to(torch.bfloat16)
+    model.generation_config.eos_token_id = None
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(STARTER / name, folder)
+    return ModelRef(Source.LOCAL, str(folder))
+
+
+def _quantized(original: ModelRef, directory: Path) -> tuple[ModelRef | None, str]:
+    text = (STARTER / "README.md").read_text()
+    rows = [{"instruction": "Write.", "input": "", "output": text[start : start + 2000]} for start in range(64)]
+    pq.write_table(pa.Table.from_pylist(rows), directory / "rows.parquet")
+    task = QuantizeTask(original, directory / "rows.parquet", QuantizationOptions(samples=64), directory)
+    begin = time.perf_counter()
+    try:
+        quantize(task, lambda _: None, lambda: False)
+    except Exception as error:  # what can't be run here is a row that says so
+        return None, f"GPTQ: {str(error).splitlines()[0]}"
+    return ModelRef(Source.LOCAL, str(directory / "made")), f"GPTQ took {time.perf_counter() - begin:.0f} s"
+
+
+def _in_a_process(ref: ModelRef) -> dict[str, Any]:
+    fields = {"source": ref.source, "location": ref.location, "bitsandbytes": ref.bitsandbytes}
+    command = [sys.executable, "-m", "benchmarks.quantization", "--measure", json.dumps(fields)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return {"error": done.stderr.strip().splitlines()[-1][:60]}
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def _measured(ref: ModelRef) -> dict[str, float]:
+    begin = time.perf_counter()
+    model, tokenizer = load(replace(ref, source=Source(ref.source)))
+    seconds = time.perf_counter() - begin
+    engine = Engine(model, tokenizer)
+    generated = 0.0
+    for count in (2, REQUESTS):  # the first warms the engine up
+        begin = time.perf_counter()
+        requests = [engine.submit(f"page {number}", Sampling(max_new_tokens=TOKENS)) for number in range(count)]
+        generated = sum(request.future.result().completion_tokens for request in requests)
+        took = time.perf_counter() - begin
+    engine.close()
+    on_gpu = model.device.type == "cuda"
+    # the engine's cache takes what is free on a GPU, and is no part of the model
+    peak = torch.cuda.max_memory_allocated() - engine.cache_bytes if on_gpu else model.get_memory_footprint()
+    return {"seconds": seconds, "bytes": peak, "rate": generated / took}
+
+
+def _device() -> str:
+    return torch.cuda.get_device_name() if default_device() == "cuda" else "CPU"
+
+
+if __name__ == "__main__":
+    typer.run(main)
