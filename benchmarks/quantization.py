@@ -2,8 +2,9 @@
 
     python -m benchmarks.quantization [--small]     # --small: the same with a tiny shape, to try it on a CPU
 
-Random weights, as neither figure depends on their values. Each variant is loaded in a process of its own; memory is
-its peak on the device while it loads and generates, tokens those of 32 completions of 128 tokens each in one batch.
+Random weights, as no figure depends on their values. Each variant is loaded in a process of its own; weights are what
+it takes on the device once loaded, the peak is that of loading and generating without the engine's cache, and tokens
+are those of 32 completions of 128 tokens each in one batch.
 """
 
 import json
@@ -50,16 +51,18 @@ def main(
         variants |= {f"bitsandbytes, {bits} bits": replace(original, bitsandbytes=bits) for bits in (8, 4)}
         rows = {name: _in_a_process(ref) for name, ref in variants.items()}
     table = Table(title=f"{_device()}; {note}")
-    for column in ("", "loaded in s", "peak memory, GiB", "of bfloat16", "tokens/s", "of bfloat16"):
+    for column in ("", "loaded in s", "weights, GiB", "peak, GiB", "of bfloat16", "tokens/s", "of bfloat16"):
         table.add_column(column, justify="left" if not column else "right")
     first = rows["bfloat16"]
     for name, row in rows.items():
         if "error" in row:
             table.add_row(name, row["error"])
             continue
-        ratios = [row[key] / first[key] for key in ("bytes", "rate")]
-        memory, rate = f"{row['bytes'] / 2**30:.2f}", f"{row['rate']:.0f}"
-        table.add_row(name, f"{row['seconds']:.1f}", memory, f"{ratios[0]:.2f}", rate, f"{ratios[1]:.2f}")
+        memory, rate = (row[key] / first[key] for key in ("weights", "rate"))
+        weights, peak = (f"{row[key] / 2**30:.2f}" for key in ("weights", "peak"))
+        table.add_row(
+            name, f"{row['seconds']:.1f}", weights, peak, f"{memory:.2f}", f"{row['rate']:.0f}", f"{rate:.2f}"
+        )
     Console(width=110).print(table)
 
 
@@ -104,18 +107,19 @@ def _measured(ref: ModelRef) -> dict[str, float]:
     begin = time.perf_counter()
     model, tokenizer = load(replace(ref, source=Source(ref.source)))
     seconds = time.perf_counter() - begin
+    on_gpu = model.device.type == "cuda"
+    weights = torch.cuda.memory_allocated() if on_gpu else model.get_memory_footprint()
     engine = Engine(model, tokenizer)
-    generated = 0.0
+    generated = took = 0.0
     for count in (2, REQUESTS):  # the first warms the engine up
         begin = time.perf_counter()
         requests = [engine.submit(f"page {number}", Sampling(max_new_tokens=TOKENS)) for number in range(count)]
         generated = sum(request.future.result().completion_tokens for request in requests)
         took = time.perf_counter() - begin
     engine.close()
-    on_gpu = model.device.type == "cuda"
     # the engine's cache takes what is free on a GPU, and is no part of the model
-    peak = torch.cuda.max_memory_allocated() - engine.cache_bytes if on_gpu else model.get_memory_footprint()
-    return {"seconds": seconds, "bytes": peak, "rate": generated / took}
+    peak = torch.cuda.max_memory_allocated() - engine.cache_bytes if on_gpu else weights
+    return {"seconds": seconds, "weights": weights, "peak": peak, "rate": generated / took}
 
 
 def _device() -> str:

@@ -18,7 +18,7 @@ from html5lib.treebuilders.base import TreeBuilder
 
 MAX_DEPTH = 256
 MAX_ATTRIBUTES = 128
-MAX_NODES = 20_000
+MAX_NODES = 10_000
 MAX_ERRORS = 1_000
 MAX_WORK = 1_200_000
 """Over all tokens, the elements that are open and a constant: html5lib looks through the open ones for most tokens."""

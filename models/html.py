@@ -37,7 +37,7 @@ def parse_errors(html: str) -> list[str]:
 
     An empty list means valid. A document without a doctype has an error too: the standard asks for one.
     A document that would take too long to check has one error, which says why: `nested-too-deep` (beyond 256
-    elements), `too-many-attributes` (beyond 128 of one element), `too-many-elements` (beyond 20,000), `too-complex`;
+    elements), `too-many-attributes` (beyond 128 of one element), `too-many-elements` (beyond 10,000), `too-complex`;
     or `not-parsed`, if html5lib itself failed.
 
     html5lib, though old, reports every kind of parse error; the faster parsers tried left most of them out

@@ -116,8 +116,12 @@ def load(
         bits_and_bytes.check(ref.bitsandbytes, device)
         compute = (config.dtype or torch.float32) if dtype == "auto" else options["dtype"]
         options["quantization_config"] = bits_and_bytes.config(ref.bitsandbytes, compute)
-    elif for_training and stored and stored.get("quant_method") == "gptq":
-        stored["backend"] = "auto_trainable"
+    elif stored and stored.get("quant_method") == "gptq":
+        if for_training:
+            stored["backend"] = "auto_trainable"
+        elif device == "cuda":
+            # of its own choice gptqmodel would fetch a kernel's sources from the network, and compile them
+            stored["backend"] = "gptq_torch"
     try:
         model, found = cast(Any, AutoModelForCausalLM).from_pretrained(
             folder,
