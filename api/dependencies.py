@@ -17,7 +17,7 @@ from api.waiting import Watcher
 from artifacts import ArtifactStore, get_artifacts
 from db import api_keys
 from db.session import Database, get_database
-from db.tables import Role
+from db.vocabulary import Role
 from settings import Settings, get_settings
 
 MAX_WAIT_SECONDS = 60

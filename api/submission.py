@@ -19,7 +19,8 @@ from api.schemas.jobs import JobOut
 from api.waiting import Watcher
 from db import jobs
 from db.session import Database, now
-from db.tables import Job, JobKind, JobStatus
+from db.tables import Job
+from db.vocabulary import JobKind, JobStatus
 from settings import Settings
 from workers import queue
 

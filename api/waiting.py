@@ -12,7 +12,8 @@ from starlette.concurrency import run_in_threadpool
 
 from db import jobs
 from db.session import Database
-from db.tables import Job, JobStatus
+from db.tables import Job
+from db.vocabulary import JobStatus
 
 log = logging.getLogger(__name__)
 

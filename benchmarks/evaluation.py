@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.demo import running_server
-from db.tables import Metric
+from db.vocabulary import Metric
 from models.prompt import build_prompt
 
 ROOT = Path(__file__).parent.parent

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from db.tables import Metric
+from db.vocabulary import Metric
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 1.0

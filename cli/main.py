@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from db import api_keys, models
 from db.session import get_database
-from db.tables import Metric, Role, Split
+from db.vocabulary import Metric, Role, Split
 from settings import get_settings
 
 app = typer.Typer(

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DatabaseError
 import migrations
 from db import api_keys, models
 from db.session import Database
-from db.tables import Role
+from db.vocabulary import Role
 from settings import Settings
 
 START_SECONDS = 120

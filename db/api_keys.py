@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
 from db.session import now
-from db.tables import ApiKey, Role
+from db.tables import ApiKey
+from db.vocabulary import Role
 
 SECRET_BYTES = 32
 """256 random bits: too many to guess, so an unsalted fast hash gives nothing away."""

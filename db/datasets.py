@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
 from db.session import now
-from db.tables import IS_QUEUED, IS_RUNNING, Dataset, Evaluation, FineTune, Job, Quantization, Split
+from db.tables import IS_QUEUED, IS_RUNNING, Dataset, Evaluation, FineTune, Job, Quantization
+from db.vocabulary import Split
 
 
 def artifact(sha256: str) -> str:

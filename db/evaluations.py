@@ -9,7 +9,8 @@ from sqlalchemy import Text, cast, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
 from db.pages import Page, fetch_page
-from db.tables import Dataset, Evaluation, EvaluationFigure, Job, JobStatus, Metric, Model, Split
+from db.tables import Dataset, Evaluation, EvaluationFigure, Job, Model
+from db.vocabulary import JobStatus, Metric, Split
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session, aliased
 
 from db.pages import Page, fetch_page
 from db.session import now
-from db.tables import Dataset, FineTune, FineTuneMetrics, Job, JobStatus, Model
+from db.tables import Dataset, FineTune, FineTuneMetrics, Job, Model
+from db.vocabulary import JobStatus
 
 Made = aliased(Model)
 

@@ -9,7 +9,8 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
-from db.tables import Generation, Job, JobStatus, Model, columns_of
+from db.tables import Generation, Job, Model, columns_of
+from db.vocabulary import JobStatus
 
 
 @dataclass(frozen=True)

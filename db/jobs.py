@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
 from db.session import now
-from db.tables import IS_QUEUED, IS_RUNNING, Job, JobKind, JobStatus
+from db.tables import IS_QUEUED, IS_RUNNING, Job
+from db.vocabulary import JobKind, JobStatus
 
 
 def get(session: Session, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> Job | None:

@@ -18,7 +18,8 @@ from sqlalchemy import ColumnElement, case, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from db.session import now
-from db.tables import IS_QUEUED, IS_RUNNING, Job, JobKind, JobStatus
+from db.tables import IS_QUEUED, IS_RUNNING, Job
+from db.vocabulary import JobKind, JobStatus
 
 
 class ErrorType(StrEnum):

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session, aliased
 
 from db.pages import Page, fetch_page
 from db.session import now, serialize
-from db.tables import FineTune, Job, JobStatus, Merge, Model, ModelKind, ModelSource, Quantization
+from db.tables import FineTune, Job, Merge, Model, Quantization
+from db.vocabulary import JobStatus, ModelKind, ModelSource
 
 BUNDLED = ("starter",)
 """The models that ship with the project; migrations do not register them, `ensure_bundled` does."""

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session, aliased
 
 from db import evaluations
 from db.session import Database
-from db.tables import Metric, Prediction, columns_of
+from db.tables import Prediction, columns_of
+from db.vocabulary import Metric
 
 EXPORT_ROWS = 500
 """Rows that an export holds in memory."""

@@ -9,7 +9,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, aliased
 
 from db.pages import Page, fetch_page
-from db.tables import Dataset, Job, JobStatus, Model, Quantization, QuantizationVariant, QuantizedModule
+from db.tables import Dataset, Job, Model, Quantization, QuantizationVariant, QuantizedModule
+from db.vocabulary import JobStatus
 
 Made = aliased(Model)
 

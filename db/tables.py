@@ -1,8 +1,7 @@
-"""The tables, and the vocabulary that their columns hold."""
+"""The tables."""
 
 import uuid
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -23,85 +22,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
-
-class Role(StrEnum):
-    USER = "user"
-    ADMIN = "admin"
-
-
-class QueueName(StrEnum):
-    GENERATION = "generation"
-    EVALUATION = "evaluation"
-    TRAINING = "training"
-
-
-class JobKind(StrEnum):
-    """Also the name of the kind's Celery task."""
-
-    GENERATION = "generation"
-    EVALUATION = "evaluation"
-    FINE_TUNE = "fine_tune"
-    MERGE = "merge"
-    QUANTIZATION = "quantization"
-
-    @property
-    def queue(self) -> QueueName:
-        if self in (JobKind.GENERATION, JobKind.EVALUATION):
-            return QueueName(self.value)
-        return QueueName.TRAINING
-
-
-class JobStatus(StrEnum):
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def final(self) -> bool:
-        return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
-
-
-class ModelSource(StrEnum):
-    BUNDLED = "bundled"
-    LOCAL = "local"
-    HUB = "hub"
-    ARTIFACT = "artifact"
-    """Made here: `location` is its folder in the artifact store."""
-
-
-class ModelKind(StrEnum):
-    FULL = "full"
-    ADAPTER = "adapter"
-
-
-class DatasetSource(StrEnum):
-    UPLOAD = "upload"
-    HUB = "hub"
-
-
-class Split(StrEnum):
-    TRAIN = "train"
-    TEST = "test"
-
-
-class Baseline(StrEnum):
-    """What is evaluated like a model and is none; its name is taken."""
-
-    NEAREST_NEIGHBOUR = "baseline:nearest-neighbour"
-    CONSTANT = "baseline:constant"
-
-
-class Metric(StrEnum):
-    """What a prediction is scored by. Each is a column of `predictions`; chrF goes to 100, all others to 1."""
-
-    EXACT_MATCH = "exact_match"
-    NORMALIZED_EXACT_MATCH = "normalized_exact_match"
-    CHRF = "chrf"
-    VALIDITY = "validity"
-    STRUCTURAL_SIMILARITY = "structural_similarity"
-    TEXT_SIMILARITY = "text_similarity"
+from db.vocabulary import DatasetSource, JobKind, JobStatus, Metric, ModelKind, ModelSource, Role, Split
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -205,6 +126,9 @@ class Dataset(Table):
     """Test rows that stand in the training split too, whitespace aside."""
     created_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
+
+    def rows_of(self, split: Split) -> int:
+        return self.train_rows if split == Split.TRAIN else self.test_rows
 
 
 Index(

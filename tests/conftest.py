@@ -38,16 +38,18 @@ from db.session import Database, get_database, now  # noqa: E402
 from db.tables import (  # noqa: E402
     ApiKey,
     Dataset,
-    DatasetSource,
     Generation,
     Job,
+    Model,
+    Table,
+)
+from db.vocabulary import (  # noqa: E402
+    DatasetSource,
     JobKind,
     JobStatus,
-    Model,
     ModelKind,
     Role,
     Split,
-    Table,
 )
 from settings import get_settings  # noqa: E402
 from tests.server import running_up  # noqa: E402

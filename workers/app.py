@@ -3,7 +3,7 @@
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
-from db.tables import QueueName
+from db.vocabulary import QueueName
 from settings import get_settings
 
 app = Celery("pagewright", broker=get_settings().redis_url, set_as_current=True)

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from db import lifecycle
 from db.lifecycle import Claim, ErrorType, Requeued
 from db.session import Database
-from db.tables import JobKind, JobStatus
+from db.vocabulary import JobKind, JobStatus
 from workers import queue
 
 log = logging.getLogger(__name__)

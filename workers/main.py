@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 from celery.exceptions import SecurityWarning
 
-from db.tables import JobKind, QueueName
+from db.vocabulary import JobKind, QueueName
 from settings import Settings, get_settings
 from workers import runtime
 from workers.app import app

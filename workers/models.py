@@ -7,7 +7,8 @@ from typing import Any
 from artifacts import ArtifactStore
 from db import models
 from db.session import Database
-from db.tables import Model, ModelKind, ModelSource
+from db.tables import Model
+from db.vocabulary import ModelKind, ModelSource
 from models.refs import ModelLoadError, ModelRef, Source
 from settings import Settings
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from kombu.exceptions import KombuError, OperationalError
 from redis import Redis, RedisError
 
-from db.tables import JobKind, QueueName
+from db.vocabulary import JobKind, QueueName
 from settings import get_settings
 from workers.app import app
 

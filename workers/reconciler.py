@@ -4,7 +4,7 @@ import logging
 
 from db import jobs, lifecycle
 from db.session import Database
-from db.tables import JobKind, JobStatus
+from db.vocabulary import JobKind, JobStatus
 from workers import queue
 from workers.lifecycle import publish_requeued
 

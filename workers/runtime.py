@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from artifacts import get_artifacts
 from db.session import Database, get_database
-from db.tables import QueueName
+from db.vocabulary import QueueName
 from settings import Settings, get_settings
 from workers import queue
 from workers.lifecycle import Interrupt, Leases

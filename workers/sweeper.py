@@ -5,7 +5,7 @@ import uuid
 from artifacts import ArtifactStore
 from db import jobs, models
 from db.session import Database
-from db.tables import JobStatus
+from db.vocabulary import JobStatus
 
 CHECKPOINTS = "checkpoints"
 MODELS = "models"

@@ -8,7 +8,8 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from db.lifecycle import ErrorType
-from db.tables import JobKind, Model
+from db.tables import Model
+from db.vocabulary import JobKind
 from models.refs import ModelLoadError
 from models.reports import Ended, Outcome
 from workers import queue

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from api.datasets.rows import Triple
 from api.errors import invalid
-from db.tables import Split
+from db.vocabulary import Split
 
 GROUP_ROWS = 1000
 """Rows in each of a file's row groups but the last: what is read for one page of rows."""

@@ -12,7 +12,8 @@ from api.errors import Problem, ProblemType, name_taken, not_found, store_down
 from artifacts import ArtifactStore, os_errors
 from db import datasets
 from db.session import Database, serialize
-from db.tables import Dataset, Split
+from db.tables import Dataset
+from db.vocabulary import Split
 
 log = logging.getLogger(__name__)
 

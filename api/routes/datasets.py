@@ -12,7 +12,8 @@ from api.schemas.common import PageOut
 from api.schemas.datasets import DatasetIn, DatasetOut, DatasetRowOut, DatasetRowsOut
 from db import datasets
 from db.session import Database
-from db.tables import Dataset, DatasetSource, Split
+from db.tables import Dataset
+from db.vocabulary import DatasetSource, Split
 from settings import Settings
 
 # api.datasets is imported where it is used: the libraries under it take longer to load than all the rest.
@@ -68,7 +69,7 @@ def rows(
     from api.datasets import storing
 
     dataset = _find(database, dataset_id)
-    start, end = after + 1, dataset.train_rows if split == Split.TRAIN else dataset.test_rows
+    start, end = after + 1, dataset.rows_of(split)
     found = storing.read_rows(artifacts, dataset.sha256, split, start, min(limit, end - start)) if start < end else []
     items = [DatasetRowOut(row=number, **row) for number, row in enumerate(found, start)]
     return DatasetRowsOut(items=items, next=items[-1].row if items and items[-1].row + 1 < end else None)

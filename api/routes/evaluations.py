@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
+from api.asked import dataset_with_rows
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute, Paging
 from api.errors import document_problems, invalid, not_found
 from api.predictions import MEDIA_TYPES, ExportFormat, export
@@ -23,10 +24,11 @@ from api.schemas.evaluations import (
     PredictionsOut,
 )
 from api.submission import SubmitterDep
-from db import datasets, evaluations, models, predictions
+from db import evaluations, models, predictions
 from db.evaluations import EvaluationRow
 from db.session import Database
-from db.tables import Baseline, Dataset, Evaluation, Job, JobKind, JobStatus, Metric, Split
+from db.tables import Dataset, Evaluation, Job
+from db.vocabulary import Baseline, JobKind, JobStatus, Metric
 
 router = APIRouter(
     prefix="/v1/evaluations", tags=["evaluations"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)
@@ -211,13 +213,8 @@ def export_predictions(
 
 
 def _add(body: EvaluationIn, session: Session, job: Job) -> None:
-    dataset = datasets.get_by_name(session, body.dataset)
-    dataset = dataset and datasets.hold(session, dataset.id)
-    if dataset is None:
-        raise invalid("dataset", "there is no dataset of that name")
-    rows = split_rows(dataset, body.split)
-    if not rows:
-        raise invalid("split", f"the dataset has no rows in its {body.split.value} split")
+    dataset = dataset_with_rows(session, body.dataset, body.split)
+    rows = dataset.rows_of(body.split)
     evaluation = Evaluation(
         job_id=job.id,
         model_id=_model_id(session, body, dataset),
@@ -245,10 +242,6 @@ def _model_id(session: Session, body: EvaluationIn, dataset: Dataset) -> uuid.UU
     if found is None:
         raise invalid("model", f"no model of that name is registered; the baselines are: {', '.join(Baseline)}")
     return found.id
-
-
-def split_rows(dataset: Dataset, split: Split) -> int:
-    return dataset.train_rows if split == Split.TRAIN else dataset.test_rows
 
 
 def _find(database: Database, job_id: uuid.UUID, what: str = "evaluation") -> EvaluationRow:

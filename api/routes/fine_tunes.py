@@ -5,14 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
+from api.asked import dataset_with_rows, full_model
 from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute, Paging
 from api.errors import document_problems, invalid, name_taken, not_found
 from api.schemas.common import PageOut
 from api.schemas.fine_tunes import FineTuneDetails, FineTuneIn, FineTuneOut, MetricsOut, MetricsPageOut
 from api.submission import SubmitterDep
-from db import datasets, fine_tunes, job_events, models
+from db import fine_tunes, job_events, models
 from db.session import Database
-from db.tables import Dataset, FineTune, Job, JobKind, JobStatus, ModelKind, Split
+from db.tables import FineTune, Job
+from db.vocabulary import JobKind, JobStatus
 
 router = APIRouter(
     prefix="/v1/fine-tunes", tags=["fine-tunes"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)
@@ -64,12 +66,10 @@ def metrics(
 
 
 def _add(body: FineTuneIn, session: Session, job: Job) -> None:
-    base = models.get_by_name(session, body.model)
-    if base is None:
-        raise invalid("model", "no model of that name is registered")
-    if base.kind == ModelKind.ADAPTER:
-        raise invalid("model", "this is an adapter; merge it with its base first, and train on what comes out")
-    dataset = _dataset(session, body)
+    base = full_model(session, body.model, "train on")
+    dataset = dataset_with_rows(session, body.dataset, body.split)
+    if body.training.eval_steps and not dataset.rows_of(body.split.other):
+        raise invalid("training.eval_steps", f"the dataset has no {body.split.other.value} split to evaluate on")
     if not models.name_is_free(session, body.name):
         raise name_taken("model")
     asked = FineTune(
@@ -87,20 +87,6 @@ def _add(body: FineTuneIn, session: Session, job: Job) -> None:
     if body.training.optim == "adamw_hf":
         message = "optim: adamw_hf is no longer part of transformers; adamw_torch computes the same"
         job_events.add(session, job.id, 0, "adamw-hf", message)
-
-
-def _dataset(session: Session, body: FineTuneIn) -> Dataset:
-    dataset = datasets.get_by_name(session, body.dataset)
-    dataset = dataset and datasets.hold(session, dataset.id)
-    if dataset is None:
-        raise invalid("dataset", "there is no dataset of that name")
-    rows = {Split.TRAIN: dataset.train_rows, Split.TEST: dataset.test_rows}
-    if not rows.pop(body.split):
-        raise invalid("split", f"the dataset has no rows in its {body.split.value} split")
-    [(other, others)] = rows.items()
-    if body.training.eval_steps and not others:
-        raise invalid("training.eval_steps", f"the dataset has no {other.value} split to evaluate on")
-    return dataset
 
 
 def _find(database: Database, owner: uuid.UUID | None, job_id: uuid.UUID) -> FineTuneDetails:

@@ -19,7 +19,8 @@ from api.submission import Submission, SubmitterDep
 from db import generations, jobs, models
 from db.generations import GenerationRow
 from db.session import Database
-from db.tables import Generation, Job, JobKind, JobStatus
+from db.tables import Generation, Job
+from db.vocabulary import JobKind, JobStatus
 
 router = APIRouter(
     prefix="/v1/generations", tags=["generations"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.dependencies import DatabaseDep
-from db.tables import QueueName
+from db.vocabulary import QueueName
 from workers import queue
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from api.schemas.fine_tunes import JobEventOut, MetricsOut
 from api.schemas.jobs import JobOut
 from db import fine_tunes, job_events, jobs, lifecycle
 from db.session import Database
-from db.tables import Job, JobKind, JobStatus
+from db.tables import Job
+from db.vocabulary import JobKind, JobStatus
 
 router = APIRouter(
     prefix="/v1/jobs", tags=["jobs"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)

@@ -4,11 +4,11 @@ from fastapi import APIRouter, Query
 
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid
-from api.routes.evaluations import PageLimit, split_rows
+from api.routes.evaluations import PageLimit
 from api.schemas.common import Name
 from api.schemas.evaluations import LeaderboardItemOut, LeaderboardOut
 from db import datasets, evaluations
-from db.tables import Baseline, Metric, Split
+from db.vocabulary import Baseline, Metric, Split
 
 router = APIRouter(
     prefix="/v1/leaderboard", tags=["evaluations"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)
@@ -33,7 +33,7 @@ def show(
         found = datasets.get_by_name(session, dataset)
         if found is None:
             raise invalid("dataset", "there is no dataset of that name")
-        rows = rows or split_rows(found, split)
+        rows = rows or found.rows_of(split)
         ranked = evaluations.leaderboard(session, found.id, split, rows, sort=sort, limit=limit)
         evaluated = evaluations.models_evaluated(session, found.id, split, rows, list(Baseline))
     return LeaderboardOut(

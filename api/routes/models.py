@@ -27,7 +27,8 @@ from api.submission import Submission, submit
 from db import jobs, merges, models
 from db.models import ModelRow
 from db.session import Database
-from db.tables import Job, JobKind, ModelKind, ModelSource
+from db.tables import Job
+from db.vocabulary import JobKind, ModelKind, ModelSource
 from settings import get_settings
 
 router = APIRouter(

@@ -4,14 +4,16 @@ from functools import partial
 from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
+from api.asked import dataset_with_rows, full_model
 from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute, Paging
 from api.errors import document_problems, invalid, name_taken, not_found
 from api.schemas.common import PageOut
 from api.schemas.quantizations import QuantizationDetails, QuantizationIn, QuantizationOut
 from api.submission import SubmitterDep
-from db import datasets, job_events, models, quantizations
+from db import job_events, models, quantizations
 from db.session import Database
-from db.tables import Job, JobKind, JobStatus, ModelKind, Quantization, Split
+from db.tables import Job, Quantization
+from db.vocabulary import JobKind, JobStatus
 
 router = APIRouter(
     prefix="/v1/quantizations",
@@ -52,19 +54,9 @@ def show(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> Quantiz
 
 
 def _add(body: QuantizationIn, session: Session, job: Job) -> None:
-    model = models.get_by_name(session, body.model)
-    if model is None:
-        raise invalid("model", "no model of that name is registered")
-    if model.kind == ModelKind.ADAPTER:
-        raise invalid("model", "this is an adapter; merge it with its base first, and quantize what comes out")
-    dataset = datasets.get_by_name(session, body.dataset)
-    dataset = dataset and datasets.hold(session, dataset.id)
-    if dataset is None:
-        raise invalid("dataset", "there is no dataset of that name")
-    rows = {Split.TRAIN: dataset.train_rows, Split.TEST: dataset.test_rows}
-    if not rows.pop(body.split):
-        raise invalid("split", f"the dataset has no rows in its {body.split.value} split")
-    [(other, others)] = rows.items()
+    model = full_model(session, body.model, "quantize")
+    dataset = dataset_with_rows(session, body.dataset, body.split)
+    other, others = body.split.other, dataset.rows_of(body.split.other)
     if body.report_rows and not others:
         raise invalid("report_rows", f"the dataset has no rows in its {other.value} split; 0 asks for no report")
     if not models.name_is_free(session, body.name):

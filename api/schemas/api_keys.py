@@ -5,7 +5,8 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.common import RequestBody, VisibleText
-from db.tables import ApiKey, Role
+from db.tables import ApiKey
+from db.vocabulary import Role
 
 
 class ApiKeyIn(RequestBody):

@@ -9,7 +9,8 @@ from api.schemas.decoding import DecodingIn, DecodingOut
 from api.schemas.jobs import JobOut, job_fields
 from api.schemas.loading import LoadIn, LoadingIn, LoadingOut
 from db.evaluations import EvaluationRow
-from db.tables import Baseline, EvaluationFigure, JobStatus, Metric, Prediction, Split
+from db.tables import EvaluationFigure, Prediction
+from db.vocabulary import Baseline, JobStatus, Metric, Split
 
 
 def _unique(metrics: list[Metric]) -> list[Metric]:

@@ -9,7 +9,8 @@ from api.schemas.common import Name, NewModelName, RequestBody
 from api.schemas.jobs import JobOut, job_fields
 from api.schemas.loading import LoadingIn, LoadingOut
 from db.fine_tunes import FineTuneRow
-from db.tables import FineTuneMetrics, JobEvent, Split
+from db.tables import FineTuneMetrics, JobEvent
+from db.vocabulary import Split
 
 ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,99}$")]
 DEFAULT_MAX_STEPS = 100

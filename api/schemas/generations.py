@@ -9,7 +9,7 @@ from api.schemas.decoding import DecodingIn, DecodingOut
 from api.schemas.jobs import JobOut, job_fields
 from api.schemas.loading import LoadingIn, LoadingOut
 from db.generations import GenerationRow
-from db.tables import JobStatus
+from db.vocabulary import JobStatus
 
 MAX_BATCH = 10_000
 MAX_TEXT = 200_000

@@ -4,7 +4,8 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
-from db.tables import Job, JobKind, JobStatus
+from db.tables import Job
+from db.vocabulary import JobKind, JobStatus
 
 
 class JobError(BaseModel):

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.schemas.common import NewModelName, RequestBody
 from db.models import ModelRow
-from db.tables import ModelKind, ModelSource
+from db.vocabulary import ModelKind, ModelSource
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -8,7 +8,8 @@ from api.schemas.common import Name, NewModelName, RequestBody
 from api.schemas.fine_tunes import JobEventOut
 from api.schemas.jobs import JobOut, job_fields
 from db.quantizations import QuantizationRow
-from db.tables import JobEvent, QuantizationVariant, QuantizedModule, Split
+from db.tables import JobEvent, QuantizationVariant, QuantizedModule
+from db.vocabulary import Split
 
 
 class QuantizationOptionsIn(RequestBody):

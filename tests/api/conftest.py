@@ -25,7 +25,8 @@ from db import generations, lifecycle
 from db.generations import Completed
 from db.lifecycle import Claim, ErrorType
 from db.session import Database
-from db.tables import ApiKey, Dataset, Role
+from db.tables import ApiKey, Dataset
+from db.vocabulary import Role
 from tests.api.helpers import PAGE
 
 

@@ -13,7 +13,8 @@ import api.routes
 from api.app import create_app
 from db import api_keys
 from db.session import Database
-from db.tables import ApiKey, Dataset, Model, Role
+from db.tables import ApiKey, Dataset, Model
+from db.vocabulary import Role
 from tests.api.conftest import Worker
 from tests.api.helpers import ASKED, PAGE, Upload, problem, stored, submit, submit_batch
 

@@ -9,7 +9,8 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from db.session import Database
-from db.tables import ApiKey, Role
+from db.tables import ApiKey
+from db.vocabulary import Role
 from tests.api.conftest import Server
 from tests.api.helpers import ASKED, problem, stored
 

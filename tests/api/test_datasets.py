@@ -15,7 +15,8 @@ from fastapi.testclient import TestClient
 from artifacts import get_artifacts
 from db import datasets
 from db.session import Database
-from db.tables import Dataset, Role, Split
+from db.tables import Dataset
+from db.vocabulary import Role, Split
 from tests.api.conftest import Server, Worker
 from tests.api.datasets.helpers import COMMIT, DATASETS, ROWS, contents, create, pages_of, post
 from tests.api.helpers import problem, walk

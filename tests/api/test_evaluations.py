@@ -15,7 +15,8 @@ from fastapi.testclient import TestClient
 import figures
 from db import evaluations, lifecycle, predictions
 from db.session import Database, now
-from db.tables import Baseline, Dataset, Metric, Prediction
+from db.tables import Dataset, Prediction
+from db.vocabulary import Baseline, Metric
 from models.baselines import BASELINES
 from models.metrics import CHRF_SIGNATURE, METRICS, score
 from tests.api.conftest import Worker

@@ -12,7 +12,8 @@ from fastapi.testclient import TestClient
 from api.schemas.fine_tunes import LoraIn, TrainingIn
 from db import fine_tunes, job_events, lifecycle, models
 from db.session import Database
-from db.tables import Dataset, Model, Role
+from db.tables import Dataset, Model
+from db.vocabulary import Role
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 from tests.api.conftest import Server, Worker
 from tests.api.helpers import problem, stored, walk

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from cli.up import free_port
-from db.tables import QueueName
+from db.vocabulary import QueueName
 from workers import queue
 
 

@@ -14,7 +14,8 @@ from api.archive import archive
 from artifacts import ArtifactStore, get_artifacts
 from db import models
 from db.session import Database
-from db.tables import Model, ModelKind, Role
+from db.tables import Model
+from db.vocabulary import ModelKind, Role
 from models.prompt import build_prompt
 from tests.adapters import generated, make_adapter, plain_peft
 from tests.api.conftest import Server

@@ -15,7 +15,8 @@ from db import generations, jobs, lifecycle
 from db.generations import Completed
 from db.lifecycle import Claim, ErrorType
 from db.session import Database
-from db.tables import Job, JobStatus
+from db.tables import Job
+from db.vocabulary import JobStatus
 
 SubmitJobs = Callable[..., list[Job]]
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

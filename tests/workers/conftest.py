@@ -9,7 +9,8 @@ from db import evaluations, generations, models
 from db.evaluations import EvaluationRow
 from db.generations import GenerationRow
 from db.session import Database, now
-from db.tables import ApiKey, Dataset, Evaluation, Generation, Job, JobKind, Metric, Role, Split
+from db.tables import ApiKey, Dataset, Evaluation, Generation, Job
+from db.vocabulary import JobKind, Metric, Role, Split
 
 ReadGeneration = Callable[[uuid.UUID], GenerationRow]
 

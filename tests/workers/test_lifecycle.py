@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from db import generations, lifecycle
 from db.generations import Completed, GenerationRow
 from db.session import Database
-from db.tables import Job, JobKind, JobStatus, QueueName
+from db.tables import Job
+from db.vocabulary import JobKind, JobStatus, QueueName
 from workers import queue
 from workers.lifecycle import Interrupt, Lease, Leases, outlast_database_failures
 

@@ -15,7 +15,8 @@ from db import lifecycle
 from db.evaluations import EvaluationRow
 from db.generations import GenerationRow
 from db.session import Database
-from db.tables import Job, JobKind, JobStatus, QueueName
+from db.tables import Job
+from db.vocabulary import JobKind, JobStatus, QueueName
 from tests.processes import eventually, running, start_redis
 from workers import queue
 

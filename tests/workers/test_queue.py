@@ -5,7 +5,7 @@ import pytest
 from redis import Redis
 from uuid_utils.compat import uuid7
 
-from db.tables import JobKind, QueueName
+from db.vocabulary import JobKind, QueueName
 from workers import queue
 
 pytestmark = pytest.mark.usefixtures("empty_redis")

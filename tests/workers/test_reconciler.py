@@ -8,7 +8,8 @@ from sqlalchemy import update
 
 from db import lifecycle
 from db.session import Database
-from db.tables import Job, JobKind, JobStatus, QueueName
+from db.tables import Job
+from db.vocabulary import JobKind, JobStatus, QueueName
 from workers import queue
 from workers.reconciler import reconcile
 

@@ -16,7 +16,8 @@ import figures
 from db import datasets, evaluations, predictions
 from db.lifecycle import ErrorType
 from db.session import now
-from db.tables import JobKind, Metric, Prediction, Split
+from db.tables import Prediction
+from db.vocabulary import JobKind, Metric, Split
 from models.baselines import open_baseline
 from models.engine import EngineFailed
 from models.loading import ModelLoadError

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from db import datasets, fine_tunes, job_events, lifecycle, models
 from db.fine_tunes import FineTuneRow
-from db.tables import JobKind, Model, ModelKind, ModelSource, Split
+from db.tables import Model
+from db.vocabulary import JobKind, ModelKind, ModelSource, Split
 from models.fine_tuning.options import LoraOptions, TrainingOptions, halved
 from models.process import REPORTS, write_specification
 from models.prompt import TEMPLATE_NAME
@@ -47,7 +48,6 @@ def _train(runtime: Runtime, lease: Lease, folder: Path) -> Ended | None:
         fine_tunes.forget_metrics_after(session, lease.job_id, row.fine_tune.checkpoint_step or 0)
     asked = row.fine_tune
     base = model_ref(runtime.database, row.base, runtime.settings, runtime.artifacts, asked.load)
-    other = Split.TEST if asked.split == Split.TRAIN else Split.TRAIN
     rows = runtime.artifacts.local_folder(datasets.artifact(dataset.sha256))
     training = TrainingOptions(**asked.training)
     checkpoint = runtime.artifacts.local_folder(asked.checkpoint) if asked.checkpoint else None
@@ -58,7 +58,7 @@ def _train(runtime: Runtime, lease: Lease, folder: Path) -> Ended | None:
             base=base,
             base_name=row.base.location if row.base.source == ModelSource.HUB else row.base.name,
             train=rows / f"{asked.split}.parquet",
-            evaluation=rows / f"{other.value}.parquet" if training.eval_steps else None,
+            evaluation=rows / f"{Split(asked.split).other}.parquet" if training.eval_steps else None,
             lora=LoraOptions(**{**asked.lora, "target_modules": tuple(asked.lora["target_modules"])}),
             training=training,
             checkpoint=checkpoint,

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from db import generations
 from db.generations import Completed
 from db.lifecycle import ErrorType
-from db.tables import Generation, JobKind, Model
+from db.tables import Generation, Model
+from db.vocabulary import JobKind
 from models.engine import Completion, Engine, EngineFailed, FinishReason, Request, RequestError, Sampling
 from models.loading import ModelLoadError
 from models.prompt import build_prompt

@@ -6,7 +6,8 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from db import merges, models
-from db.tables import JobKind, Model, ModelKind
+from db.tables import Model
+from db.vocabulary import JobKind, ModelKind
 from models.process import write_specification
 from models.reports import Ended
 from workers.app import app

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from db import datasets, job_events, models, quantizations
 from db.quantizations import QuantizationRow
-from db.tables import JobKind, Model, ModelKind, Split
+from db.tables import Model
+from db.vocabulary import JobKind, ModelKind, Split
 from models.process import write_specification
 from models.quantization.options import QuantizationOptions
 from models.reports import Ended, Happened, LayerError, Quantized, Report, VariantMeasured
@@ -37,7 +38,6 @@ def _quantize(runtime: Runtime, lease: Lease, folder: Path) -> Ended | None:
         row = _read(session, lease.job_id)
         quantizations.forget_measured(session, lease.job_id)
     asked = row.quantization
-    other = Split.TEST if asked.split == Split.TRAIN else Split.TRAIN
     rows = runtime.artifacts.local_folder(datasets.artifact(row.dataset.sha256))
     specification = write_specification(
         "quantize",
@@ -45,7 +45,7 @@ def _quantize(runtime: Runtime, lease: Lease, folder: Path) -> Ended | None:
         model=model_ref(runtime.database, row.model, runtime.settings, runtime.artifacts),
         calibration=rows / f"{asked.split}.parquet",
         options=QuantizationOptions(**asked.options),
-        evaluation=rows / f"{other.value}.parquet" if asked.report_rows else None,
+        evaluation=rows / f"{Split(asked.split).other}.parquet" if asked.report_rows else None,
         evaluation_rows=asked.report_rows,
     )
     recorder = _Recorder(runtime, lease)

@@ -14,16 +14,8 @@ from db import datasets, evaluations, lifecycle, predictions
 from db.evaluations import EvaluationRow
 from db.lifecycle import Claim, ErrorType
 from db.session import Database
-from db.tables import (
-    Baseline,
-    Dataset,
-    JobStatus,
-    Metric,
-    Model,
-    Prediction,
-    QueueName,
-    Split,
-)
+from db.tables import Dataset, Model, Prediction
+from db.vocabulary import Baseline, JobStatus, Metric, QueueName, Split
 from models.engine import Sampling
 from models.loading import ModelRef, Source
 from models.metrics import exact_match

@@ -13,7 +13,8 @@ from fastapi.testclient import TestClient
 from db import fine_tunes, lifecycle, models
 from db.lifecycle import ErrorType
 from db.session import Database
-from db.tables import Dataset, JobStatus, ModelSource
+from db.tables import Dataset
+from db.vocabulary import JobStatus, ModelSource
 from models.pool import ModelPool
 from settings import get_settings
 from tests.processes import eventually

@@ -10,7 +10,8 @@ from db import lifecycle, models
 from db.generations import GenerationRow
 from db.lifecycle import ErrorType
 from db.session import Database
-from db.tables import Job, JobStatus, Model, ModelKind, ModelSource, QueueName
+from db.tables import Job, Model
+from db.vocabulary import JobStatus, ModelKind, ModelSource, QueueName
 from models.loading import ModelRef, Source, default_device, load
 from models.merging import merge
 from models.pool import ModelPool

@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 from db import lifecycle, models
 from db.lifecycle import ErrorType
 from db.session import Database
-from db.tables import Dataset, ModelKind
+from db.tables import Dataset
+from db.vocabulary import ModelKind
 from settings import get_settings
 from tests.processes import eventually
 from tests.workers.conftest import triples
