@@ -21,8 +21,6 @@ from models.pool import ModelPool
 from models.prompt import build_prompt
 from tests.adapters import STARTER, generated, make_adapter
 
-pytest.importorskip("bitsandbytes")
-
 PROMPT = build_prompt("Create a web page with a heading and a list.")
 TOKENS = 40
 IN_8_BITS, IN_4_BITS = replace(STARTER, bitsandbytes=8), replace(STARTER, bitsandbytes=4)

@@ -87,7 +87,6 @@ def test_an_adapter_is_trained_on_quantized_weights_and_served_over_them(
     make_task: MakeTask, short: Path, gptq: ModelRef, tmp_path: Path, kind: str
 ) -> None:
     if kind.endswith("bits"):
-        pytest.importorskip("bitsandbytes")
         base = {"8 bits": IN_8_BITS, "4 bits": IN_4_BITS}[kind]
     else:
         base = gptq if kind == "gptq" else in_autogptq_layout(gptq, tmp_path / "autogptq")
@@ -106,7 +105,6 @@ def test_an_adapter_is_trained_on_quantized_weights_and_served_over_them(
 
 
 def test_gradient_checkpointing_changes_no_gradient(make_task: MakeTask, short: Path) -> None:
-    pytest.importorskip("bitsandbytes")
     options = {"base": IN_4_BITS, "train": short, "max_steps": 2, "lora": LoraOptions(dropout=0), **HARD}
     plain, saving = (
         [

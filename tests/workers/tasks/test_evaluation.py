@@ -109,7 +109,6 @@ def test_only_the_first_rows_are_predicted_and_only_what_was_asked_for_is_scored
 def test_a_model_is_evaluated_as_it_was_asked_to_be_loaded(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows
 ) -> None:
-    pytest.importorskip("bitsandbytes")
     job_id = submit_evaluation(load={"method": "bitsandbytes", "bits": 4})
     with runtime.pool.lease(replace(STARTER, bitsandbytes=4)) as engine:
         evaluate(runtime, job_id)

@@ -143,7 +143,6 @@ one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True
 def test_an_adapter_that_was_trained_in_4_bits_is_served_over_whatever_is_asked_for(
     runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient, database: Database
 ) -> None:
-    pytest.importorskip("bitsandbytes")
     load = {"method": "bitsandbytes", "bits": 4}
     job_id = submit(max_steps=20, load=load, **FAST)
     fine_tune(runtime, job_id)

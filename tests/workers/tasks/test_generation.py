@@ -109,7 +109,6 @@ def test_an_adapter_serves_as_soon_as_it_is_registered(
 def test_jobs_of_one_message_may_each_have_the_model_loaded_their_way(
     runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, make_model: MakeModel, tmp_path: Path
 ) -> None:
-    pytest.importorskip("bitsandbytes")
     folder = make_adapter(tmp_path / "adapter")
     adapter = make_model(files=Path(folder))
     ways: list[tuple[int | None, Model | None]] = [(None, None), (8, None), (4, None), (4, adapter), (4, None)]
