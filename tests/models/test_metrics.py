@@ -244,3 +244,10 @@ def test_the_exact_distance_of_the_worst_trees_takes_less_than_a_second() -> Non
 def test_scoring_needs_no_torch() -> None:
     code = "import sys, models.metrics; sys.exit(bool({'torch', 'transformers'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_chrf_counts_the_first_hundred_thousand_characters() -> None:
+    same = "a page " * 20_000
+    assert len(same) > 100_000
+    assert chrf(same + "and its end", same + "or another") == 100
+    assert chrf("x" * 99_990 + "and its end", "x" * 99_990 + "or another") < 100
