@@ -31,8 +31,12 @@ class Settings(BaseSettings):
         "", repr=False, description="Where datasets and trained models are kept: a path, or s3://bucket/prefix."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else JSON.")
+    metrics_token: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[!-~]*$")] = Field(
+        "", repr=False, description="What `/metrics` asks for as a bearer token; empty: it is open to all."
+    )
 
-    host: str = "127.0.0.1"
+    host: str = Field("127.0.0.1", description="Where the API and the workers' metrics listen.")
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     max_body_bytes: PositiveInt = Field(64 * 1024 * 1024, description="A larger request body is refused with 413.")
     max_upload_bytes: PositiveInt = Field(1024**3, description="A larger upload of a dataset is refused with 413.")
@@ -55,6 +59,9 @@ class Settings(BaseSettings):
     )
     shutdown_grace_seconds: PositiveFloat = Field(
         20.0, description="How long a worker told to stop lets short jobs finish before it gives them back."
+    )
+    worker_metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        None, description="Where a worker serves its metrics, or the next port that is free; default: nowhere."
     )
     inference_concurrency: PositiveInt = Field(64, description="Messages an inference worker handles at once.")
     generation_time_limit_seconds: PositiveFloat = Field(1800.0, description="From claim to failure of a generation.")

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors
 from api.body_limit import BodyLimit
+from api.request_log import RequestLog
 from api.routes import (
     api_keys,
     datasets,
@@ -20,6 +21,7 @@ from api.routes import (
     health,
     jobs,
     leaderboard,
+    metrics,
     models,
     quantizations,
 )
@@ -38,8 +40,14 @@ class HeadAsGet:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        head = scope["type"] == "http" and scope["method"] == "HEAD"
-        await self.app({**scope, "method": "GET", "head": True} if head else scope, receive, send)
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+        as_get = {**scope, "method": "GET", "head": True}
+        try:
+            await self.app(as_get, receive, send)
+        finally:
+            scope.update({name: as_get[name] for name in ("route", "path_params") if name in as_get})
 
 
 class _Application(FastAPI):
@@ -47,6 +55,10 @@ class _Application(FastAPI):
         schema = super().openapi()
         schema["components"]["schemas"].update(errors.problem_schemas())
         return schema
+
+    def build_middleware_stack(self) -> ASGIApp:
+        # around all of it, the answer to an unforeseen exception included
+        return RequestLog(super().build_middleware_stack())
 
 
 @asynccontextmanager
@@ -86,6 +98,7 @@ def create_app() -> FastAPI:
         models,
         api_keys,
         health,
+        metrics,
     ):
         app.include_router(resource.router)
     return app

@@ -13,10 +13,12 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from uuid_utils.compat import uuid7
 
+import logs
 from api.dependencies import Caller, DatabaseDep, IdempotencyKey, SettingsDep, WaitSeconds, WatcherDep
 from api.errors import Problem, ProblemType, invalid
 from api.schemas.jobs import JobOut
 from api.waiting import Watcher
+from counters import JOBS_SUBMITTED
 from db import jobs
 from db.session import Database, now
 from db.tables import Job
@@ -109,6 +111,7 @@ def submit(database: Database, settings: Settings, submission: Submission, add: 
     try:
         with database.write() as session:
             if known := _submitted_before(session, submission, digest):
+                _note(known)
                 return known
             _check_limits(session, settings, submission)
             new = _make_jobs(session, settings, submission, digest)
@@ -117,10 +120,21 @@ def submit(database: Database, settings: Settings, submission: Submission, add: 
         # Another request with the same Idempotency-Key was faster; anything else is a fault of ours.
         with database.read() as session:
             if known := _submitted_before(session, submission, digest):
+                _note(known)
                 return known
         raise
+    JOBS_SUBMITTED.labels(submission.kind).inc(len(new))
+    _note(new)
     queue.publish(submission.kind, [job.id for job in new])
     return new
+
+
+def _note(made: Sequence[Job]) -> None:
+    """Have the log say which job, or which batch, the request is about."""
+    if made[0].batch_id is None:
+        logs.note(job_id=str(made[0].id))
+    else:
+        logs.note(batch_id=str(made[0].batch_id))
 
 
 def _submitted_before(session: Session, submission: Submission, digest: str) -> list[Job]:

@@ -1,11 +1,11 @@
 """The `pagewright` command: everything on one machine with `up`, or one part with each of the others."""
 
-import logging
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 
+import logs
 from db import api_keys, models
 from db.session import get_database
 from db.vocabulary import Metric, Role, Split
@@ -24,16 +24,12 @@ app.add_typer(keys, name="keys")
 @app.callback()
 def _configure() -> None:
     try:
-        level = get_settings().log_level
+        logs.configure()
     except ValidationError as error:
         # The values are left out: one of them may hold a password.
         for fault in error.errors():
             typer.echo(f"pagewright: PAGEWRIGHT_{str(fault['loc'][0]).upper()}: {fault['msg']}", err=True)
         raise typer.Exit(1) from None
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
-    for talkative in ("alembic", "celery", "httpx", "uvicorn", "ContinuousBatchingLogger"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
 
 
 @app.command()

@@ -10,7 +10,7 @@ absence: each function returns the jobs that it did change.
 
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
@@ -36,10 +36,16 @@ class ErrorType(StrEnum):
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to work on a job until the lease ends: the job and the attempt to name in every later write."""
+    """The right to work on a job until the lease ends: the job and the attempt to name in every later write.
+
+    The other fields are known of a job that was claimed just now: its kind, and how many seconds it waited from its
+    submission to its first claim, if this is that.
+    """
 
     job_id: uuid.UUID
     attempt: int
+    kind: JobKind | None = field(default=None, compare=False)
+    waited_seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class Requeued:
     job_id: uuid.UUID
     kind: JobKind
     status: JobStatus
+    attempt: int
+    """The one that was lost."""
 
 
 def claim(session: Session, job_ids: Collection[uuid.UUID], *, worker: str, lease_seconds: float) -> list[Claim]:
@@ -64,10 +72,14 @@ def claim(session: Session, job_ids: Collection[uuid.UUID], *, worker: str, leas
             worker=worker,
             started_at=moment,
         )
-        .returning(Job.id, Job.attempt)
+        .returning(Job.id, Job.attempt, Job.kind, Job.created_at)
         .execution_options(synchronize_session=False)
     )
-    return sorted((Claim(job_id, attempt) for job_id, attempt in rows), key=lambda claim: claim.job_id)
+    claims = [
+        Claim(job_id, attempt, JobKind(kind), (moment - created_at).total_seconds() if attempt == 1 else None)
+        for job_id, attempt, kind, created_at in rows
+    ]
+    return sorted(claims, key=lambda claim: claim.job_id)
 
 
 def extend(session: Session, claims: Collection[Claim], *, lease_seconds: float) -> dict[Claim, bool]:
@@ -116,16 +128,20 @@ def give_back(session: Session, claims: Collection[Claim]) -> set[uuid.UUID]:
     )
 
 
-def request_cancel(session: Session, job_id: uuid.UUID) -> bool:
-    """Cancel a queued job at once, ask a running one to stop. False when it was over already."""
-    changed = _update(
-        session,
-        (Job.id == job_id) & (IS_QUEUED | IS_RUNNING),
-        status=case((IS_QUEUED, JobStatus.CANCELLED), else_=Job.status),
-        finished_at=case((IS_QUEUED, now(session)), else_=None),
-        cancel_requested=True,
+def request_cancel(session: Session, job_id: uuid.UUID) -> JobStatus | None:
+    """Cancel a queued job at once, ask a running one to stop. Returns what it is now; None if it was over already."""
+    statement = (
+        update(Job)
+        .where(Job.id == job_id, IS_QUEUED | IS_RUNNING)
+        .values(
+            status=case((IS_QUEUED, JobStatus.CANCELLED), else_=Job.status),
+            finished_at=case((IS_QUEUED, now(session)), else_=None),
+            cancel_requested=True,
+        )
+        .returning(Job.status)
     )
-    return bool(changed)
+    status = session.scalars(statement.execution_options(synchronize_session=False)).one_or_none()
+    return None if status is None else JobStatus(status)
 
 
 def requeue(session: Session, claims: Collection[Claim], reason: str) -> list[Requeued]:
@@ -162,10 +178,10 @@ def _requeue(session: Session, condition: ColumnElement[bool], reason: str) -> l
             lease_expires_at=None,
             worker=None,
         )
-        .returning(Job.id, Job.kind, Job.status)
+        .returning(Job.id, Job.kind, Job.status, Job.attempt)
         .execution_options(synchronize_session=False)
     )
-    return [Requeued(job_id, JobKind(kind), JobStatus(status)) for job_id, kind, status in rows]
+    return [Requeued(job_id, JobKind(kind), JobStatus(status), attempt) for job_id, kind, status, attempt in rows]
 
 
 def _end(

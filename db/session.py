@@ -23,7 +23,13 @@ class Database:
 
     def __init__(self, url: str) -> None:
         sqlite = make_url(url).get_backend_name() == "sqlite"
-        self.engine = create_engine(url, pool_size=10, max_overflow=20, pool_pre_ping=not sqlite)
+        self.engine = create_engine(
+            url,
+            pool_size=10,
+            max_overflow=20,
+            pool_pre_ping=not sqlite,
+            hide_parameters=True,  # an error's text, which is logged, would hold prompts
+        )
         self._writer: AbstractContextManager[Any] = threading.Lock() if sqlite else nullcontext()
         self._write_engine = self.engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
         if sqlite:

@@ -1,6 +1,7 @@
 """The generation engine: prompts go in at any time, share one running batch, and come out as completions."""
 
 import atexit
+import contextvars
 import itertools
 import logging
 import secrets
@@ -92,6 +93,7 @@ class Request:
         self.future: Future[Completion] = Future()
         self.future.set_running_or_notify_cancel()  # only the engine settles it, so future.cancel() is refused
         self.state: RequestState | None = None  # the manager's own record, once the request is in the batch
+        self.context = contextvars.copy_context()  # of who submitted it: its log lines are to say on whose behalf
         self._engine = engine
 
     @property
@@ -251,7 +253,7 @@ class Engine:
             ):
                 self._batcher.cancel_request(request.id)
         except Exception as error:  # a fault in one request's text must not reach the others
-            logger.exception("request %s failed", request.id)
+            request.context.run(logger.exception, "request %s failed", request.id)
             self._fail(request, RequestError(f"the completion could not be read: {error}"))
             self._batcher.cancel_request(request.id)
 

@@ -29,6 +29,7 @@ __all__ = [
     "Source",
     "default_device",
     "describe",
+    "gpu_memory",
     "load",
     "loaded_bytes",
 ]
@@ -87,6 +88,14 @@ def loaded_bytes(ref: ModelRef, device: str) -> int:
 
 def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def gpu_memory() -> list[tuple[int, int]]:
+    """Of each GPU that this process sees, the bytes that all processes have taken, and the bytes that there are."""
+    if not torch.cuda.is_available():
+        return []
+    found = [torch.cuda.mem_get_info(gpu) for gpu in range(torch.cuda.device_count())]
+    return [(there - free, there) for free, there in found]
 
 
 def load(

@@ -51,11 +51,19 @@ class _Loaded:
 
 @dataclass(frozen=True)
 class PoolStatistics:
-    """`models` counts engines: one for each model, and for each adapter."""
+    """`models` counts engines: one for each model, and for each adapter. What follows the budget is their sum.
+
+    `slots` is how many requests fit into the batches; `cache_used_bytes` is the part of the caches that holds tokens.
+    """
 
     models: int
     bytes: int
     budget_bytes: int
+    slots: int
+    running: int
+    waiting: int
+    cache_bytes: int
+    cache_used_bytes: int
 
 
 class ModelPool:
@@ -89,7 +97,21 @@ class ModelPool:
 
     def statistics(self) -> PoolStatistics:
         with self._changed:
-            return PoolStatistics(len(self._loaded), self._bytes(), self._budget)
+            engines = [loaded.engine for loaded in self._loaded.values()]
+            taken = self._bytes()
+        found = [engine.statistics() for engine in engines]
+        return PoolStatistics(
+            models=len(engines),
+            bytes=taken,
+            budget_bytes=self._budget,
+            slots=sum(engine.limits.max_requests for engine in engines),
+            running=sum(each.running for each in found),
+            waiting=sum(each.waiting for each in found),
+            cache_bytes=sum(each.cache_bytes for each in found),
+            cache_used_bytes=sum(
+                each.cache_bytes * each.cache_blocks_used // each.cache_blocks_total for each in found
+            ),
+        )
 
     def close(self) -> None:
         """Stop every engine; what runs on them fails with EngineFailed."""

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 from redis import Redis, RedisError
 
@@ -38,9 +39,12 @@ def answers(client: Redis) -> bool:
 
 
 @contextmanager
-def running(*arguments: str, **settings: object) -> Iterator[subprocess.Popen[str]]:
-    """`pagewright` with these arguments; killed at the end, if it is still there."""
-    process = subprocess.Popen([*COMMAND, *arguments], env=environment(**settings), start_new_session=True, text=True)
+def running(*arguments: str, log: Path | None = None, **settings: object) -> Iterator[subprocess.Popen[str]]:
+    """`pagewright` with these arguments; killed at the end, if it is still there. `log` is where its lines go."""
+    with log.open("a") if log else nullcontext() as stderr:
+        process = subprocess.Popen(
+            [*COMMAND, *arguments], env=environment(**settings), stderr=stderr, start_new_session=True, text=True
+        )
     try:
         yield process
     finally:

@@ -9,12 +9,15 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import TypeVar
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+import logs
+from counters import ATTEMPTS_FAILED, CLAIM_SECONDS, JOBS_ENDED, LEASES_LOST
 from db import lifecycle
 from db.lifecycle import Claim, ErrorType, Requeued
 from db.session import Database
@@ -84,6 +87,9 @@ class Leases:
         """Claim those of the jobs that are queued; what is not is somebody else's, or over."""
         with self._database.write() as session:
             claims = lifecycle.claim(session, job_ids, worker=self.worker, lease_seconds=self._lease_seconds)
+        for claim in claims:
+            if claim.waited_seconds is not None:
+                CLAIM_SECONDS.labels(claim.kind).observe(max(0.0, claim.waited_seconds))
         leases = [Lease(claim, time_limit_seconds) for claim in claims]
         with self._lock:
             self._held.update((lease.claim, lease) for lease in leases)
@@ -114,16 +120,21 @@ class Leases:
 
     def succeed(self, leases: Sequence[Lease], write: Write) -> None:
         """End the jobs, and store their results in the same transaction."""
-        self._end(leases, lambda session: lifecycle.succeed(session, _claims(leases)), write)
+        self._end(leases, lambda session: lifecycle.succeed(session, _claims(leases)), write, JobStatus.SUCCEEDED)
 
     def cancel(self, leases: Sequence[Lease], write: Write) -> None:
         """End jobs that were asked to cancel, keeping what they had made."""
-        self._end(leases, lambda session: lifecycle.cancel(session, _claims(leases)), write)
+        self._end(leases, lambda session: lifecycle.cancel(session, _claims(leases)), write, JobStatus.CANCELLED)
 
     def fail(self, leases: Sequence[Lease], error: ErrorType, message: str, write: Write | None = None) -> None:
         for lease in leases:
-            log.warning("job %s failed: %s: %s", lease.job_id, error.value, message)
-        self._end(leases, lambda session: lifecycle.fail(session, _claims(leases), error, message), write)
+            with about_jobs([lease]):
+                log.warning("job %s failed: %s: %s", lease.job_id, error.value, message)
+
+        def statement(session: Session) -> set[uuid.UUID]:
+            return lifecycle.fail(session, _claims(leases), error, message)
+
+        self._end(leases, statement, write, JobStatus.FAILED)
 
     def go_on(
         self,
@@ -151,31 +162,46 @@ class Leases:
 
     def give_back(self, kind: JobKind, leases: Sequence[Lease]) -> None:
         """Queue the jobs for another worker, without counting the attempt."""
-        self._end(leases, lambda session: lifecycle.give_back(session, _claims(leases)), None)
+        self._end(leases, lambda session: lifecycle.give_back(session, _claims(leases)))
         queue.publish(kind, [lease.job_id for lease in leases])
 
     def requeue(self, leases: Sequence[Lease], reason: str) -> None:
         """Queue again the jobs of an attempt that failed through no fault of theirs; the attempt counts."""
         for lease in leases:
-            log.warning("job %s attempt %d is lost: %s", lease.job_id, lease.claim.attempt, reason)
+            ATTEMPTS_FAILED.labels(lease.claim.kind).inc()
+            with about_jobs([lease]):
+                log.warning("job %s attempt %d is lost: %s", lease.job_id, lease.claim.attempt, reason)
         requeued: list[Requeued] = []
 
         def statement(session: Session) -> set[uuid.UUID]:
             requeued[:] = lifecycle.requeue(session, _claims(leases), reason)
             return {job.job_id for job in requeued}
 
-        self._end(leases, statement, None)
+        self._end(leases, statement)
         publish_requeued(requeued)
+        count_ended(requeued)
 
-    def drop(self, leases: Iterable[Lease]) -> None:
-        """Forget leases: of ended jobs, or of lost ones, whose new holder must not be disturbed."""
+    def lose(self, leases: Sequence[Lease]) -> None:
+        """Forget leases that were lost: whoever holds the jobs now must not be disturbed."""
+        self._drop(leases)
+        for lease in leases:
+            LEASES_LOST.inc()
+            with about_jobs([lease]):
+                log.warning("job %s attempt %d: lease lost, result dropped", lease.job_id, lease.claim.attempt)
+
+    def _drop(self, leases: Iterable[Lease]) -> None:
         with self._lock:
             for lease in leases:
                 self._held.pop(lease.claim, None)
 
     def _end(
-        self, leases: Sequence[Lease], statement: Callable[[Session], set[uuid.UUID]], write: Write | None
+        self,
+        leases: Sequence[Lease],
+        statement: Callable[[Session], set[uuid.UUID]],
+        write: Write | None = None,
+        status: JobStatus | None = None,
     ) -> None:
+        """`status` is what the statement ends the jobs with, if it does."""
         if not leases:
             return
 
@@ -189,10 +215,12 @@ class Leases:
         try:
             changed = outlast_database_failures(transaction)
         finally:
-            self.drop(leases)
-        for lease in leases:
-            if lease.job_id not in changed:
-                log.warning("job %s attempt %d: lease lost, result dropped", lease.job_id, lease.claim.attempt)
+            self._drop(leases)
+        self.lose([lease for lease in leases if lease.job_id not in changed])
+        if status:
+            for lease in leases:
+                if lease.job_id in changed:
+                    JOBS_ENDED.labels(lease.claim.kind, status).inc()
 
 
 def outlast_database_failures(transaction: Callable[[], T], patience_seconds: float = 300.0) -> T:
@@ -222,6 +250,20 @@ def publish_requeued(requeued: Iterable[Requeued]) -> None:
             by_kind.setdefault(job.kind, []).append(job.job_id)
     for kind, job_ids in by_kind.items():
         queue.publish(kind, job_ids)
+
+
+def count_ended(requeued: Iterable[Requeued]) -> None:
+    """Count those of the jobs that had no attempt left, or were cancelled."""
+    for job in requeued:
+        if job.status.final:
+            JOBS_ENDED.labels(job.kind, job.status).inc()
+
+
+def about_jobs(leases: Sequence[Lease]) -> AbstractContextManager[None]:
+    """Have all lines of the block name the job that they are about, or, where there are several, each."""
+    if len(leases) == 1:
+        return logs.about(job_id=str(leases[0].job_id), attempt=leases[0].claim.attempt, job_ids=None)
+    return logs.about(job_ids=[str(lease.job_id) for lease in leases])
 
 
 def _claims(leases: Iterable[Lease]) -> list[Claim]:

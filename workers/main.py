@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 from celery.exceptions import SecurityWarning
 
+import logs
 from db.vocabulary import JobKind, QueueName
 from settings import Settings, get_settings
-from workers import runtime
+from workers import exposition, runtime
 from workers.app import app
 from workers.runtime import WorkerRole
 
@@ -33,12 +34,19 @@ def run(role: WorkerRole, pool: "ModelPool | None" = None) -> int:
     the process that trains. `pool` takes the place of one that loads models.
     """
     settings = get_settings()
-    process = runtime.start(role, (pool or _model_pool(settings)) if role == WorkerRole.INFERENCE else None)
+    pool = (pool or _model_pool(settings)) if role == WorkerRole.INFERENCE else None
+    process = runtime.start(role, pool)
     for module in TASKS[role]:
         importlib.import_module(module)
+    logs.adopt_libraries()
+    if settings.worker_metrics_port:
+        exposition.serve(settings.host, settings.worker_metrics_port, pool)
 
     if role == WorkerRole.INFERENCE:
         _hold_evaluations_to(settings.evaluation_concurrency)
+
+    def leave_logging_alone(**_: Any) -> None:
+        """Celery sets it up unless somebody is connected to its signal."""
 
     def begin_drain(**_: Any) -> None:
         process.drain()
@@ -48,6 +56,7 @@ def run(role: WorkerRole, pool: "ModelPool | None" = None) -> int:
 
     # Celery warns root of pickled messages; these workers accept JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
+    signals.setup_logging.connect(leave_logging_alone)
     signals.worker_shutting_down.connect(begin_drain)
     signals.worker_ready.connect(announce_ready)
     worker = app.Worker(

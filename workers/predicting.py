@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from itertools import islice
 from queue import Empty, SimpleQueue
 
+from counters import COMPLETION_TOKENS, PROMPT_TOKENS
 from db.tables import Evaluation
+from db.vocabulary import JobKind
 from models.baselines import Baseline
 from models.engine import Completion, Engine, Request, RequestError, Sampling
 from models.prompt import build_prompt
@@ -163,6 +165,8 @@ def _answer(number: int, row: Row, future: "Future[Completion]", seconds: float)
     if error is not None:
         return error
     completion = future.result()
+    PROMPT_TOKENS.labels(JobKind.EVALUATION).inc(completion.prompt_tokens)
+    COMPLETION_TOKENS.labels(JobKind.EVALUATION).inc(completion.completion_tokens)
     return Answer(
         number,
         row,

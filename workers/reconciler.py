@@ -2,11 +2,13 @@
 
 import logging
 
+import logs
+from counters import RECONCILED
 from db import jobs, lifecycle
 from db.session import Database
 from db.vocabulary import JobKind, JobStatus
 from workers import queue
-from workers.lifecycle import publish_requeued
+from workers.lifecycle import count_ended, publish_requeued
 
 log = logging.getLogger(__name__)
 
@@ -19,14 +21,19 @@ def reconcile(database: Database, grace_seconds: float) -> None:
     with database.write() as session:
         expired = lifecycle.requeue_expired(session)
     for job in expired:
-        outcome = "queued again" if job.status == JobStatus.QUEUED else job.status.value
-        log.warning("job %s: its worker fell silent; %s", job.job_id, outcome)
+        requeued = job.status == JobStatus.QUEUED
+        RECONCILED.labels("requeued" if requeued else job.status, job.kind).inc()
+        with logs.about(job_id=str(job.job_id), attempt=job.attempt):
+            log.warning("job %s: its worker fell silent; %s", job.job_id, "queued again" if requeued else job.status)
     publish_requeued(expired)
+    count_ended(expired)
 
     for kind in JobKind:
         oldest = queue.oldest_message(kind.queue)
         with database.write() as session:
             lost = jobs.take_lost(session, kind, oldest_message=oldest, grace_seconds=grace_seconds)
         if lost:
-            log.warning("%d %s jobs had lost their message; sent again", len(lost), kind.value)
-            queue.publish(kind, lost)
+            RECONCILED.labels("resent", kind).inc(len(lost))
+            with logs.about(job_ids=[str(job_id) for job_id in lost]):
+                log.warning("%d %s jobs had lost their message; sent again", len(lost), kind.value)
+                queue.publish(kind, lost)

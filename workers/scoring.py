@@ -8,7 +8,9 @@ import threading
 from collections.abc import Collection
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
+import logs
 from models.metrics import Scores, score
 
 __all__ = ["BrokenProcessPool", "score_apart"]
@@ -29,10 +31,15 @@ def score_apart(completion: str, reference: str, metrics: Collection[str]) -> "F
         if _executor is None:
             _executor = _start()
         try:
-            return _executor.submit(score, completion, reference, metrics)
+            return _executor.submit(_score, logs.current(), completion, reference, metrics)
         except BrokenProcessPool:
             _executor = None  # the next who asks gets a new one
             raise
+
+
+def _score(fields: dict[str, Any], completion: str, reference: str, metrics: Collection[str]) -> Scores:
+    with logs.about(**fields):
+        return score(completion, reference, metrics)
 
 
 def _start() -> ProcessPoolExecutor:
@@ -43,6 +50,7 @@ def _start() -> ProcessPoolExecutor:
 
 def _live_with_parent() -> None:
     """End when the worker does, however it ends, and not before: it may be finishing jobs after a SIGTERM."""
+    logs.configure()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

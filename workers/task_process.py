@@ -7,15 +7,18 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from models.process import REPORTS, STOP, command, environment
 from models.reports import Ended, Report, ReportReader
 from workers.lifecycle import Interrupt, Lease
 
 log = logging.getLogger(__name__)
+output_log = logging.getLogger("models.process")
 
 POLL_SECONDS = 0.2
 LOG = "process.log"
+MAX_LINE = 2000
 
 
 class ProcessCrashed(RuntimeError):
@@ -32,11 +35,15 @@ def run_process(
 ) -> Ended | None:
     """Run the task that the specification describes, on `devices` devices, to its end or to the lease's interrupt.
 
-    `receive` gets the reports as they come, in order. Returns how the task ended; None if it was interrupted before it
-    could say. Told to shut down, it has `grace_seconds` to leave a checkpoint. Raises ProcessCrashed.
+    `receive` gets the reports as they come, in order; what the process prints is logged, line by line. Returns how the
+    task ended; None if it was interrupted before it could say. Told to shut down, it has `grace_seconds` to leave a
+    checkpoint. Raises ProcessCrashed.
     """
     folder = specification.parent
     reader = ReportReader(folder / REPORTS)
+    (folder / LOG).touch()
+    printed = (folder / LOG).open(errors="replace")
+    printed.seek(0, os.SEEK_END)  # what an earlier process for the same task printed is logged already
     with (folder / LOG).open("ab") as output:
         process = subprocess.Popen(
             command(specification, devices),
@@ -52,6 +59,7 @@ def run_process(
         while True:
             over = process.poll() is not None  # asked before the last look, so that nothing is missed
             reports = reader.new()
+            _pass_on(printed)
             receive([report for report in reports if not isinstance(report, Ended)])
             # Of several processes one may say why, and the others only that they were ended.
             ended = ended or next((report for report in reports if isinstance(report, Ended)), None)
@@ -69,9 +77,18 @@ def run_process(
     finally:
         reader.close()
         _end(process)
+        _pass_on(printed)
+        printed.close()
     if ended is None and not lease.interrupted:
         raise ProcessCrashed(f"its process ended with status {process.returncode}: {_last_words(folder / LOG)}")
     return ended
+
+
+def _pass_on(printed: TextIO) -> None:
+    """Log the lines that were printed since; half a line comes as two."""
+    for line in printed.read().splitlines():
+        if line.strip():
+            output_log.info("%s", line[:MAX_LINE])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -13,7 +13,7 @@ from db.vocabulary import JobKind
 from models.refs import ModelLoadError
 from models.reports import Ended, Outcome
 from workers import queue
-from workers.lifecycle import Interrupt, Lease
+from workers.lifecycle import Interrupt, Lease, about_jobs
 from workers.runtime import Runtime
 from workers.sweeper import model_of, remove_checkpoints
 from workers.task_process import ProcessCrashed
@@ -53,6 +53,12 @@ def run_job(runtime: Runtime, kind: JobKind, job_id: uuid.UUID, work: Work, regi
     if not claimed:
         return
     [lease] = claimed
+    with about_jobs(claimed):
+        _try(runtime, kind, lease, work, register)
+
+
+def _try(runtime: Runtime, kind: JobKind, lease: Lease, work: Work, register: Register) -> None:
+    leases = runtime.leases
     try:
         with work_folder(runtime.work_folders) as folder:
             ended = work(runtime, lease, folder)
@@ -66,7 +72,7 @@ def run_job(runtime: Runtime, kind: JobKind, job_id: uuid.UUID, work: Work, regi
         leases.requeue([lease], str(error))
     except Exception as error:
         # What the code above does not foresee must not strand the job until its lease runs out.
-        log.exception("job %s failed in an unforeseen way", job_id)
+        log.exception("job %s failed in an unforeseen way", lease.job_id)
         if lease in leases.held():
             leases.requeue([lease], f"{type(error).__name__}: {error}")
 
@@ -92,7 +98,7 @@ def _succeed(runtime: Runtime, lease: Lease, made: Path, register: Register) -> 
 def _end(runtime: Runtime, kind: JobKind, lease: Lease, ended: Ended | None) -> None:
     leases = runtime.leases
     if lease.interrupted == Interrupt.LEASE_LOST:
-        leases.drop([lease])
+        leases.lose([lease])
         return
     if lease.interrupted == Interrupt.SHUTDOWN:
         leases.give_back(kind, [lease])

@@ -50,7 +50,7 @@ async def readyz(response: Response, database: DatabaseDep) -> Readiness:
         with database.read() as session:
             return bool(session.scalars(select(1)).one())
 
-    database_answers, workers = await asyncio.gather(_answer(ask_database), _answer(queue.live_workers))
+    database_answers, workers = await asyncio.gather(answer(ask_database), answer(queue.live_workers))
     ready = bool(database_answers and workers and all(workers.values()))
     if not ready:
         response.status_code = 503
@@ -62,7 +62,7 @@ async def readyz(response: Response, database: DatabaseDep) -> Readiness:
     )
 
 
-async def _answer(ask: Callable[[], T]) -> T | None:
+async def answer(ask: Callable[[], T]) -> T | None:
     """What `ask` returns; None if it fails or takes too long, and is then left to end by itself."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):

@@ -12,6 +12,7 @@ from api.errors import document_problems, not_found
 from api.schemas.common import PageOut
 from api.schemas.fine_tunes import JobEventOut, MetricsOut
 from api.schemas.jobs import JobOut
+from counters import JOBS_ENDED
 from db import fine_tunes, job_events, jobs, lifecycle
 from db.session import Database
 from db.tables import Job
@@ -64,7 +65,9 @@ def show(job: CallersJob) -> JobOut:
 def cancel(job: CallersJob, database: DatabaseDep) -> JobOut:
     """Cancel a queued job at once and a running one within seconds. One that is over stays as it is."""
     with database.write() as session:
-        lifecycle.request_cancel(session, job.id)
+        status = lifecycle.request_cancel(session, job.id)
+    if status == JobStatus.CANCELLED:
+        JOBS_ENDED.labels(job.kind, status).inc()
     with database.read() as session:
         [job] = jobs.get_many(session, [job.id])
     return JobOut.of(job)

@@ -65,6 +65,7 @@ TABLE: list[tuple[str, str, Any, int, int, int]] = [
     ("DELETE", "/v1/api-keys/{key_id}", None, 401, 403, 204),
     ("GET", "/healthz", None, 200, 200, 200),
     ("GET", "/readyz", None, 503, 503, 503),
+    ("GET", "/metrics", None, 200, 200, 200),
     ("GET", "/openapi.json", None, 200, 200, 200),
     ("GET", "/docs", None, 200, 200, 200),
 ]

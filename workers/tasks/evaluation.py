@@ -25,7 +25,7 @@ from models.metrics import CHRF_SIGNATURE, Scores
 from models.rows import read_rows
 from workers import queue
 from workers.app import app
-from workers.lifecycle import Interrupt, Lease
+from workers.lifecycle import Interrupt, Lease, about_jobs
 from workers.models import model_ref
 from workers.predicting import Answer, NumberedRow, by_baseline, by_engine, longest_reference
 from workers.runtime import Runtime, get_runtime
@@ -58,6 +58,12 @@ def evaluate(runtime: Runtime, job_id: uuid.UUID) -> None:
     if not claimed:
         return
     [lease] = claimed
+    with about_jobs(claimed):
+        _try(runtime, lease)
+
+
+def _try(runtime: Runtime, lease: Lease) -> None:
+    leases = runtime.leases
     try:
         _Evaluation(runtime, lease).run()
         _end(runtime, lease)
@@ -69,7 +75,7 @@ def evaluate(runtime: Runtime, job_id: uuid.UUID) -> None:
         leases.requeue([lease], "a process that scores pages died")
     except Exception as error:
         # What the code here does not foresee must not strand the job until its lease runs out.
-        log.exception("job %s failed in an unforeseen way", job_id)
+        log.exception("job %s failed in an unforeseen way", lease.job_id)
         if lease in leases.held():
             leases.requeue([lease], f"{type(error).__name__}: {error}")
 
@@ -168,7 +174,7 @@ def summed_up(runtime: Runtime, job_id: uuid.UUID) -> Callable[[Session], None]:
 def _end(runtime: Runtime, lease: Lease) -> None:
     leases = runtime.leases
     if lease.interrupted == Interrupt.LEASE_LOST:
-        leases.drop([lease])
+        leases.lose([lease])
         return
     if lease.interrupted == Interrupt.SHUTDOWN:
         leases.give_back(JobKind.EVALUATION, [lease])

@@ -10,6 +10,7 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
+from counters import COMPLETION_TOKENS, PROMPT_TOKENS
 from db import generations
 from db.generations import Completed
 from db.lifecycle import ErrorType
@@ -20,7 +21,7 @@ from models.loading import ModelLoadError
 from models.prompt import build_prompt
 from workers import queue
 from workers.app import app
-from workers.lifecycle import Interrupt, Lease
+from workers.lifecycle import Interrupt, Lease, about_jobs
 from workers.models import model_ref
 from workers.runtime import Runtime, get_runtime
 
@@ -40,10 +41,11 @@ def generate(runtime: Runtime, job_ids: list[uuid.UUID]) -> None:
     leases = runtime.leases.claim(job_ids, runtime.settings.generation_time_limit_seconds)
     if not leases:
         return
-    try:
-        _run_claimed(runtime, leases)
-    except Exception as error:
-        _send_back(runtime, leases, error)
+    with about_jobs(leases):
+        try:
+            _run_claimed(runtime, leases)
+        except Exception as error:
+            _send_back(runtime, leases, error)
 
 
 def _run_claimed(runtime: Runtime, leases: list[Lease]) -> None:
@@ -76,7 +78,8 @@ def _run_on(runtime: Runtime, engine: Engine, items: list[tuple[Lease, Generatio
     running: dict[Future[Completion], Lease] = {}
     for lease, generation in items:
         try:
-            request = _submit(engine, generation)
+            with about_jobs([lease]):
+                request = _submit(engine, generation)
         except RequestError as error:
             runtime.leases.fail([lease], ErrorType.INVALID_REQUEST, str(error))
         except EngineFailed as error:
@@ -117,6 +120,8 @@ def _settle(runtime: Runtime, done: Iterable[tuple[Lease, Future[Completion]]]) 
             lost[f"{type(error).__name__}: {error}"].append(lease)
             continue
         completion = future.result()
+        PROMPT_TOKENS.labels(JobKind.GENERATION).inc(completion.prompt_tokens)
+        COMPLETION_TOKENS.labels(JobKind.GENERATION).inc(completion.completion_tokens)
         # A request that finished before the interrupt reached it has its whole result: keep it.
         finished = completion.finish_reason != FinishReason.CANCELLED
         ended[None if finished else lease.interrupted].append(lease)
@@ -131,7 +136,7 @@ def _settle(runtime: Runtime, done: Iterable[tuple[Lease, Future[Completion]]]) 
     leases.succeed(ended[None], store)
     leases.cancel(ended[Interrupt.CANCELLED], store)
     leases.give_back(JobKind.GENERATION, ended[Interrupt.SHUTDOWN])
-    leases.drop(ended[Interrupt.LEASE_LOST])
+    leases.lose(ended[Interrupt.LEASE_LOST])
     limit = runtime.settings.generation_time_limit_seconds
     leases.fail(ended[Interrupt.TIME_LIMIT], ErrorType.TIME_LIMIT, f"not done {limit:g} seconds after its claim", store)
     for reason, group in lost.items():

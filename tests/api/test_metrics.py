@@ -1,0 +1,143 @@
+"""What Prometheus is told, by whom it may be asked, and what it costs."""
+
+import re
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import event, update
+
+from api.routes import metrics
+from cli.up import free_port
+from db import job_counts
+from db.session import Database
+from db.tables import Dataset, Job
+from db.vocabulary import JobStatus, QueueName
+from tests.api.conftest import Worker
+from tests.api.helpers import PAGE, problem, submit, submit_batch
+from workers import queue
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "CACHE_SECONDS", 0.0)
+
+
+def scrape(client: TestClient) -> dict[str, float]:
+    """Values by name and labels, in the order of their names."""
+    response = client.get("/metrics")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/plain; version=")
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(response.text):
+        for sample in family.samples:
+            labels = ",".join(sample.labels.values())
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+def test_live_jobs_are_there_by_queue_kind_and_status(
+    app_client: TestClient,
+    as_user: TestClient,
+    as_admin: TestClient,
+    worker: Worker,
+    database: Database,
+    make_dataset: Callable[..., Dataset],
+) -> None:
+    assert scrape(app_client)["pagewright_jobs{generation,generation,queued}"] == 0
+    assert scrape(app_client)["pagewright_queue_oldest_job_age_seconds{training}"] == 0
+    make_dataset([("Create a page.", "", PAGE)], name="pages")
+    submit_batch(as_user, 3)
+    running, done, old = (submit(as_user)["id"] for _ in range(3))
+    worker.claim(running)
+    worker.finish(done)
+    as_admin.post("/v1/fine-tunes", json={"model": "starter", "dataset": "pages", "name": "new"})
+    with database.write() as session:
+        hour_ago = datetime.now(UTC) - timedelta(hours=1)
+        session.execute(update(Job).where(Job.id == uuid.UUID(old)).values(created_at=hour_ago))
+    found = scrape(app_client)
+    assert found["pagewright_jobs{generation,generation,queued}"] == 4
+    assert found["pagewright_jobs{generation,generation,running}"] == 1
+    assert found["pagewright_jobs{fine_tune,training,queued}"] == 1
+    assert found["pagewright_jobs{merge,training,queued}"] == 0
+    assert found["pagewright_jobs{evaluation,evaluation,queued}"] == 0
+    assert 3600 <= found["pagewright_queue_oldest_job_age_seconds{generation}"] < 3700
+    assert 0 < found["pagewright_queue_oldest_job_age_seconds{training}"] < 100
+    assert found["pagewright_queue_oldest_job_age_seconds{evaluation}"] == 0
+
+
+def test_what_comes_and_goes_is_counted(as_user: TestClient, app_client: TestClient, worker: Worker) -> None:
+    before = scrape(app_client)
+    batch = submit_batch(as_user, 3)
+    job = submit(as_user, seed=1)["id"]
+    for _ in range(2):
+        as_user.post(f"/v1/jobs/{job}/cancel")
+    worker.claim(batch["job_ids"][0])
+    as_user.post(f"/v1/jobs/{batch['job_ids'][0]}/cancel")
+    after = scrape(app_client)
+    changed = {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}
+    assert changed["pagewright_jobs_submitted_total{generation}"] == 4
+    assert changed["pagewright_jobs_ended_total{generation,cancelled}"] == 1
+    assert changed["pagewright_http_requests_total{POST,/v1/jobs/{job_id}/cancel,200}"] == 3
+    assert changed["pagewright_http_request_duration_seconds_count{POST,/v1/jobs/{job_id}/cancel}"] == 3
+
+
+def test_workers_are_counted_and_what_does_not_answer_is_said_so(
+    app_client: TestClient, configure: Callable[..., None]
+) -> None:
+    queue.announce("a", [QueueName.TRAINING])
+    found = scrape(app_client)
+    assert (found["pagewright_database_up"], found["pagewright_redis_up"]) == (1, 1)
+    assert (found["pagewright_workers{training}"], found["pagewright_workers{generation}"]) == (1, 0)
+    queue.withdraw("a", [QueueName.TRAINING])
+
+    configure(database_url=f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
+    found = scrape(app_client)
+    assert (found["pagewright_database_up"], found["pagewright_redis_up"]) == (0, 1)
+    assert not [name for name in found if name.startswith(("pagewright_jobs{", "pagewright_queue"))]
+    assert found["pagewright_workers{training}"] == 0
+
+
+def test_a_token_that_is_set_is_asked_for(app_client: TestClient, configure: Callable[..., None]) -> None:
+    configure(metrics_token="secret-of-prometheus")
+    for header in (None, "Bearer", "Bearer x", "secret-of-prometheus", "Bearer secret-of-prometheus ü"):
+        sent = {} if header is None else {"Authorization": header.encode("latin-1")}
+        problem(app_client.get("/metrics", headers=sent), 401, "unauthenticated")
+    response = app_client.get("/metrics", headers={"Authorization": "Bearer secret-of-prometheus"})
+    assert response.status_code == 200
+    assert "secret" not in response.text
+
+
+def test_however_often_it_is_asked_the_database_is_asked_once(
+    app_client: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "CACHE_SECONDS", 60.0)
+    statements: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+    for _ in range(5):
+        scrape(app_client)
+    assert sum("count(" in statement for statement in statements) == 2
+
+
+def test_the_history_is_not_read(database: Database, submit_jobs: Callable[..., list[Job]]) -> None:
+    """Both statements go through an index that leads to live jobs alone."""
+    submit_jobs(2000)
+    with database.write() as session:
+        session.execute(update(Job).values(status=JobStatus.SUCCEEDED, finished_at=datetime.now(UTC)))
+    submit_jobs(2)
+    statements: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+    with database.write() as session:
+        execute = session.connection().exec_driver_sql
+        execute("ANALYZE")
+        assert [live.count for live in job_counts.live(session)] == [2]
+        explain = "EXPLAIN" if session.get_bind().dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+        asked = [statement for statement in statements if "count(" in statement]
+        plans = [str(execute(f"{explain} {statement}").all()) for statement in asked]
+    assert len(plans) == 2
+    for plan in plans:
+        assert re.search("ix_jobs_(queued|running|status)", plan), plan
+        assert not re.search("Seq Scan|SCAN jobs(?! USING)", plan), plan
