@@ -8,7 +8,7 @@ from pydantic import ValidationError
 import logs
 from db import api_keys, models
 from db.session import get_database
-from db.vocabulary import Metric, Role, Split
+from db.vocabulary import JobKind, Metric, Role, Split
 from settings import get_settings
 
 app = typer.Typer(
@@ -81,6 +81,33 @@ def migrate() -> None:
     migrations.upgrade(get_settings().database)
     with get_database().write() as session:
         models.ensure_bundled(session)
+
+
+@app.command()
+def prune(
+    older_than: Annotated[str, typer.Option(metavar="AGE", help="Since a job's end: 12h, 30d or 4w.")],
+    kind: Annotated[list[JobKind] | None, typer.Option(help="Once for each; default: all but evaluation.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Say what would be deleted.")] = False,
+) -> None:
+    """Delete jobs that are over for so long, with their results, and artifacts that nothing names any more.
+
+    Registered models, the jobs that made them, datasets, and batches of
+    which a job is newer are kept; evaluations are, unless asked for. It may
+    run beside everything else, be interrupted, and be run again.
+    """
+    from artifacts import get_artifacts
+    from cli.prune import RESULTS, parse_age, run
+
+    try:
+        age = parse_age(older_than)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--older-than") from None
+    kinds = [each for each in JobKind if (each in kind if kind else each not in RESULTS)]
+    try:
+        run(get_database(), get_artifacts(), age, kinds, dry_run=dry_run)
+    except OSError as error:
+        typer.echo(f"pagewright: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 @keys.command("create")

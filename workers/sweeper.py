@@ -1,6 +1,9 @@
 """Removes from the artifact store what jobs that are over have left there. Running it twice at once does no harm."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
 
 from artifacts import ArtifactStore
 from db import jobs, models
@@ -23,12 +26,19 @@ def model_of(job_id: uuid.UUID, attempt: int) -> str:
 
 def sweep(database: Database, artifacts: ArtifactStore) -> None:
     """Remove what is left of every job that is over."""
-    for path in [*artifacts.list(CHECKPOINTS), *artifacts.list(MODELS)]:
-        try:
-            job_id = uuid.UUID(path.rsplit("/", 1)[-1].split(".")[0])
-        except ValueError:  # not ours
-            continue
+    for path, job_id in _of_jobs(artifacts):
         _remove(database, artifacts, job_id, path)
+
+
+def orphans(database: Database, artifacts: ArtifactStore, before: datetime) -> Iterator[str]:
+    """The paths of checkpoints and models of jobs that are over or gone, submitted before the moment; but for
+    registered models. They may be deleted as they come."""
+    for path, job_id in _of_jobs(artifacts):
+        # its id begins with the milliseconds of its submission: a store that is ahead of its database, which was
+        # restored, say, keeps what is new
+        old = job_id.version == 7 and job_id.int >> 80 < before.timestamp() * 1000
+        if old and _is_left(database, job_id, path, or_gone=True):
+            yield path
 
 
 def remove_checkpoints(database: Database, artifacts: ArtifactStore, job_id: uuid.UUID) -> None:
@@ -36,9 +46,21 @@ def remove_checkpoints(database: Database, artifacts: ArtifactStore, job_id: uui
     _remove(database, artifacts, job_id, checkpoints_of(job_id))
 
 
+def _of_jobs(artifacts: ArtifactStore) -> Iterator[tuple[str, uuid.UUID]]:
+    for path in [*artifacts.list(CHECKPOINTS), *artifacts.list(MODELS)]:
+        with suppress(ValueError):  # not ours
+            yield path, uuid.UUID(path.rsplit("/", 1)[-1].split(".")[0])
+
+
 def _remove(database: Database, artifacts: ArtifactStore, job_id: uuid.UUID, path: str) -> None:
+    if _is_left(database, job_id, path, or_gone=False):
+        artifacts.delete(path)
+
+
+def _is_left(database: Database, job_id: uuid.UUID, path: str, *, or_gone: bool) -> bool:
+    """Whether the job is over, or, where that counts, not there, and the artifact is no registered model."""
     with database.read() as session:
         job = jobs.get(session, job_id, owner=None)
         registered = models.is_at(session, path)
-    if job and JobStatus(job.status).final and not registered:
-        artifacts.delete(path)
+    over = JobStatus(job.status).final if job else or_gone
+    return over and not registered
