@@ -1,3 +1,4 @@
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from sqlalchemy import create_engine, inspect, text
 
 import migrations
 from db.tables import Table
+
+VERSIONS = Path(migrations.__file__).parent / "versions"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -51,3 +54,27 @@ def test_every_migration_goes_down_and_up_again(empty_url: str) -> None:
 def test_migrating_twice_changes_nothing(empty_url: str) -> None:
     migrations.upgrade(empty_url)
     migrations.upgrade(empty_url)
+
+
+EXPANDING = {"create_table", "create_index", "create_foreign_key", "create_unique_constraint", "add_column"}
+CONTRACTING: set[str] = set()
+"""Revisions that take something away: name one here when no version that is in use needs it any more."""
+
+
+@pytest.mark.parametrize("file", sorted(VERSIONS.glob("0*.py")), ids=lambda file: file.stem)
+def test_a_migration_only_adds_so_that_the_version_before_it_goes_on_working(file: Path) -> None:
+    if file.stem.split("_")[0] in CONTRACTING:
+        return
+    [upgrade] = [
+        node
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name == "upgrade"
+    ]
+    calls = [node for node in ast.walk(upgrade) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    done = {call.func.attr for call in calls if ast.unparse(call.func.value) in ("op", "batch_op")}
+    assert done <= EXPANDING | {"batch_alter_table", "f"}
+    for call in calls:
+        if call.func.attr == "add_column":
+            column = ast.unparse(call.args[-1])
+            optional = "nullable=True" in column or "server_default=" in column
+            assert optional, f"the version before inserts rows without it: {column}"
