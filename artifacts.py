@@ -10,7 +10,6 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -109,12 +108,6 @@ class ArtifactStore:
         with os_errors():
             found = self._files.ls(target, detail=False) if self._files.isdir(target) else []
         return sorted(name.removeprefix(self._root.rstrip("/") + "/") for name in found)
-
-    def last_written(self, path: str) -> datetime | None:
-        """When the newest of an artifact's files was written; None if there is none."""
-        with os_errors():
-            times: list[datetime] = [self._files.modified(name) for name in self._files.find(self._at(path))]
-        return max(times, default=None)
 
     def _put_file(self, source: Path, target: str) -> None:
         """A file is there whole or not at all, as an object store has it of itself."""

@@ -11,13 +11,10 @@ from db.session import now
 from db.tables import IS_QUEUED, IS_RUNNING, Dataset, Evaluation, FineTune, Job, Quantization
 from db.vocabulary import Split
 
-FOLDER = "datasets"
-"""Where the artifact store has the files of all of them."""
-
 
 def artifact(sha256: str) -> str:
     """Where a dataset's files are in the artifact store: a folder with `train.parquet` and `test.parquet`."""
-    return f"{FOLDER}/{sha256}"
+    return f"datasets/{sha256}"
 
 
 def split_file(sha256: str, split: Split) -> str:

@@ -31,7 +31,7 @@ def store(database: Database, artifacts: ArtifactStore, dataset: Dataset, folder
                 return
     except OSError as error:
         raise store_down() from error
-    delete_unnamed(database, artifacts, dataset.sha256)
+    _delete_unnamed(database, artifacts, dataset.sha256)
     raise name_taken("dataset")
 
 
@@ -44,18 +44,7 @@ def delete(database: Database, artifacts: ArtifactStore, dataset_id: uuid.UUID) 
         if datasets.in_use(session, dataset_id):
             raise Problem(409, ProblemType.CONFLICT, "a job that is not over uses the dataset")
         datasets.delete(session, dataset)
-    delete_unnamed(database, artifacts, dataset.sha256)
-
-
-def delete_unnamed(database: Database, artifacts: ArtifactStore, sha256: str) -> None:
-    """Delete the files that have this content, if no dataset has it."""
-    try:
-        with database.write() as session:
-            _lock(session, sha256)
-            if not datasets.any_has_content(session, sha256):
-                artifacts.delete(datasets.artifact(sha256))
-    except OSError:
-        log.exception("%s is not needed any more but could not be deleted", datasets.artifact(sha256))
+    _delete_unnamed(database, artifacts, dataset.sha256)
 
 
 def read_rows(artifacts: ArtifactStore, sha256: str, split: Split, start: int, count: int) -> list[dict[str, str]]:
@@ -82,3 +71,14 @@ def _lock(session: Session, sha256: str) -> None:
     On SQLite others can't write meanwhile; where uploads are large and many, PostgreSQL is the better choice anyway.
     """
     serialize(session, f"dataset {sha256}")
+
+
+def _delete_unnamed(database: Database, artifacts: ArtifactStore, sha256: str) -> None:
+    """Delete the files that have this content, if no dataset has it."""
+    try:
+        with database.write() as session:
+            _lock(session, sha256)
+            if not datasets.any_has_content(session, sha256):
+                artifacts.delete(datasets.artifact(sha256))
+    except OSError:
+        log.exception("%s is not needed any more but could not be deleted", datasets.artifact(sha256))
