@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cli.client import connect
 from cli.up import START_SECONDS, Readiness, free_port
 
 OUTPUT = Path("demo-output")
@@ -51,11 +52,16 @@ def _held_out(count: int) -> list[Row]:
 
 
 @contextmanager
-def running_server(data_dir: str, role: str = "user") -> Iterator[httpx.Client]:
-    """The embedded default on a free port with an empty data directory, stopped afterwards. The client has `role`."""
+def running_server(data_dir: str, role: str = "user", models_dir: Path | None = None) -> Iterator[httpx.Client]:
+    """The embedded default on a free port over a data directory, stopped afterwards. The client has `role`.
+
+    Local models are in `models_dir`, if it is given. Raises DemoError if the server does not start, or ends badly.
+    """
     port = free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PAGEWRIGHT_")}
     environment = {**inherited, "PAGEWRIGHT_DATA_DIR": data_dir, "PAGEWRIGHT_PORT": str(port)}
+    if models_dir:
+        environment["PAGEWRIGHT_MODELS_DIR"] = str(models_dir)
     command = [sys.executable, "-m", "cli.main"]
     address = f"http://127.0.0.1:{port}"
     up = subprocess.Popen([*command, "up"], env=environment, start_new_session=True)
@@ -65,7 +71,7 @@ def running_server(data_dir: str, role: str = "user") -> Iterator[httpx.Client]:
         made = subprocess.run(create, env=environment, capture_output=True, text=True, check=False)
         if made.returncode:
             raise DemoError(f"`pagewright keys create` failed: {made.stderr}")
-        with httpx.Client(base_url=address, headers={"Authorization": f"Bearer {made.stdout.strip()}"}) as client:
+        with connect(address, made.stdout.strip()) as client:
             yield client
     finally:
         up.terminate()

@@ -118,7 +118,8 @@ def evaluate(
     3 if there are no scores (the job failed or was cancelled, the server
     refuses or can't be reached), 130 on Ctrl-C: the evaluation goes on.
     """
-    from cli.evaluate import connect, parse_minimums, run
+    from cli.client import connect
+    from cli.evaluate import parse_minimums, run
 
     metrics = list(dict.fromkeys(metric or Metric))
     minimums = parse_minimums(minimum or [], metrics)
