@@ -78,7 +78,9 @@ def get(client: httpx.Client, path: str, kind: type[Answer], query: Query | None
     return read(send(client, client.build_request("GET", path, params=query), answered_before=True), kind)
 
 
-def submit(client: httpx.Client, path: str, body: Mapping[str, Any], kind: type[Answer]) -> Answer:
+def submit(
+    client: httpx.Client, path: str, body: Mapping[str, Any], kind: type[Answer], *, answered_before: bool
+) -> Answer:
     """Ask for a job by a POST of `body` as JSON. Raises ServerError if the server can't be reached or refuses.
 
     A connection that is lost after the request was sent is no reason to stop: sent again under the same
@@ -86,14 +88,18 @@ def submit(client: httpx.Client, path: str, body: Mapping[str, Any], kind: type[
     """
     headers = {"Idempotency-Key": str(uuid.uuid4())}
     message = client.build_request("POST", path, json=body, headers=headers)
-    return read(send(client, message, answered_before=False), kind)
+    return read(send(client, message, answered_before=answered_before), kind)
 
 
-def walk(client: httpx.Client, path: str, kind: type[Answer], limit: int = 100) -> Iterator[Answer]:
+def walk(
+    client: httpx.Client, path: str, kind: type[Answer], *, limit: int = 100, answered_before: bool = True
+) -> Iterator[Answer]:
     """The items of a list, page by page of `limit`. Raises ServerError if the server can't be reached or refuses."""
     query: dict[str, str | int] = {"limit": limit}
     while True:
-        response = send(client, client.build_request("GET", path, params=query), answered_before=False)
+        message = client.build_request("GET", path, params=query)
+        response = send(client, message, answered_before=answered_before)
+        answered_before = True
         page = read(response, _Page)
         for item in page.items:
             yield _validated(response, kind, item)

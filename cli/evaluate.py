@@ -97,7 +97,7 @@ def run(client: httpx.Client, request: dict[str, Any], *, wait: bool, minimums: 
     """
     evaluation = None
     try:
-        evaluation = submit(client, "/v1/evaluations", request, Evaluation)
+        evaluation = submit(client, "/v1/evaluations", request, Evaluation, answered_before=False)
         if not wait:
             typer.echo(evaluation.id)
             return 0
