@@ -29,12 +29,12 @@ def judge(evaluations: Sequence[Evaluated], *, original: bool) -> list[Aim]:
     aims = []
     for rows, published in PUBLISHED_NEAREST.items():
         text = f"{tuned}, {rows} rows: chrF above {published}, the published nearest neighbour's"
-        aims.append(_aim(text, chrf(tuned, rows) if original else None, operator.gt, published, "{:.2f}"))
+        aims.append(_aim(text, chrf(tuned, rows) if original else None, operator.gt, published, "{:.3f}"))
     for rows in sizes:
         nearest = chrf(System.NEAREST_NEIGHBOUR, rows)
         text = f"{tuned}, {rows} rows: chrF above this run's nearest neighbour's"
         text += "" if nearest is None else f", {nearest:.2f}"
-        aims.append(_aim(text, chrf(tuned, rows), operator.gt, nearest, "{:.2f}"))
+        aims.append(_aim(text, chrf(tuned, rows), operator.gt, nearest, "{:.3f}"))
     for rows in sizes[-1:]:
         text = f"{tuned}, {rows} rows: at least one exact match"
         aims.append(_aim(text, _count(evaluations, tuned, rows), operator.ge, 1, "{:.0f}"))
@@ -47,7 +47,7 @@ def judge(evaluations: Sequence[Evaluated], *, original: bool) -> list[Aim]:
             text = f"{quantized}, {rows} rows: loses less than {MOST_LOST_CHRF:g} chrF against {full}"
             before, after = chrf(full, rows), chrf(quantized, rows)
             lost = None if before is None or after is None else before - after
-            aims.append(_aim(text, lost, operator.lt, MOST_LOST_CHRF, "{:.2f}"))
+            aims.append(_aim(text, lost, operator.lt, MOST_LOST_CHRF, "{:.3f}"))
     return aims
 
 

@@ -57,5 +57,6 @@ def _server(
     if options.model not in BUNDLED and folder.is_dir():
         models_dir = folder.resolve().parent
         options = replace(options, model=folder.resolve().name)
-    with running_server(str(data), role="admin", models_dir=models_dir) as client:
+    typer.echo(f"starting a server over {data}", err=True)
+    with running_server(str(data), role="admin", models_dir=models_dir, log=data / "server.log") as client:
         yield client, options

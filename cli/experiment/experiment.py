@@ -11,7 +11,7 @@ from cli.experiment.plan import FINE_TUNED, ORIGINAL_ROWS, ExperimentError, Opti
 from cli.experiment.progress import Steps
 from cli.experiment.registering import is_gptq, register_dataset, register_model
 from cli.experiment.results import Dataset, Evaluated, FineTuned, Made, Model, Point, Results, versions
-from db.vocabulary import Baseline, Metric
+from db.vocabulary import Baseline, Metric, Split
 
 
 def run(client: httpx.Client, options: Options, dataset_file: Path | None, folder: Path, command: str) -> Results:
@@ -76,6 +76,7 @@ class _Asking:
             "model": self.base.name,
             "dataset": self.dataset.name,
             "options": dict(self.options.quantization),
+            "split": Split.TRAIN.value,
             "report_rows": 0,  # it would be on the test rows, which the evaluations are on
         }
         with self.steps.step("quantize the base") as tell:

@@ -1,5 +1,6 @@
 """The experiment's jobs: submitted, or found where an earlier run left them, and waited for."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -63,7 +64,8 @@ def evaluate(client: httpx.Client, body: Mapping[str, Any], tell: Tell) -> Evalu
     try:
         return _finished(client, EVALUATIONS, job, tell)
     except KeyboardInterrupt:
-        client.post(f"/v1/jobs/{job.id}/cancel")
+        with contextlib.suppress(httpx.HTTPError):
+            client.post(f"/v1/jobs/{job.id}/cancel")
         raise
 
 

@@ -53,5 +53,5 @@ def failures(row: Prediction) -> list[str]:
     elif row.finish_reason == "length":
         found.append("cut off at the token limit")
     if row.validity == 0:
-        found.append(f"not valid HTML ({row.parse_errors} parse errors)")
+        found.append(f"not valid HTML, parse errors: {row.parse_errors}")
     return found

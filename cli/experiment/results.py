@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from cli.evaluate import Score
 from cli.experiment.plan import ORIGINAL_ROWS, System
 
-PACKAGES = ("pagewright", "torch", "transformers", "peft", "gptqmodel")
+PACKAGES = ("torch", "transformers", "peft", "gptqmodel")
 
 
 class Dataset(BaseModel):
@@ -130,7 +130,8 @@ def find(evaluations: Sequence[Evaluated], system: System, rows: int) -> Evaluat
 
 def versions() -> dict[str, str]:
     """Of Python and the packages that matter, as they are installed here, without importing them."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+    ours = {"pagewright": _version("pagewright"), "python": platform.python_version()}
+    return ours | {name: _version(name) for name in PACKAGES}
 
 
 def _version(package: str) -> str:

@@ -6,7 +6,16 @@ from cli.experiment.plan import System
 from cli.experiment.results import Aim, Evaluated, Results
 from db.vocabulary import Metric
 
-HEADER = ("rows", "system", "exact match", "normalized exact match", "chrF", "validity", "structural similarity", "s")
+HEADER = (
+    "rows",
+    "system",
+    "exact match",
+    "normalized exact match",
+    "chrF",
+    "validity",
+    "structural similarity",
+    "seconds",
+)
 LEFT = ("rows", "system")
 
 
@@ -16,6 +25,7 @@ def markdown(results: Results) -> str:
         table(results.evaluations),
         bullets(results.notes),
         bullets([shown(aim) for aim in results.aims]),
+        f"`{results.command}`",
         described(results),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -59,8 +69,8 @@ def described(results: Results) -> str:
     data = f"{dataset.location} at {dataset.revision}" if dataset.revision else dataset.location
     packages = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     return (
-        f"`{results.command}`, the model {model.name}{at}, {dataset.train_rows} training and {dataset.test_rows} test "
-        f"rows of {data} (fraction {dataset.test_fraction:g}, seed {dataset.seed}); {packages}."
+        f"The model {model.name}{at}; {dataset.train_rows} training and {dataset.test_rows} test rows of {data} "
+        f"(fraction {dataset.test_fraction:g}, seed {dataset.seed}); {packages}."
     )
 
 
