@@ -6,11 +6,15 @@ done)
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 
-.PHONY: demo test lint format
+.PHONY: demo experiment test lint format
 .DELETE_ON_ERROR:
 
 demo: .venv/worker.installed
 	$(BIN)/pagewright demo
+
+# MODEL is what it begins with, the starter model if empty; ARGS are more of the command's options
+experiment: .venv/worker.installed
+	$(BIN)/pagewright experiment $(ARGS) $(MODEL)
 
 test: lint
 	$(BIN)/python -m pytest

@@ -45,9 +45,13 @@ class Settings(BaseSettings):
     retry_after_seconds: PositiveInt = Field(5, description="What a 429 tells the client to wait.")
     watch_seconds: PositiveFloat = Field(0.05, description="How often an API process looks at jobs clients wait for.")
 
-    server_url: str = Field("http://127.0.0.1:8000", description="The server that `pagewright evaluate` asks.")
+    server_url: str = Field("http://127.0.0.1:8000", description="The server that commands ask which are clients.")
     api_key: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[!-~]*$")] = Field(
-        "", repr=False, description="As whom `pagewright evaluate` asks."
+        "", repr=False, description="As whom they ask."
+    )
+    alpaca_webgen: Path | None = Field(
+        None,
+        description="A file with the rows of ttbui/alpaca_webgen_html, which `experiment` uploads.",
     )
 
     max_attempts: PositiveInt = Field(3, description="Attempts that may be lost before a job fails.")

@@ -8,16 +8,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cli.client import connect
 from cli.up import START_SECONDS, Readiness, free_port
 
 OUTPUT = Path("demo-output")
@@ -51,34 +52,54 @@ def _held_out(count: int) -> list[Row]:
 
 
 @contextmanager
-def running_server(data_dir: str, role: str = "user") -> Iterator[httpx.Client]:
-    """The embedded default on a free port with an empty data directory, stopped afterwards. The client has `role`."""
+def running_server(
+    data_dir: str, role: str = "user", models_dir: Path | None = None, log: Path | None = None
+) -> Iterator[httpx.Client]:
+    """The embedded default on a free port over a data directory, stopped afterwards. The client has `role`.
+
+    Local models are in `models_dir`, if it is given. What the server prints is added to the file `log`, which is made
+    with its folder, or else is printed here. Raises DemoError if the server does not start, or ends badly.
+    """
     port = free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PAGEWRIGHT_")}
     environment = {**inherited, "PAGEWRIGHT_DATA_DIR": data_dir, "PAGEWRIGHT_PORT": str(port)}
+    if models_dir:
+        environment["PAGEWRIGHT_MODELS_DIR"] = str(models_dir)
     command = [sys.executable, "-m", "cli.main"]
     address = f"http://127.0.0.1:{port}"
-    up = subprocess.Popen([*command, "up"], env=environment, start_new_session=True)
+    with _opened(log) as output:
+        up = subprocess.Popen([*command, "up"], env=environment, start_new_session=True, stdout=output, stderr=output)
+    printed = f"its output is in {log}" if log else "its output is above"
     try:
-        _wait_until_ready(up, Readiness(address))
+        _wait_until_ready(up, Readiness(address), printed)
         create = [*command, "keys", "create", "demo", "--role", role]
         made = subprocess.run(create, env=environment, capture_output=True, text=True, check=False)
         if made.returncode:
             raise DemoError(f"`pagewright keys create` failed: {made.stderr}")
-        with httpx.Client(base_url=address, headers={"Authorization": f"Bearer {made.stdout.strip()}"}) as client:
+        with connect(address, made.stdout.strip()) as client:
             yield client
     finally:
         up.terminate()
         status = up.wait()
     if status:
-        raise DemoError(f"`pagewright up` ended with status {status}")
+        raise DemoError(f"`pagewright up` ended with status {status}; {printed}")
 
 
-def _wait_until_ready(up: subprocess.Popen[bytes], readiness: Readiness) -> None:
+def _opened(log: Path | None) -> AbstractContextManager[BinaryIO | None]:
+    if log is None:
+        return nullcontext()
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log.open("ab")
+    except OSError as error:
+        raise DemoError(f"{log} can't be written: {error.strerror}") from None
+
+
+def _wait_until_ready(up: subprocess.Popen[bytes], readiness: Readiness, printed: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not readiness.ready():
         if up.poll() is not None:
-            raise DemoError(f"`pagewright up` ended with status {up.returncode}; its output is above")
+            raise DemoError(f"`pagewright up` ended with status {up.returncode}; {printed}")
         if time.monotonic() > deadline:
             raise DemoError(f"not ready after {START_SECONDS} seconds: {readiness.last}")
         time.sleep(0.2)

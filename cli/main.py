@@ -1,6 +1,8 @@
 """The `pagewright` command: everything on one machine with `up`, or one part with each of the others."""
 
-from typing import Annotated
+import json
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -141,7 +143,8 @@ def evaluate(
     3 if there are no scores (the job failed or was cancelled, the server
     refuses or can't be reached), 130 on Ctrl-C: the evaluation goes on.
     """
-    from cli.evaluate import connect, parse_minimums, run
+    from cli.client import connect
+    from cli.evaluate import parse_minimums, run
 
     metrics = list(dict.fromkeys(metric or Metric))
     minimums = parse_minimums(minimum or [], metrics)
@@ -160,6 +163,17 @@ def evaluate(
         raise typer.Exit(run(client, request, wait=wait, minimums=minimums))
 
 
+def json_object(text: str) -> dict[str, Any]:
+    """The value of an option that is a JSON object. Raises typer.BadParameter for anything else."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise typer.BadParameter("no JSON object")
+    return value
+
+
 @app.command()
 def demo(
     count: Annotated[int, typer.Option(min=1, max=500, help="How many held-out prompts.")] = 20,
@@ -172,6 +186,61 @@ def demo(
     except DemoError as error:
         typer.echo(f"pagewright demo: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+@app.command()
+def experiment(
+    model: Annotated[
+        str, typer.Argument(help="The base: a registered model, `owner/name` on the hub, or a folder.")
+    ] = "starter",
+    name: Annotated[str, typer.Option(help="What the names begin with; another one makes everything anew.")] = (
+        "experiment"
+    ),
+    revision: Annotated[str | None, typer.Option(help="The model's commit on the hub; default: the latest.")] = None,
+    dataset_revision: Annotated[str | None, typer.Option(help="The dataset's; default: the latest.")] = None,
+    lora: Annotated[dict | None, typer.Option(parser=json_object, help="A fine-tune's `lora`, as JSON.")] = None,
+    training: Annotated[dict | None, typer.Option(parser=json_object, help="Its `training`.")] = None,
+    quantization: Annotated[dict | None, typer.Option(parser=json_object, help="A quantization's `options`.")] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Of each fine-tune, instead of its length.")] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Of each completion; default: what the longest reference takes.")
+    ] = None,
+    first: Annotated[int, typer.Option(min=1, help="So many of the first test rows are evaluated alone, too.")] = 22,
+    limit: Annotated[int | None, typer.Option(min=1, help="So many test rows instead of all.")] = None,
+    report: Annotated[Path, typer.Option(help="Where the report is written.")] = Path("experiment-report"),
+    data: Annotated[Path, typer.Option(help="The data directory of the server that it starts.")] = (
+        Path("experiment-data")
+    ),
+    url: Annotated[
+        str | None, typer.Option(help="A running server; default: PAGEWRIGHT_SERVER_URL, or one that it starts.")
+    ] = None,
+) -> None:
+    """Do the original experiment over HTTP: quantize, fine-tune, evaluate, and print one table.
+
+    PAGEWRIGHT_ALPACA_WEBGEN names a file of the dataset, which otherwise
+    comes from the hub, and PAGEWRIGHT_API_KEY holds a running server's
+    admin key. Models that an earlier run made in the same way are taken.
+
+    Ends with status 1 if a step fails, 130 on Ctrl-C. An aim that is
+    missed is said, and changes no status.
+    """
+    from cli.experiment import command
+    from cli.experiment.plan import Options
+
+    options = Options(
+        model=model,
+        name=name,
+        revision=revision,
+        dataset_revision=dataset_revision,
+        lora=lora,
+        training=training,
+        quantization=quantization or {},
+        max_steps=max_steps,
+        max_new_tokens=max_new_tokens,
+        first=first,
+        limit=limit,
+    )
+    raise typer.Exit(command.run(get_settings(), options, url=url, report=report, data=data))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def serve_hub(name: str, folder: Path, commit: str, kind: str = "model") -> Iter
         def answer(self, with_body: bool) -> None:
             path = self.path.split("?")[0]
             files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
-            if path == f"{api}/revision/{commit}":
+            if path in (api, f"{api}/revision/main", f"{api}/revision/{commit}"):
                 siblings = [{"rfilename": file, "size": at.stat().st_size} for file, at in files.items()]
                 return self.send_json({"id": name, "sha": commit, "siblings": siblings, "tags": []})
             if path == f"{api}/tree/{commit}":

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+import cli.client
 import cli.evaluate
 from cli.main import app
 from cli.up import free_port
@@ -39,6 +40,8 @@ def evaluation(status: str = "succeeded", **fields: Any) -> dict[str, Any]:
         "error": None,
         "percent_done": None,
         "remaining_seconds": None,
+        "started_at": None,
+        "finished_at": None,
         "model": "starter",
         "dataset": "pages",
         "split": "test",
@@ -123,7 +126,7 @@ def address(server: Server) -> Iterator[str]:
 def ask(address: str, configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Ask:
     """`pagewright evaluate starter pages` with these arguments after it, in this process."""
     monkeypatch.setattr(cli.evaluate, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(cli.evaluate, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(cli.client, "RETRY_SECONDS", 0.01)
 
     def run(*arguments: str, **settings: object) -> Result:
         configure(**{"server_url": address, "api_key": "pw_secret", **settings})
@@ -299,7 +302,7 @@ def test_a_server_that_restarts_does_not_end_the_waiting(server: Server, ask: As
 def test_a_server_that_stays_away_has_status_3(
     server: Server, ask: Ask, monkeypatch: pytest.MonkeyPatch, trouble: Answer, words: str
 ) -> None:
-    monkeypatch.setattr(cli.evaluate, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(cli.client, "PATIENCE_SECONDS", 0.1)
     server.polls = [trouble]
     ended = ask()
     assert ended.exit_code == 3
