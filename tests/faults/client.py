@@ -25,7 +25,7 @@ class Client:
         self.sent_again: Counter[str] = Counter()
         self.accepted: dict[uuid.UUID, str] = {}
         """Each job that was accepted, and the name of the result that it must have."""
-        self.datasets: dict[str, Upload] = {}
+        self.uploads: list[Upload] = []
         self._urls = urls
         self._lock = threading.Lock()
         # a connection each: what is left of one to a killed process must not be in the way
@@ -78,4 +78,22 @@ class Client:
         # 409 is the answer to a request that was sent again although the first had gone through
         if response.status_code not in (201, 409):
             self.problems.append(f"the upload {asked.name}: {response.status_code} {response.text[:300]}")
-        self.datasets[asked.name] = asked
+        if asked.deleted:
+            [dataset] = [item for item in self.stored_datasets() if item["name"] == asked.name] or [
+                {"id": uuid.uuid4()}
+            ]
+            response = self.request("DELETE", f"/v1/datasets/{dataset['id']}")
+            if response.status_code not in (204, 404):
+                self.problems.append(f"the deletion of {asked.name}: {response.status_code} {response.text[:300]}")
+        with self._lock:
+            self.uploads.append(asked)
+
+    def stored_datasets(self) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        after: dict[str, str] = {}
+        while True:
+            page = self.request("GET", "/v1/datasets", params={"limit": 100} | after).json()
+            items += page["items"]
+            if page["next"] is None:
+                return items
+            after = {"after": page["next"]}

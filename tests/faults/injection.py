@@ -33,9 +33,10 @@ class Fault(StrEnum):
     KILL_API = "kill -9 an API process"
     EMPTY_REDIS = "Redis restarted, empty"
     STOP_REDIS = "Redis away for a while"
+    PAUSE_REDIS = "Redis silent for a while"
     RESTART_POSTGRESQL = "PostgreSQL restarted"
     CRASH_POSTGRESQL = "PostgreSQL crashed"
-    FULL_DISK = "the artifact store's disk full"
+    FULL_DISK = "the disk full"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def plan(random_: random.Random, count: int, seconds: float, outage_seconds: flo
     drawn: list[Fault] = []
     while len(drawn) < count:
         drawn += random_.sample(kinds, len(kinds))
-    found = []
+    found: list[Planned] = []
     for fault in drawn[:count]:
         lasts = random_.uniform(0.5, 1) * outage_seconds
         if fault in (Fault.RESTART_POSTGRESQL, Fault.CRASH_POSTGRESQL):
@@ -103,6 +104,7 @@ class Injector:
         lasting: dict[Fault, tuple[str, Callable[[], None], Callable[[], None]]] = {
             Fault.PAUSE_INFERENCE: (inference, partial(self._pause, inference), partial(self._go_on, inference)),
             Fault.PAUSE_TRAINING: (TRAINING, partial(self._pause, TRAINING), partial(self._go_on, TRAINING)),
+            Fault.PAUSE_REDIS: (REDIS, partial(self._pause, REDIS), partial(self._go_on, REDIS)),
             Fault.STOP_REDIS: (REDIS, self._stop_redis, self._start_redis),
             Fault.RESTART_POSTGRESQL: ("database", partial(self._stop_postgresql, "fast"), self._start_postgresql),
             Fault.CRASH_POSTGRESQL: ("database", partial(self._stop_postgresql, "immediate"), self._start_postgresql),

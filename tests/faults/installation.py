@@ -39,6 +39,9 @@ APIS = ["api 1", "api 2"]
 INFERENCE = ["inference worker 1", "inference worker 2"]
 TRAINING = "training worker"
 
+ORDERLY = {0, -signal.SIGKILL, -signal.SIGTERM}
+"""How a part ends that was sent a signal; by SIGTERM itself the API does, at last, and a worker that only starts."""
+
 RESTART_SECONDS = 0.3
 """How long a supervisor takes to see that a part is gone."""
 
@@ -53,7 +56,7 @@ class Installation:
     urls: list[str]
     admin_key: str
     disk: Path | None
-    """The artifact store's own file system, where this process may mount one."""
+    """The file system of the artifact store, and of all else that is written, where this process may mount one."""
     held: set[str] = field(default_factory=set)
     """Parts that are down for a while, and not to be started again yet."""
     problems: list[str] = field(default_factory=list)
@@ -61,17 +64,17 @@ class Installation:
     _seen_gone: dict[str, float] = field(default_factory=dict)
 
     @property
-    def artifacts(self) -> Path:
-        return self.folder / "disk" / "artifacts"
+    def data(self) -> Path:
+        return self.folder / "disk" / "data"
 
     @property
-    def data(self) -> Path:
-        return self.folder / "data"
+    def artifacts(self) -> Path:
+        return self.data / "artifacts"
 
     @property
     def scratch(self) -> Path:
         """What the parts' processes have as their folder for temporary files."""
-        return self.folder / "scratch"
+        return self.folder / "disk" / "scratch"
 
     def alive(self, name: str) -> bool:
         process = self.parts[name].process
@@ -104,8 +107,7 @@ class Installation:
                 part.start()
 
     def _judge_end(self, name: str, process: "subprocess.Popen[bytes]") -> None:
-        orderly = process.returncode in (0, -signal.SIGKILL)
-        if process.pid not in self._expected or not orderly:
+        if process.pid not in self._expected or process.returncode not in ORDERLY:
             self.problems.append(f"{name} ended with status {process.returncode}")
 
     def stop_postgresql(self, mode: str) -> None:
@@ -138,7 +140,7 @@ class Installation:
                 self.problems.append(f"{name} did not end within 90 seconds of SIGTERM")
                 process.kill()
                 process.wait()
-            if process.returncode not in (0, -signal.SIGKILL):
+            if process.returncode not in ORDERLY:
                 self.problems.append(f"{name} ended with status {process.returncode} after SIGTERM")
 
     def left_over(self) -> list[psutil.Process]:
@@ -155,11 +157,12 @@ class Installation:
 @contextmanager
 def running(folder: Path, **settings: object) -> Iterator[Installation]:
     """Everything started over an empty folder, with settings by name beside the harness' own; ended afterwards."""
-    for name in ("data", "scratch", "logs", "disk", "models"):
+    for name in ("logs", "disk", "models"):
         (folder / name).mkdir(parents=True)
     make_small(folder / "models" / SMALL)
     server = get_server(folder / "postgresql", cleanup_mode="delete")
     disk = _mount(folder / "disk")
+    (folder / "disk" / "scratch").mkdir()
     parts: dict[str, Part] = {}
     try:
         url = server.get_uri()
@@ -220,9 +223,8 @@ def _environment(folder: Path, database_url: str, redis_port: int, settings: dic
     all_settings: dict[str, object] = {
         "database_url": database_url,
         "redis_url": f"redis://127.0.0.1:{redis_port}/0",
-        "data_dir": folder / "data",
+        "data_dir": folder / "disk" / "data",
         "models_dir": folder / "models",
-        "artifacts_url": folder / "disk" / "artifacts",
         "lease_seconds": LEASE_SECONDS,
         "heartbeat_seconds": 0.4,
         "reconcile_seconds": 0.5,
@@ -235,7 +237,7 @@ def _environment(folder: Path, database_url: str, redis_port: int, settings: dic
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PAGEWRIGHT_")}
     named = {f"PAGEWRIGHT_{name.upper()}": str(value) for name, value in all_settings.items()}
-    return {**inherited, **named, "TMPDIR": str(folder / "scratch"), "OMP_NUM_THREADS": "1"}
+    return {**inherited, **named, "TMPDIR": str(folder / "disk" / "scratch"), "OMP_NUM_THREADS": "1"}
 
 
 def _part(name: str, command: list[str], environment: dict[str, str], logs: Path) -> Part:

@@ -41,7 +41,7 @@ class Size:
     patience_seconds: float
 
 
-SHORT = Size(jobs=2_000, faults=26, seconds=70, outage_seconds=5, patience_seconds=600)
+SHORT = Size(jobs=2_000, faults=28, seconds=70, outage_seconds=5, patience_seconds=600)
 LONG = Size(jobs=20_000, faults=200, seconds=2_400, outage_seconds=60, patience_seconds=1_800)
 
 
@@ -74,7 +74,7 @@ def run(folder: Path, size: Size, seed: int, tell: Callable[[str], None]) -> Rep
             injector.end_all()
         say("all is over; now for the verdict")
         verdict.judge_jobs(report, installation, client, injector.injected, expected)
-        verdict.judge_datasets(report, client)
+        verdict.judge_datasets(report, installation, client)
         _stop(report, installation)
         report.sent_again = client.sent_again
         report.other += [*client.problems, *installation.problems]
@@ -90,7 +90,6 @@ def _count(report: Report) -> None:
 def _prepare(client: Client) -> None:
     client.request("POST", "/v1/models", json={"name": SMALL, "source": "local", "location": SMALL})
     client.upload(Upload(0, DATASET, ROWS))
-    del client.datasets[DATASET]
 
 
 def _without_faults(installation: Installation, client: Client) -> dict[str, Any]:

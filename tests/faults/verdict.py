@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow.parquet as pq
 from sqlalchemy import select
 
+from db import datasets
 from db.session import Database
 from db.tables import Dataset, Job, JobEvent, Model
-from db.vocabulary import JobKind, JobStatus, ModelSource
+from db.vocabulary import JobKind, JobStatus, ModelSource, Split
 from tests.faults import audit, results
 from tests.faults.client import Client
 from tests.faults.injection import Fault, Injected
 from tests.faults.installation import Installation
-from tests.faults.work import DATASET, SAVE_STEPS
+from tests.faults.work import SAVE_STEPS
 
 
 @dataclass
@@ -112,30 +114,36 @@ def _judge_results(
             report.wrong.append(f"{name} {job_id} (attempt {jobs[job_id].attempt}){difference}")
 
 
-def judge_datasets(report: Report, client: Client) -> None:
-    """Each upload is there once, with the rows that were sent."""
-    report.uploads = len(client.datasets)
-    stored = client.request("GET", "/v1/datasets?limit=100").json()["items"]
-    by_name = {dataset["name"]: dataset for dataset in stored if dataset["name"] != DATASET}
-    for name, asked in client.datasets.items():
-        if name not in by_name:
-            report.lost.append(f"the dataset {name}")
+def judge_datasets(report: Report, installation: Installation, client: Client) -> None:
+    """Each upload is there once, with the rows that were sent; and none of what was deleted."""
+    report.uploads = len(client.uploads)
+    stored = client.stored_datasets()
+    by_name = {dataset["name"]: dataset for dataset in stored}
+    with installation.database.read() as session:
+        contents = dict(session.execute(select(Dataset.id, Dataset.sha256)).tuples().all())
+    for asked in client.uploads:
+        if asked.deleted:
+            if asked.name in by_name:
+                report.wrong.append(f"the dataset {asked.name} is there although it was deleted")
             continue
-        path = f"/v1/datasets/{by_name[name]['id']}/rows?limit=100&split="
-        found = [row for split in ("train", "test") for row in client.request("GET", path + split).json()["items"]]
+        if asked.name not in by_name:
+            report.lost.append(f"the dataset {asked.name}")
+            continue
+        folder = installation.artifacts / datasets.artifact(contents[uuid.UUID(by_name[asked.name]["id"])])
+        found = [row for split in Split for row in pq.read_table(folder / f"{split}.parquet").to_pylist()]
         if sorted(row["output"] for row in found) != sorted(row["output"] for row in asked.rows):
-            report.wrong.append(f"the rows of the dataset {name}")
-    if len(by_name) > len(client.datasets):
-        report.doubled.append(f"{len(by_name)} datasets of {len(client.datasets)} uploads")
+            report.wrong.append(f"the rows of the dataset {asked.name}")
+    if len(stored) > len(by_name):
+        report.doubled.append(f"{len(stored)} datasets of {len(by_name)} names")
 
 
 def left_behind(installation: Installation) -> list[str]:
-    """Files in the artifact store, and work folders, that nothing has a use for any more."""
+    """Files in the artifact store, and folders for work and for temporary files, that nothing has a use for now."""
     named = _named_artifacts(installation.database)
     artifacts = installation.artifacts
     files = {file.relative_to(artifacts) for file in artifacts.rglob("*") if file.is_file()}
     orphans = [str(file) for file in files if "/".join(file.parts[:2]) not in named or file.suffix == ".partial"]
-    folders = [*installation.data.glob("work/*"), *installation.scratch.glob("pagewright-*")]
+    folders = [*installation.data.glob("[!a]*/*"), *installation.scratch.glob("*/*")]
     return sorted(orphans) + [str(folder.relative_to(installation.folder)) for folder in folders]
 
 

@@ -20,8 +20,8 @@ SAVE_STEPS = 5
 TRAINING = {
     "max_steps": 20,
     "save_steps": SAVE_STEPS,
-    "per_device_train_batch_size": 8,
-    "gradient_accumulation_steps": 2,
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 1,
     "warmup_steps": 0,
     "learning_rate": 1e-3,
 }
@@ -44,7 +44,7 @@ def requests() -> dict[str, tuple[JobKind, dict[str, Any]]]:
     for model in ("starter", ADAPTER, "baseline:nearest-neighbour"):
         body = {"model": model, "dataset": DATASET, "max_new_tokens": 8}
         asked[f"evaluation of {model}"] = (JobKind.EVALUATION, body)
-    asked["fine-tune"] = (JobKind.FINE_TUNE, {"model": SMALL, "dataset": DATASET, "training": TRAINING})
+    asked["fine-tune"] = (JobKind.FINE_TUNE, {"model": "starter", "dataset": DATASET, "training": TRAINING})
     options = {"bits": 4, "group_size": 64, "samples": 12}
     body = {"model": SMALL, "dataset": DATASET, "options": options, "report_rows": 0}
     asked["quantization"] = (JobKind.QUANTIZATION, body)
@@ -65,17 +65,17 @@ class Submission:
 
 @dataclass(frozen=True)
 class Upload:
+    """A dataset with content of its own; `deleted` says whether it is deleted again."""
+
     at: float
     name: str
     rows: list[dict[str, str]]
+    deleted: bool = False
 
 
 def upload(number: int, at: float) -> Upload:
-    """A dataset with content of its own."""
-    rows = [
-        {"instruction": f"Create page {number}.{row}.", "output": f"<p>{number}.{row}</p>" * 20} for row in range(40)
-    ]
-    return Upload(at, f"upload-{number}", rows)
+    rows = [{"instruction": f"Page {number}.{row}.", "output": f"<p>{number * row}</p>" * 20} for row in range(1500)]
+    return Upload(at, f"upload-{number}", rows, deleted=number % 3 == 0)
 
 
 def stream(random_: random.Random, jobs: int, seconds: float) -> list[Submission | Upload]:
@@ -109,5 +109,5 @@ def stream(random_: random.Random, jobs: int, seconds: float) -> list[Submission
         size = min(left, random_.randint(1, MAX_BATCH))
         add(JobKind.GENERATION, size)
         left -= size
-    items += [upload(number, random_.uniform(0, seconds)) for number in range(max(4, jobs // 250))]
+    items += [upload(number, random_.uniform(0, seconds)) for number in range(max(4, jobs // 50))]
     return sorted(items, key=lambda item: item.at)
