@@ -1,9 +1,7 @@
 """The artifact store: on a local folder, and on S3's own protocol over HTTP."""
 
-import resource
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier
 
@@ -12,6 +10,7 @@ import s3fs
 from moto.server import ThreadedMotoServer
 
 from artifacts import ArtifactStore
+from tests.disk import files_no_larger_than
 
 FILES = {"adapter.json": b"{}", "deep/er/weights": bytes(range(256)) * 12_000, "deep/empty": b""}
 SIZES = {name: len(content) for name, content in sorted(FILES.items())}
@@ -61,17 +60,6 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """A full disk, as far as a process can make one for itself."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_folder_is_stored_with_those_in_it(store: ArtifactStore, source: Path) -> None:

@@ -17,11 +17,11 @@ from artifacts import get_artifacts
 from db.session import Database, get_database
 from db.vocabulary import QueueName
 from settings import Settings, get_settings
+from work_folders import remove_abandoned
 from workers import queue
 from workers.lifecycle import Interrupt, Leases
 from workers.reconciler import reconcile
 from workers.sweeper import sweep
-from workers.work_folders import remove_abandoned
 
 if TYPE_CHECKING:  # a training worker loads no torch: it starts processes that do
     from models.pool import ModelPool
@@ -75,8 +75,7 @@ class Runtime:
         )
         self._every(ANNOUNCE_SECONDS, "announcer", lambda: queue.announce(self.worker, self.role.queues))
         if self.role == WorkerRole.TRAINING:
-            remove_abandoned(self.work_folders)
-            self._every(SWEEP_SECONDS, "sweeper", lambda: sweep(self.database, self.artifacts))
+            self._every(SWEEP_SECONDS, "sweeper", self._sweep)
 
     def drain(self) -> None:
         """Take no new job; after the grace period, stop those still running so that they are given back.
@@ -97,6 +96,10 @@ class Runtime:
             log.warning("could not sign off: %r", error)
         if self._pool:
             self._pool.close()
+
+    def _sweep(self) -> None:
+        remove_abandoned(self.work_folders)
+        sweep(self.database, self.artifacts)
 
     def _every(self, seconds: float, name: str, function: Callable[[], None]) -> None:
         def loop() -> None:
