@@ -9,7 +9,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -41,14 +41,20 @@ class ArtifactStore:
     def put_folder(self, source: Path, path: str) -> None:
         """Store the files of a local folder, and of those in it, as the artifact `path`.
 
-        Takes the place of what a killed process left there. When it fails, delete `path`, or put it again.
+        Takes the place of what a killed process left there. When it fails nothing of it stays, where the store lets it
+        be deleted: on a full disk the half of it would be in the way.
         """
         names = {file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file()}
-        for name in sorted(names):
-            self._put_file(source / name, self._at(f"{path}/{name}"))
-        for name in self.files(path).keys() - names:
-            with os_errors():
-                self._files.rm_file(self._at(f"{path}/{name}"))
+        try:
+            for name in sorted(names):
+                self._put_file(source / name, self._at(f"{path}/{name}"))
+            for name in self.files(path).keys() - names:
+                with os_errors():
+                    self._files.rm_file(self._at(f"{path}/{name}"))
+        except OSError:
+            with suppress(OSError):
+                self.delete(path)
+            raise
 
     def local_folder(self, path: str) -> Path:
         """A local folder with the artifact's files: the store's own, or a copy that is made once.

@@ -29,7 +29,6 @@ def store(database: Database, artifacts: ArtifactStore, dataset: Dataset, folder
             if datasets.add(session, dataset):
                 return
     except OSError as error:
-        _delete_unnamed(database, artifacts, dataset.sha256)
         raise store_down() from error
     _delete_unnamed(database, artifacts, dataset.sha256)
     raise name_taken("dataset")
