@@ -20,7 +20,7 @@ from settings import Settings, get_settings
 from work_folders import remove_abandoned
 from workers import queue
 from workers.lifecycle import Interrupt, Leases
-from workers.reconciler import reconcile
+from workers.reconciler import Reconciler
 from workers.sweeper import sweep
 
 if TYPE_CHECKING:  # a training worker loads no torch: it starts processes that do
@@ -71,7 +71,12 @@ class Runtime:
         self._every(
             self.settings.reconcile_seconds,
             "reconciler",
-            lambda: reconcile(self.database, self.settings.lost_message_seconds),
+            Reconciler(
+                self.database,
+                grace_seconds=self.settings.lost_message_seconds,
+                lease_seconds=self.settings.lease_seconds,
+                settle_seconds=2 * self.settings.heartbeat_seconds,
+            ),
         )
         self._every(ANNOUNCE_SECONDS, "announcer", lambda: queue.announce(self.worker, self.role.queues))
         if self.role == WorkerRole.TRAINING:
