@@ -1,5 +1,6 @@
 """Without Redis jobs are taken all the same; without the database, or room on the disk, the answer is 503, soon."""
 
+import socket
 import time
 from collections.abc import Callable
 
@@ -44,6 +45,18 @@ def test_without_the_database_the_answer_is_503_soon(as_user: TestClient, config
         problem(response, 503, "unavailable")
         assert int(response.headers["Retry-After"]) > 0
         assert "pass-word" not in response.text
+
+
+def test_a_database_that_takes_the_connection_and_says_nothing_is_503_soon(
+    as_user: TestClient, configure: Callable[..., None]
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        configure(database_url=f"postgresql://nobody:pass-word@127.0.0.1:{silent.getsockname()[1]}/nothing")
+        start = time.monotonic()
+        problem(as_user.get("/v1/jobs"), 503, "unavailable")
+        assert time.monotonic() - start < 20
 
 
 @pytest.mark.parametrize("size", [900_000, 2_000_000], ids=["of the rows", "of the form, which leaves memory at 1 MiB"])
