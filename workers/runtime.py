@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redis import RedisError
-from sqlalchemy.exc import OperationalError
 
 from artifacts import get_artifacts
-from db.session import Database, get_database
+from db.session import UNREACHABLE, Database, get_database
 from db.vocabulary import QueueName
 from settings import Settings, get_settings
 from work_folders import remove_abandoned
@@ -111,7 +110,7 @@ class Runtime:
             while True:
                 try:
                     function()
-                except (OperationalError, RedisError) as error:
+                except (*UNREACHABLE, RedisError) as error:
                     log.warning(
                         "%s: %s does not answer", name, "Redis" if isinstance(error, RedisError) else "database"
                     )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -127,6 +127,23 @@ def test_a_transaction_outlasts_a_database_that_is_away_for_a_moment() -> None:
         return "done"
 
     assert outlast_database_failures(transaction) == "done"
+
+
+def test_a_message_waits_for_a_database_that_is_away_for_a_moment(
+    leases: Leases, database: Database, submit_jobs: SubmitJobs
+) -> None:
+    [job] = submit_jobs()
+    away = threading.Event()
+    away.set()
+    threading.Timer(0.3, away.clear).start()
+
+    @event.listens_for(database.engine, "begin")
+    def begin(_: object) -> None:
+        if away.is_set():
+            raise OperationalError("BEGIN", {}, ConnectionError())
+
+    [lease] = leases.claim([job.id], 60)
+    assert lease.job_id == job.id
 
 
 def test_patience_with_a_database_ends() -> None:
