@@ -204,7 +204,8 @@ class Leases:
 def outlast_database_failures(transaction: Callable[[], T], patience_seconds: float = 300.0) -> T:
     """Run a transaction again until the database answers: a finished job is worth waiting for a restart.
 
-    Running it twice does no harm: the second time its attempt no longer holds the job. Raises the last error when the
+    Its commit may have gone through although the answer was lost: what it stores, it must store once when it is run
+    twice. What ends a job does: the second time its attempt no longer holds the job. Raises the last error when the
     patience is used up; the lease then runs out and the reconciler takes over.
     """
     give_up = time.monotonic() + patience_seconds
