@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
 LOG = "process.log"
+LITTLE_ROOM_BYTES = 1024 * 1024
 
 
 class ProcessCrashed(RuntimeError):
@@ -86,4 +88,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _last_words(file: Path) -> str:
     lines = file.read_text(errors="replace").strip().splitlines()
     log.warning("the process printed last:\n%s", "\n".join(lines[-30:]))
+    if shutil.disk_usage(file.parent).free < LITTLE_ROOM_BYTES:
+        return "the disk of its work folder is full"  # what it had to say of that did not fit either
     return lines[-1][:500] if lines else "it printed nothing"

@@ -1,8 +1,6 @@
 """What goes wrong, and when: drawn from a seed, so that a run can be had again."""
 
-import errno
 import json
-import os
 import random
 import signal
 import time
@@ -12,13 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from threading import Timer
 
 import psutil
 from redis import Redis, RedisError
 
 from db.vocabulary import QueueName
+from tests.disk import fill
 from tests.faults.installation import APIS, INFERENCE, LEASE_SECONDS, REDIS, TRAINING, Installation
 
 
@@ -177,19 +175,6 @@ class Injector:
     def _empty_disk(self) -> None:
         assert self._installation.disk
         (self._installation.disk / "ballast").unlink()
-
-
-def fill(file: Path) -> None:
-    """Write to the file until its disk is full."""
-    with file.open("wb", buffering=0) as ballast:
-        for size in (1024 * 1024, 4096, 1):
-            try:
-                while True:
-                    ballast.write(bytes(size))
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-        os.fsync(ballast)
 
 
 def deliver_twice(port: int, random_: random.Random, delivered: Callable[[], None]) -> None:

@@ -5,10 +5,9 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from db import api_keys
 from db import models as registered
 from db.session import Database
 from db.vocabulary import Role
+from tests.disk import small_disk
 from tests.processes import COMMAND, answers, eventually
 
 DISK_BYTES = 64 * 1024 * 1024
@@ -155,49 +155,42 @@ class Installation:
 
 
 @contextmanager
-def running(folder: Path, **settings: object) -> Iterator[Installation]:
-    """Everything started over an empty folder, with settings by name beside the harness' own; ended afterwards."""
+def running(folder: Path) -> Iterator[Installation]:
+    """Everything started over a new folder; ended afterwards, and all but the logs removed."""
     for name in ("logs", "disk", "models"):
         (folder / name).mkdir(parents=True)
     make_small(folder / "models" / SMALL)
-    server = get_server(folder / "postgresql", cleanup_mode="delete")
-    disk = _mount(folder / "disk")
-    (folder / "disk" / "scratch").mkdir()
-    parts: dict[str, Part] = {}
-    try:
-        url = server.get_uri()
-        migrations.upgrade(url.replace("postgresql://", "postgresql+psycopg://"))
-        database = Database(url.replace("postgresql://", "postgresql+psycopg://"))
+    with ExitStack() as stack:
+        mounted = stack.enter_context(small_disk(folder / "disk", DISK_BYTES))
+        (folder / "disk" / "scratch").mkdir()
+        server = get_server(folder / "postgresql", cleanup_mode="delete")
+        stack.callback(_stop_postgresql, server)
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        migrations.upgrade(url)
+        database = Database(url)
+        stack.callback(database.engine.dispose)
         with database.write() as session:
             registered.ensure_bundled(session)
             _, key = api_keys.create(session, "faults", Role.ADMIN)
-        redis_port = free_port()
-        environment = _environment(folder, url, redis_port, settings)
-        ports = [free_port() for _ in APIS]
-        log = folder / "logs"
-        command = [redis_server(), "--port", str(redis_port), "--bind", "127.0.0.1", "--save", ""]
-        parts[REDIS] = _part(REDIS, command, environment, log)
-        for name, port in zip(APIS, ports, strict=True):
-            parts[name] = _part(name, [*COMMAND, "api"], {**environment, "PAGEWRIGHT_PORT": str(port)}, log)
-        for name in INFERENCE:
-            parts[name] = _part(name, [*COMMAND, "worker", "--role", "inference"], environment, log)
-        parts[TRAINING] = _part(TRAINING, [*COMMAND, "worker", "--role", "training"], environment, log)
+        redis_port, ports = free_port(), [free_port() for _ in APIS]
+        parts = _parts(folder, _environment(folder, url, redis_port), redis_port, ports)
         for part in parts.values():
             part.start()
+            stack.callback(_kill, part)
         eventually(lambda: answers(Redis(port=redis_port)), "Redis")
         urls = [f"http://127.0.0.1:{port}" for port in ports]
-        yield Installation(folder, database, server, redis_port, parts, urls, key, disk)
-        database.engine.dispose()
-    finally:
-        for part in reversed(parts.values()):
-            if part.process and part.process.poll() is None:
-                part.process.send_signal(signal.SIGCONT)
-                part.process.kill()
-                part.process.wait()
-        server.ensure_postgres_running()  # it knows the process that it is to end
-        server.cleanup()
-        if disk:
-            subprocess.run(["umount", "--lazy", str(disk)], check=True)
+        yield Installation(folder, database, server, redis_port, parts, urls, key, folder / "disk" if mounted else None)
+
+
+def _kill(part: Part) -> None:
+    if part.process and part.process.poll() is None:
+        part.process.kill()
+        part.process.wait()
+
+
+def _stop_postgresql(server: PostgresServer) -> None:
+    server.ensure_postgres_running()  # by now it may be another process than the one that the server knows
+    server.cleanup()
 
 
 def make_small(folder: Path) -> None:
@@ -219,8 +212,8 @@ def make_small(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
-def _environment(folder: Path, database_url: str, redis_port: int, settings: dict[str, object]) -> dict[str, str]:
-    all_settings: dict[str, object] = {
+def _environment(folder: Path, database_url: str, redis_port: int) -> dict[str, str]:
+    settings: dict[str, object] = {
         "database_url": database_url,
         "redis_url": f"redis://127.0.0.1:{redis_port}/0",
         "data_dir": folder / "disk" / "data",
@@ -233,21 +226,24 @@ def _environment(folder: Path, database_url: str, redis_port: int, settings: dic
         "max_attempts": 1000,  # so many faults may hit the same job
         "evaluation_concurrency": 2,
         "max_queued_per_key": 100_000,
-        **settings,
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PAGEWRIGHT_")}
-    named = {f"PAGEWRIGHT_{name.upper()}": str(value) for name, value in all_settings.items()}
+    named = {f"PAGEWRIGHT_{name.upper()}": str(value) for name, value in settings.items()}
     return {**inherited, **named, "TMPDIR": str(folder / "disk" / "scratch"), "OMP_NUM_THREADS": "1"}
 
 
-def _part(name: str, command: list[str], environment: dict[str, str], logs: Path) -> Part:
-    """A part whose output is appended to a file of its name."""
-    shell = ["sh", "-c", 'exec "$@" >>"$0" 2>&1', str(logs / f"{name}.log"), *command]
-    return Part(name, shell, environment, 60)
-
-
-def _mount(folder: Path) -> Path | None:
-    """A small file system of its own, which can really be full; None where this process may not mount one."""
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=777", "tmpfs", str(folder)]
-    mounted = sys.platform == "linux" and subprocess.run(command, capture_output=True, check=False).returncode == 0
-    return folder if mounted else None
+def _parts(folder: Path, environment: dict[str, str], redis_port: int, ports: list[int]) -> dict[str, Part]:
+    """Each with its output in a file of its name."""
+    commands = {REDIS: [redis_server(), "--port", str(redis_port), "--bind", "127.0.0.1", "--save", ""]}
+    environments = {}
+    for name, port in zip(APIS, ports, strict=True):
+        commands[name] = [*COMMAND, "api"]
+        environments[name] = {**environment, "PAGEWRIGHT_PORT": str(port)}
+    for name in INFERENCE:
+        commands[name] = [*COMMAND, "worker", "--role", "inference"]
+    commands[TRAINING] = [*COMMAND, "worker", "--role", "training"]
+    parts = {}
+    for name, command in commands.items():
+        shell = ["sh", "-c", 'exec "$@" >>"$0" 2>&1', str(folder / "logs" / f"{name}.log"), *command]
+        parts[name] = Part(name, shell, environments.get(name, environment), 60)
+    return parts

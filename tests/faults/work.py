@@ -18,7 +18,7 @@ ADAPTER = "reference"
 MAX_BATCH = 40
 SAVE_STEPS = 5
 TRAINING = {
-    "max_steps": 20,
+    "max_steps": 40,
     "save_steps": SAVE_STEPS,
     "per_device_train_batch_size": 4,
     "gradient_accumulation_steps": 1,
