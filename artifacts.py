@@ -19,6 +19,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from settings import get_settings
+from work_folders import remove_abandoned, work_folder
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -130,20 +131,21 @@ class ArtifactStore:
             partial.unlink(missing_ok=True)
 
     def _copy(self, path: str, names: dict[str, int], folder: Path) -> None:
-        """Copy an artifact here, under another name until it is whole: nobody must take half a copy for all of it."""
-        partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.partial")
-        try:
-            for name in names:
-                target = partial / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with os_errors():
-                    self._files.get_file(self._at(f"{path}/{name}"), str(target))
-            partial.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # if it is, another was faster
-                raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        """Copy an artifact here, elsewhere until it is whole: nobody must take half a copy for all of it."""
+        copying = self._cache / "copying"
+        remove_abandoned(copying)
+        with work_folder(copying) as work:
+            try:
+                for name in names:
+                    target = work / "copy" / name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with os_errors():
+                        self._files.get_file(self._at(f"{path}/{name}"), str(target))
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                (work / "copy").rename(folder)
+            except OSError:
+                if not folder.is_dir():  # if it is, another was faster
+                    raise
 
     def _at(self, path: str) -> str:
         if not path or ".." in path.split("/") or path.startswith("/"):

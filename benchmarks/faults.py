@@ -5,6 +5,8 @@ python -m benchmarks.faults --short          # what CI runs
 """
 
 import random
+import signal
+import sys
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -26,6 +28,7 @@ def main(
         Path | None, typer.Option(help="A new folder for logs and all else; default: one for now.")
     ] = None,
 ) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended then, too
     console = Console(width=110)
     seed = random.randrange(10**6) if seed is None else seed
     with tempfile.TemporaryDirectory(prefix="pagewright-faults-") as temporary:

@@ -180,8 +180,16 @@ def test_a_copy_that_does_not_fit_on_the_disk_is_none(s3: str, source: Path, tmp
     store.put_folder(source, "models/1")
     with files_no_larger_than(1_000_000), pytest.raises(OSError, match="too large"):
         store.local_folder("models/1")
-    assert contents(tmp_path / "cache") == {}
+    assert contents(tmp_path / "cache").keys() <= {"copying.lock"}
     assert contents(store.local_folder("models/1")) == FILES
+
+
+def test_the_half_of_a_copy_that_was_killed_is_removed_by_the_next(s3: str, source: Path, tmp_path: Path) -> None:
+    store = ArtifactStore(f"{s3}/killed", tmp_path / "cache")
+    store.put_folder(source, "models/1")
+    write(tmp_path / "cache" / "copying" / "killed", {"lock": b"", "copy/adapter.json": b"{"})
+    assert contents(store.local_folder("models/1")) == FILES
+    assert list((tmp_path / "cache" / "copying").iterdir()) == []
 
 
 def test_a_store_that_does_not_answer_is_an_os_error_but_what_was_copied_serves(

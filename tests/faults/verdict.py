@@ -120,7 +120,7 @@ def judge_datasets(report: Report, installation: Installation, client: Client) -
     stored = client.stored_datasets()
     by_name = {dataset["name"]: dataset for dataset in stored}
     with installation.database.read() as session:
-        contents = dict(session.execute(select(Dataset.id, Dataset.sha256)).tuples().all())
+        contents = {dataset.id: dataset.sha256 for dataset in session.scalars(select(Dataset))}
     for asked in client.uploads:
         if asked.deleted:
             if asked.name in by_name:
