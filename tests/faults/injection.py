@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from threading import Timer
 
 import psutil
@@ -35,6 +36,10 @@ class Fault(StrEnum):
     RESTART_POSTGRESQL = "PostgreSQL restarted"
     CRASH_POSTGRESQL = "PostgreSQL crashed"
     FULL_DISK = "the disk full"
+
+
+PATIENCE_SECONDS = 15.0
+"""How long a fault waits for a moment at which it hurts."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,8 @@ class Injector:
             self._under_way.remove(due)
             due[2]()
         for planned in [item for item in self._planned if item.at <= elapsed]:
-            if self._start(planned, elapsed):
+            patient = elapsed < planned.at + PATIENCE_SECONDS
+            if not (patient and self._little_at_stake(planned)) and self._start(planned, elapsed):
                 self._planned.remove(planned)
 
     def end_all(self) -> None:
@@ -134,6 +140,15 @@ class Injector:
         self.injected.append(Injected(planned.fault, moment))
         return True
 
+    def _little_at_stake(self, planned: Planned) -> bool:
+        """Whether a kill would hit nothing but a part that waits, or a task that has only just begun."""
+        data = self._installation.data
+        if planned.fault == Fault.KILL_API:
+            return not any(data.glob("uploads/*"))
+        if planned.fault in (Fault.KILL_TRAINING, Fault.KILL_TASK):
+            return all(_reports(file) < 2 * planned.seconds for file in data.glob("work/*/reports.jsonl"))
+        return False
+
     def _free(self, target: str) -> bool:
         if any(target == other for _, other, _ in self._under_way):
             return False
@@ -175,6 +190,15 @@ class Injector:
     def _empty_disk(self) -> None:
         assert self._installation.disk
         (self._installation.disk / "ballast").unlink()
+
+
+def _reports(file: Path) -> int:
+    """How many reports a task has written, if it still writes."""
+    try:
+        writes = time.time() - file.stat().st_mtime < 1
+        return file.read_text().count("\n") if writes else 0
+    except FileNotFoundError:  # its worker has come to the end, and removed it
+        return 0
 
 
 def deliver_twice(port: int, random_: random.Random, delivered: Callable[[], None]) -> None:

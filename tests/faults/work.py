@@ -83,7 +83,7 @@ def stream(random_: random.Random, jobs: int, seconds: float) -> list[Submission
     known = requests()
     by_kind = {kind: [name for name, (of, _) in known.items() if of == kind] for kind in PATHS}
     counts = {
-        JobKind.FINE_TUNE: max(2, jobs // 700),
+        JobKind.FINE_TUNE: max(3, jobs // 600),
         JobKind.QUANTIZATION: max(1, jobs // 1000),
         JobKind.EVALUATION: max(4, jobs // 60),
     }
