@@ -1,6 +1,6 @@
 """Jobs of every kind while everything fails in turn: what of it comes out right, and how soon it goes on.
 
-python -m benchmarks.faults                  # 20,000 jobs and 200 faults, in three quarters of an hour
+python -m benchmarks.faults                  # 20,000 jobs, 200 faults within 40 minutes
 python -m benchmarks.faults --short          # what CI runs
 """
 
