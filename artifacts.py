@@ -9,7 +9,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +19,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from settings import get_settings
+from work_folders import remove_abandoned, work_folder
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -41,14 +42,20 @@ class ArtifactStore:
     def put_folder(self, source: Path, path: str) -> None:
         """Store the files of a local folder, and of those in it, as the artifact `path`.
 
-        Takes the place of what a killed process left there. When it fails, delete `path`, or put it again.
+        Takes the place of what a killed process left there. When it fails nothing of it stays, where the store lets it
+        be deleted: on a full disk the half of it would be in the way.
         """
         names = {file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file()}
-        for name in sorted(names):
-            self._put_file(source / name, self._at(f"{path}/{name}"))
-        for name in self.files(path).keys() - names:
-            with os_errors():
-                self._files.rm_file(self._at(f"{path}/{name}"))
+        try:
+            for name in sorted(names):
+                self._put_file(source / name, self._at(f"{path}/{name}"))
+            for name in self.files(path).keys() - names:
+                with os_errors():
+                    self._files.rm_file(self._at(f"{path}/{name}"))
+        except OSError:
+            with suppress(OSError):
+                self.delete(path)
+            raise
 
     def local_folder(self, path: str) -> Path:
         """A local folder with the artifact's files: the store's own, or a copy that is made once.
@@ -124,20 +131,21 @@ class ArtifactStore:
             partial.unlink(missing_ok=True)
 
     def _copy(self, path: str, names: dict[str, int], folder: Path) -> None:
-        """Copy an artifact here, under another name until it is whole: nobody must take half a copy for all of it."""
-        partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.partial")
-        try:
-            for name in names:
-                target = partial / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with os_errors():
-                    self._files.get_file(self._at(f"{path}/{name}"), str(target))
-            partial.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # if it is, another was faster
-                raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        """Copy an artifact here, elsewhere until it is whole: nobody must take half a copy for all of it."""
+        copying = self._cache / "copying"
+        remove_abandoned(copying)
+        with work_folder(copying) as work:
+            try:
+                for name in names:
+                    target = work / "copy" / name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with os_errors():
+                        self._files.get_file(self._at(f"{path}/{name}"), str(target))
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                (work / "copy").rename(folder)
+            except OSError:
+                if not folder.is_dir():  # if it is, another was faster
+                    raise
 
     def _at(self, path: str) -> str:
         if not path or ".." in path.split("/") or path.startswith("/"):

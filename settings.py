@@ -89,6 +89,11 @@ class Settings(BaseSettings):
         return self.artifacts_url or str((self.data_dir / "artifacts").resolve())
 
     @property
+    def uploads(self) -> Path:
+        """Where an API process works on datasets that come in."""
+        return self.data_dir / "uploads"
+
+    @property
     def local_models(self) -> Path:
         return self.models_dir or self.data_dir / "models"
 

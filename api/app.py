@@ -28,6 +28,7 @@ from api.routes import (
 from api.waiting import Watcher
 from db.session import get_database
 from settings import get_settings
+from work_folders import remove_abandoned
 
 
 class HeadAsGet:
@@ -63,6 +64,7 @@ class _Application(FastAPI):
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    remove_abandoned(get_settings().uploads)
     app.state.watcher = Watcher(get_database(), get_settings().watch_seconds)
     watching = asyncio.create_task(app.state.watcher.run())
     yield

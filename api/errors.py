@@ -10,10 +10,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+
+from db.session import UNREACHABLE
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +101,13 @@ def store_down() -> Problem:
     return Problem(503, ProblemType.UNAVAILABLE, detail, headers={"Retry-After": "5"})
 
 
+def no_room(error: OSError) -> Problem:
+    """A 503 for a disk of this machine, most likely a full one, that could not be written."""
+    log.error("a file can't be written: %s", error)
+    detail = "the server can't write a file, its disk may be full; send the request again later"
+    return Problem(503, ProblemType.UNAVAILABLE, detail, headers={"Retry-After": "5"})
+
+
 def not_found(what: str) -> Problem:
     return Problem(404, ProblemType.NOT_FOUND, f"there is no such {what}")
 
@@ -130,6 +137,8 @@ def install(app: FastAPI) -> None:
         return _validation_problem(error).response()
 
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, OSError):  # FastAPI calls it the client's fault: a form that fills the disk
+            return no_room(error.__cause__).response()
         headers = dict(error.headers or {})
         if error.status_code == 405:
             headers["Allow"] = ", ".join(_allowed_methods(app, request))
@@ -146,7 +155,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, problem)  # type: ignore[arg-type]  # Starlette types handlers by Exception
     app.add_exception_handler(RequestValidationError, invalid_request)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, http_error)  # type: ignore[arg-type]
-    for unreachable in (OperationalError, InterfaceError, PoolTimeout):
+    for unreachable in UNREACHABLE:
         app.add_exception_handler(unreachable, database_down)
     app.add_exception_handler(Exception, unforeseen)
 

@@ -7,14 +7,17 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
-from db.session import now
+from db.session import now, serialize
 from db.tables import IS_QUEUED, IS_RUNNING, Dataset, Evaluation, FineTune, Job, Quantization
 from db.vocabulary import Split
+
+ARTIFACTS = "datasets"
+"""The folder in the artifact store that has the files of all."""
 
 
 def artifact(sha256: str) -> str:
     """Where a dataset's files are in the artifact store: a folder with `train.parquet` and `test.parquet`."""
-    return f"datasets/{sha256}"
+    return f"{ARTIFACTS}/{sha256}"
 
 
 def split_file(sha256: str, split: Split) -> str:
@@ -64,6 +67,19 @@ def in_use(session: Session, dataset_id: uuid.UUID) -> bool:
 def delete(session: Session, dataset: Dataset) -> None:
     """Hide a dataset for good. Its row stays, as models may have been made from it."""
     dataset.deleted_at = now(session)
+
+
+def hold_content(session: Session, sha256: str) -> None:
+    """Taken by who puts or deletes the files of some content: two at once would undo each other's work.
+
+    On SQLite others can't write meanwhile; where uploads are large and many, PostgreSQL is the better choice anyway.
+    """
+    serialize(session, f"dataset {sha256}")
+
+
+def contents(session: Session) -> set[str]:
+    """The content of every dataset."""
+    return set(session.scalars(select(Dataset.sha256).where(_LIVE)))
 
 
 def any_has_content(session: Session, sha256: str) -> bool:

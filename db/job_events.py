@@ -11,6 +11,10 @@ from db.tables import JobEvent
 
 
 def add(session: Session, job_id: uuid.UUID, attempt: int, type: str, message: str) -> None:
+    """Store an event. Storing it twice, for one attempt in the same words, changes nothing."""
+    same = (JobEvent.job_id == job_id, JobEvent.attempt == attempt, JobEvent.type == type, JobEvent.message == message)
+    if session.scalars(select(JobEvent.id).where(*same).limit(1)).first():
+        return
     session.add(JobEvent(job_id=job_id, attempt=attempt, type=type, message=message, created_at=now(session)))
 
 

@@ -60,12 +60,14 @@ def forget_measured(session: Session, job_id: uuid.UUID) -> None:
 
 
 def add_module(session: Session, job_id: uuid.UUID, module: Mapping[str, Any]) -> None:
-    session.add(QuantizedModule(job_id=job_id, **module))
+    """Store what a module came to. Storing it twice changes nothing."""
+    session.merge(QuantizedModule(job_id=job_id, **module))
     session.flush()
 
 
 def add_variant(session: Session, job_id: uuid.UUID, variant: Mapping[str, Any]) -> None:
-    session.add(QuantizationVariant(job_id=job_id, **variant))
+    """Store what a variant came to. Storing it twice changes nothing."""
+    session.merge(QuantizationVariant(job_id=job_id, **variant))
     session.flush()
 
 

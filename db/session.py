@@ -8,9 +8,23 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, func, make_url, select
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from settings import get_settings
+
+UNREACHABLE = (OperationalError, InterfaceError, PoolTimeout)
+"""What comes of a database that does not answer."""
+
+_PATIENCE: dict[str, Any] = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+}
+"""libpq's own options. Without them a server that vanished from the network is waited for a quarter of an hour."""
 
 
 class Database:
@@ -22,9 +36,12 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        sqlite = make_url(url).get_backend_name() == "sqlite"
+        address = make_url(url)
+        sqlite = address.get_backend_name() == "sqlite"
+        options = {} if sqlite else {name: value for name, value in _PATIENCE.items() if name not in address.query}
         self.engine = create_engine(
-            url,
+            address,
+            connect_args=options,
             pool_size=10,
             max_overflow=20,
             pool_pre_ping=not sqlite,

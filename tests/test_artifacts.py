@@ -1,9 +1,7 @@
 """The artifact store: on a local folder, and on S3's own protocol over HTTP."""
 
-import resource
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier
 
@@ -12,6 +10,7 @@ import s3fs
 from moto.server import ThreadedMotoServer
 
 from artifacts import ArtifactStore
+from tests.disk import files_no_larger_than
 
 FILES = {"adapter.json": b"{}", "deep/er/weights": bytes(range(256)) * 12_000, "deep/empty": b""}
 SIZES = {name: len(content) for name, content in sorted(FILES.items())}
@@ -61,17 +60,6 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """A full disk, as far as a process can make one for itself."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_folder_is_stored_with_those_in_it(store: ArtifactStore, source: Path) -> None:
@@ -178,12 +166,11 @@ def test_an_artifact_takes_the_place_of_one_that_was_left_half_written(
     assert contents(store.local_folder("models/1")) == FILES
 
 
-def test_what_does_not_fit_on_the_disk_is_an_error_and_leaves_no_half_file(source: Path, tmp_path: Path) -> None:
+def test_what_does_not_fit_on_the_disk_is_an_error_and_leaves_nothing(source: Path, tmp_path: Path) -> None:
     store = ArtifactStore(str(tmp_path / "store"), tmp_path / "cache")
     with files_no_larger_than(1_000_000), pytest.raises(OSError, match="too large"):
         store.put_folder(source, "models/1")
-    assert "deep/er/weights" not in store.files("models/1")
-    assert not list(tmp_path.rglob("*.partial"))
+    assert contents(tmp_path / "store") == {}
     store.put_folder(source, "models/1")
     assert store.files("models/1") == SIZES
 
@@ -193,8 +180,16 @@ def test_a_copy_that_does_not_fit_on_the_disk_is_none(s3: str, source: Path, tmp
     store.put_folder(source, "models/1")
     with files_no_larger_than(1_000_000), pytest.raises(OSError, match="too large"):
         store.local_folder("models/1")
-    assert contents(tmp_path / "cache") == {}
+    assert contents(tmp_path / "cache").keys() <= {"copying.lock"}
     assert contents(store.local_folder("models/1")) == FILES
+
+
+def test_the_half_of_a_copy_that_was_killed_is_removed_by_the_next(s3: str, source: Path, tmp_path: Path) -> None:
+    store = ArtifactStore(f"{s3}/killed", tmp_path / "cache")
+    store.put_folder(source, "models/1")
+    write(tmp_path / "cache" / "copying" / "killed", {"lock": b"", "copy/adapter.json": b"{"})
+    assert contents(store.local_folder("models/1")) == FILES
+    assert list((tmp_path / "cache" / "copying").iterdir()) == []
 
 
 def test_a_store_that_does_not_answer_is_an_os_error_but_what_was_copied_serves(

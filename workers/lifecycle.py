@@ -13,14 +13,13 @@ from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import TypeVar
 
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 import logs
 from counters import ATTEMPTS_FAILED, CLAIM_SECONDS, JOBS_ENDED, LEASES_LOST
 from db import lifecycle
 from db.lifecycle import Claim, ErrorType, Requeued
-from db.session import Database
+from db.session import UNREACHABLE, Database
 from db.vocabulary import JobKind, JobStatus
 from workers import queue
 
@@ -84,9 +83,16 @@ class Leases:
         self._lock = threading.Lock()
 
     def claim(self, job_ids: Collection[uuid.UUID], time_limit_seconds: float) -> list[Lease]:
-        """Claim those of the jobs that are queued; what is not is somebody else's, or over."""
-        with self._database.write() as session:
-            claims = lifecycle.claim(session, job_ids, worker=self.worker, lease_seconds=self._lease_seconds)
+        """Claim those of the jobs that are queued; what is not is somebody else's, or over.
+
+        Waits for a database that is away for no longer than a lease lasts: the message is lost otherwise.
+        """
+
+        def transaction() -> list[Claim]:
+            with self._database.write() as session:
+                return lifecycle.claim(session, job_ids, worker=self.worker, lease_seconds=self._lease_seconds)
+
+        claims = outlast_database_failures(transaction, patience_seconds=self._lease_seconds)
         for claim in claims:
             if claim.waited_seconds is not None:
                 CLAIM_SECONDS.labels(claim.kind).observe(max(0.0, claim.waited_seconds))
@@ -226,15 +232,16 @@ class Leases:
 def outlast_database_failures(transaction: Callable[[], T], patience_seconds: float = 300.0) -> T:
     """Run a transaction again until the database answers: a finished job is worth waiting for a restart.
 
-    Running it twice does no harm: the second time its attempt no longer holds the job. Raises the last
-    OperationalError when the patience is used up; the lease then runs out and the reconciler takes over.
+    Its commit may have gone through although the answer was lost: what it stores, it must store once when it is run
+    twice. What ends a job does: the second time its attempt no longer holds the job. Raises the last error when the
+    patience is used up; the lease then runs out and the reconciler takes over.
     """
     give_up = time.monotonic() + patience_seconds
     pause = 0.1
     while True:
         try:
             return transaction()
-        except OperationalError as error:
+        except UNREACHABLE as error:
             if time.monotonic() > give_up:
                 raise
             log.warning("the database does not answer, trying again: %s", error.__class__.__name__)

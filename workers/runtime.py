@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redis import RedisError
-from sqlalchemy.exc import OperationalError
 
 from artifacts import get_artifacts
-from db.session import Database, get_database
+from db.session import UNREACHABLE, Database, get_database
 from db.vocabulary import QueueName
 from settings import Settings, get_settings
+from work_folders import remove_abandoned
 from workers import queue
 from workers.lifecycle import Interrupt, Leases
-from workers.reconciler import reconcile
+from workers.reconciler import Reconciler
 from workers.sweeper import sweep
-from workers.work_folders import remove_abandoned
 
 if TYPE_CHECKING:  # a training worker loads no torch: it starts processes that do
     from models.pool import ModelPool
@@ -71,12 +70,16 @@ class Runtime:
         self._every(
             self.settings.reconcile_seconds,
             "reconciler",
-            lambda: reconcile(self.database, self.settings.lost_message_seconds),
+            Reconciler(
+                self.database,
+                grace_seconds=self.settings.lost_message_seconds,
+                lease_seconds=self.settings.lease_seconds,
+                settle_seconds=2 * self.settings.heartbeat_seconds,
+            ),
         )
         self._every(ANNOUNCE_SECONDS, "announcer", lambda: queue.announce(self.worker, self.role.queues))
         if self.role == WorkerRole.TRAINING:
-            remove_abandoned(self.work_folders)
-            self._every(SWEEP_SECONDS, "sweeper", lambda: sweep(self.database, self.artifacts))
+            self._every(SWEEP_SECONDS, "sweeper", self._sweep)
 
     def drain(self) -> None:
         """Take no new job; after the grace period, stop those still running so that they are given back.
@@ -98,12 +101,16 @@ class Runtime:
         if self._pool:
             self._pool.close()
 
+    def _sweep(self) -> None:
+        remove_abandoned(self.work_folders)
+        sweep(self.database, self.artifacts)
+
     def _every(self, seconds: float, name: str, function: Callable[[], None]) -> None:
         def loop() -> None:
             while True:
                 try:
                     function()
-                except (OperationalError, RedisError) as error:
+                except (*UNREACHABLE, RedisError) as error:
                     log.warning(
                         "%s: %s does not answer", name, "Redis" if isinstance(error, RedisError) else "database"
                     )

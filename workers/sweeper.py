@@ -1,4 +1,7 @@
-"""Removes from the artifact store what jobs that are over have left there. Running it twice at once does no harm."""
+"""Removes from the artifact store what jobs that are over, and uploads that failed, have left there.
+
+Running it twice at once does no harm.
+"""
 
 import uuid
 from collections.abc import Iterator
@@ -6,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from artifacts import ArtifactStore
-from db import jobs, models
+from db import datasets, jobs, models
 from db.session import Database
 from db.vocabulary import JobStatus
 
@@ -25,7 +28,8 @@ def model_of(job_id: uuid.UUID, attempt: int) -> str:
 
 
 def sweep(database: Database, artifacts: ArtifactStore) -> None:
-    """Remove what is left of every job that is over."""
+    """Remove what is left of every job that is over, and the files of datasets that there are not."""
+    _sweep_datasets(database, artifacts)
     for path, job_id in _of_jobs(artifacts):
         _remove(database, artifacts, job_id, path)
 
@@ -50,6 +54,17 @@ def _of_jobs(artifacts: ArtifactStore) -> Iterator[tuple[str, uuid.UUID]]:
     for path in [*artifacts.list(CHECKPOINTS), *artifacts.list(MODELS)]:
         with suppress(ValueError):  # not ours
             yield path, uuid.UUID(path.rsplit("/", 1)[-1].split(".")[0])
+
+
+def _sweep_datasets(database: Database, artifacts: ArtifactStore) -> None:
+    found = {path.rsplit("/", 1)[-1] for path in artifacts.list(datasets.ARTIFACTS)}
+    with database.read() as session:
+        unnamed = found - datasets.contents(session)
+    for sha256 in unnamed:
+        with database.write() as session:
+            datasets.hold_content(session, sha256)  # if it is about to be named, this waits, and finds it
+            if not datasets.any_has_content(session, sha256):
+                artifacts.delete(datasets.artifact(sha256))
 
 
 def _remove(database: Database, artifacts: ArtifactStore, job_id: uuid.UUID, path: str) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -19,6 +20,7 @@ output_log = logging.getLogger("models.process")
 POLL_SECONDS = 0.2
 LOG = "process.log"
 MAX_LINE = 2000
+LITTLE_ROOM_BYTES = 1024 * 1024
 
 
 class ProcessCrashed(RuntimeError):
@@ -103,4 +105,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _last_words(file: Path) -> str:
     lines = file.read_text(errors="replace").strip().splitlines()
     log.warning("the process printed last:\n%s", "\n".join(lines[-30:]))
+    if shutil.disk_usage(file.parent).free < LITTLE_ROOM_BYTES:
+        return "the disk of its work folder is full"  # what it had to say of that did not fit either
     return lines[-1][:500] if lines else "it printed nothing"

@@ -12,12 +12,12 @@ from db.tables import Model
 from db.vocabulary import JobKind
 from models.refs import ModelLoadError
 from models.reports import Ended, Outcome
+from work_folders import work_folder
 from workers import queue
 from workers.lifecycle import Interrupt, Lease, about_jobs
 from workers.runtime import Runtime
 from workers.sweeper import model_of, remove_checkpoints
 from workers.task_process import ProcessCrashed
-from workers.work_folders import work_folder
 
 log = logging.getLogger(__name__)
 

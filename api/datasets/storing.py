@@ -5,13 +5,12 @@ import uuid
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from sqlalchemy.orm import Session
 
 from api.datasets.splitting import GROUP_ROWS
 from api.errors import Problem, ProblemType, name_taken, not_found, store_down
 from artifacts import ArtifactStore, os_errors
 from db import datasets
-from db.session import Database, serialize
+from db.session import Database
 from db.tables import Dataset
 from db.vocabulary import Split
 
@@ -24,7 +23,7 @@ def store(database: Database, artifacts: ArtifactStore, dataset: Dataset, folder
     """Store a dataset whose files are in `folder`. Raises a 409 Problem if its name is taken, 503 without a store."""
     try:
         with database.write() as session:
-            _lock(session, dataset.sha256)
+            datasets.hold_content(session, dataset.sha256)
             if artifacts.files(datasets.artifact(dataset.sha256)).keys() != _FILES:
                 artifacts.put_folder(folder, datasets.artifact(dataset.sha256))
             if datasets.add(session, dataset):
@@ -65,19 +64,11 @@ def read_rows(artifacts: ArtifactStore, sha256: str, split: Split, start: int, c
     return rows
 
 
-def _lock(session: Session, sha256: str) -> None:
-    """Taken by who puts or deletes the files of some content: two at once would undo each other's work.
-
-    On SQLite others can't write meanwhile; where uploads are large and many, PostgreSQL is the better choice anyway.
-    """
-    serialize(session, f"dataset {sha256}")
-
-
 def _delete_unnamed(database: Database, artifacts: ArtifactStore, sha256: str) -> None:
     """Delete the files that have this content, if no dataset has it."""
     try:
         with database.write() as session:
-            _lock(session, sha256)
+            datasets.hold_content(session, sha256)
             if not datasets.any_has_content(session, sha256):
                 artifacts.delete(datasets.artifact(sha256))
     except OSError:

@@ -1,13 +1,12 @@
 import uuid
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Response
 
 from api.dependencies import AdminCaller, AnyCaller, ArtifactsDep, DatabaseDep, GuardedRoute, Paging, SettingsDep
-from api.errors import document_problems, invalid, name_taken, not_found
+from api.errors import document_problems, invalid, name_taken, no_room, not_found
 from api.schemas.common import PageOut
 from api.schemas.datasets import DatasetIn, DatasetOut, DatasetRowOut, DatasetRowsOut
 from db import datasets
@@ -15,6 +14,7 @@ from db.session import Database
 from db.tables import Dataset
 from db.vocabulary import DatasetSource, Split
 from settings import Settings
+from work_folders import work_folder
 
 # api.datasets is imported where it is used: the libraries under it take longer to load than all the rest.
 
@@ -36,9 +36,12 @@ def create(
     from api.datasets import storing
 
     _check(database, body)
-    with TemporaryDirectory(prefix="pagewright-dataset-") as folder:
-        dataset = _prepare(body, settings, Path(folder))
-        storing.store(database, artifacts, dataset, Path(folder) / "splits")
+    try:
+        with work_folder(settings.uploads) as folder:
+            dataset = _prepare(body, settings, folder)
+            storing.store(database, artifacts, dataset, folder / "splits")
+    except OSError as error:
+        raise no_room(error) from error
     response.headers["Location"] = f"/v1/datasets/{dataset.id}"
     return DatasetOut.of(dataset)
 

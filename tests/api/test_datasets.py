@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
+from api.datasets import storing
 from artifacts import get_artifacts
 from db import datasets
 from db.session import Database
@@ -20,6 +22,7 @@ from db.vocabulary import Role, Split
 from tests.api.conftest import Server, Worker
 from tests.api.datasets.helpers import COMMIT, DATASETS, ROWS, contents, create, pages_of, post
 from tests.api.helpers import problem, walk
+from tests.disk import files_no_larger_than
 
 ALPACA = os.environ.get("PAGEWRIGHT_ALPACA_WEBGEN")
 
@@ -153,6 +156,25 @@ def test_who_loses_the_race_for_a_name_leaves_no_files(
         store(database, get_artifacts(), loser, tmp_path / "loser")
     assert contents() == [f"datasets/{columns['sha256']}"]
     assert len(pages_of(as_admin, kept["id"])) == 8
+
+
+def test_files_that_do_not_fit_leave_nothing_in_the_store(
+    as_admin: TestClient, nothing_is_stored: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the first of the two files fits, the second does not
+    rows = [{"instruction": f"Create page {number}.", "output": random.randbytes(500).hex()} for number in range(100)]
+    monkeypatch.setattr(storing, "store", with_little_room(storing.store))
+    problem(post(as_admin, rows, test_fraction=0.1), 503, "unavailable")
+
+
+def with_little_room(store: Callable[..., None]) -> Callable[..., None]:
+    """Stores on a disk that is full by then, after what came before found room."""
+
+    def stored(*arguments: Any) -> None:
+        with files_no_larger_than(50_000):
+            store(*arguments)
+
+    return stored
 
 
 def test_a_dataset_that_a_job_uses_stays(as_admin: TestClient, worker: Worker) -> None:

@@ -1,14 +1,19 @@
-"""Without Redis jobs are taken all the same; without the database the answer is 503, soon."""
+"""Without Redis jobs are taken all the same; without the database, or room on the disk, the answer is 503, soon."""
 
+import socket
 import time
 from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
 
+from api.app import create_app
 from cli.up import free_port
 from db.session import Database
+from settings import get_settings
+from tests.api.datasets.helpers import contents, post
 from tests.api.helpers import ASKED, problem, stored, submit, submit_batch
+from tests.disk import files_no_larger_than
 from workers import queue
 from workers.app import app as celery
 
@@ -40,3 +45,33 @@ def test_without_the_database_the_answer_is_503_soon(as_user: TestClient, config
         problem(response, 503, "unavailable")
         assert int(response.headers["Retry-After"]) > 0
         assert "pass-word" not in response.text
+
+
+def test_a_database_that_takes_the_connection_and_says_nothing_is_503_soon(
+    as_user: TestClient, configure: Callable[..., None]
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        configure(database_url=f"postgresql://nobody:pass-word@127.0.0.1:{silent.getsockname()[1]}/nothing")
+        start = time.monotonic()
+        problem(as_user.get("/v1/jobs"), 503, "unavailable")
+        assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize("size", [900_000, 2_000_000], ids=["of the rows", "of the form, which leaves memory at 1 MiB"])
+def test_an_upload_that_fills_the_disk_is_503_and_leaves_nothing(as_admin: TestClient, size: int) -> None:
+    rows = [{"instruction": "Create a page.", "output": f"{number} {'page' * 250}"} for number in range(size // 1100)]
+    with files_no_larger_than(600_000):
+        response = post(as_admin, rows)
+    problem(response, 503, "unavailable")
+    assert int(response.headers["Retry-After"]) > 0
+    assert list(get_settings().uploads.iterdir() if get_settings().uploads.exists() else []) == []
+    assert contents() == []
+    assert post(as_admin, rows).status_code == 201
+
+
+def test_an_upload_that_was_killed_with_its_process_leaves_nothing(database: Database, as_admin: TestClient) -> None:
+    (get_settings().uploads / "killed").mkdir(parents=True)
+    with TestClient(create_app()):
+        assert list(get_settings().uploads.iterdir()) == []

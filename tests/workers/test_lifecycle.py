@@ -4,11 +4,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from db import generations, lifecycle
+from db import generations, job_events, lifecycle, quantizations
 from db.generations import Completed, GenerationRow
 from db.session import Database
 from db.tables import Job
@@ -127,6 +127,48 @@ def test_a_transaction_outlasts_a_database_that_is_away_for_a_moment() -> None:
         return "done"
 
     assert outlast_database_failures(transaction) == "done"
+
+
+def test_a_message_waits_for_a_database_that_is_away_for_a_moment(
+    leases: Leases, database: Database, submit_jobs: SubmitJobs
+) -> None:
+    [job] = submit_jobs()
+    away = threading.Event()
+    away.set()
+    threading.Timer(0.3, away.clear).start()
+
+    @event.listens_for(database.engine, "begin")
+    def begin(_: object) -> None:
+        if away.is_set():
+            raise OperationalError("BEGIN", {}, ConnectionError())
+
+    [lease] = leases.claim([job.id], 60)
+    assert lease.job_id == job.id
+
+
+def test_what_a_running_job_stores_is_there_once_though_the_answer_to_its_commit_is_lost(
+    leases: Leases, submit_jobs: SubmitJobs, database: Database
+) -> None:
+    lease = claim_one(leases, submit_jobs)
+    errors = {"error": 0.5, "relative_error": 0.1, "tokens": 9, "seconds": 0.2}
+    answers = iter([OperationalError("COMMIT", {}, ConnectionError())])
+
+    def write(session: Session) -> None:
+        quantizations.add_module(session, lease.job_id, {"layer": 0, "module": "q_proj", **errors})
+        quantizations.add_variant(session, lease.job_id, {"variant": "gptq", "rows": 3})
+        job_events.add(session, lease.job_id, lease.claim.attempt, "precision", "float16 is slow here")
+
+        @event.listens_for(session, "after_commit")
+        def lose_answer(_: Session) -> None:
+            for error in answers:
+                raise error
+
+    assert leases.go_on(lease, 50, 10, write)
+    with database.read() as session:
+        assert len(quantizations.modules(session, lease.job_id)) == 1
+        assert len(quantizations.variants(session, lease.job_id)) == 1
+        assert len(job_events.of_job(session, lease.job_id)) == 1
+    assert next(answers, None) is None
 
 
 def test_patience_with_a_database_ends() -> None:

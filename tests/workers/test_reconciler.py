@@ -1,3 +1,4 @@
+import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -6,12 +7,12 @@ import pytest
 from redis import Redis
 from sqlalchemy import update
 
-from db import lifecycle
+from db import jobs, lifecycle
 from db.session import Database
 from db.tables import Job
 from db.vocabulary import JobKind, JobStatus, QueueName
 from workers import queue
-from workers.reconciler import reconcile
+from workers.reconciler import Reconciler, reconcile
 
 SubmitJobs = Callable[..., list[Job]]
 
@@ -81,3 +82,33 @@ def test_jobs_that_are_not_queued_are_left_alone(
     age(database, job.id, 60)
     reconcile(database, grace_seconds=10)
     assert published(redis) == 0
+
+
+def test_after_a_gap_workers_have_a_moment_to_extend_leases_before_these_are_taken_from_them(
+    database: Database, submit_jobs: SubmitJobs
+) -> None:
+    [job] = submit_jobs(max_attempts=9)
+
+    def status() -> str:
+        with database.read() as session:
+            [found] = jobs.get_many(session, [job.id])
+        return found.status
+
+    def claim() -> None:
+        with database.write() as session:
+            assert lifecycle.claim(session, [job.id], worker="a", lease_seconds=-1)
+
+    reconciler = Reconciler(database, grace_seconds=10, lease_seconds=4, settle_seconds=0.3)
+    for gap in (0, 2.1):  # it has just started; then the database was away, or the machine slept
+        claim()
+        time.sleep(gap)
+        begin = time.monotonic()
+        reconciler()
+        assert status() == JobStatus.RUNNING
+        while status() == JobStatus.RUNNING:
+            time.sleep(0.05)
+            reconciler()
+        assert time.monotonic() - begin > 0.3
+    claim()
+    reconciler()
+    assert status() == JobStatus.QUEUED

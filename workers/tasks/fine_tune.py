@@ -5,8 +5,10 @@ import shutil
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy.orm import Session
 
@@ -92,12 +94,13 @@ class _Recorder:
         self._stored: str | None = None
 
     def receive(self, reports: list[Report]) -> None:
-        noted = [report for report in reports if isinstance(report, Measured | Happened)]
-        if noted:
-            self._write(lambda session: self._note(session, noted))
-        for report in reports:
-            if isinstance(report, Checkpointed):
-                self._keep(report)
+        """In their order: no step is shown before the checkpoint that came before it can be gone on from."""
+        for are_checkpoints, group in groupby(reports, lambda report: isinstance(report, Checkpointed)):
+            if are_checkpoints:
+                for checkpoint in group:
+                    self._keep(cast(Checkpointed, checkpoint))
+            elif noted := [report for report in group if isinstance(report, Measured | Happened)]:
+                self._write(partial(self._note, noted))
 
     def halve(self, training: TrainingOptions, smaller: TrainingOptions) -> None:
         message = (
@@ -112,7 +115,7 @@ class _Recorder:
 
         self._write(write)
 
-    def _note(self, session: Session, reports: list[Measured | Happened]) -> None:
+    def _note(self, reports: list[Measured | Happened], session: Session) -> None:
         claim = self._lease.claim
         for report in reports:
             if isinstance(report, Happened):

@@ -16,12 +16,13 @@ from db.session import Database
 from db.tables import Dataset
 from db.vocabulary import JobStatus, ModelSource
 from models.pool import ModelPool
+from models.reports import Checkpointed, Measured, Report
 from settings import get_settings
 from tests.processes import eventually
 from workers.lifecycle import Interrupt
 from workers.runtime import Runtime, WorkerRole
 from workers.sweeper import sweep
-from workers.tasks.fine_tune import fine_tune
+from workers.tasks.fine_tune import _Recorder, fine_tune
 from workers.tasks.generation import generate
 from workers.tasks.merge import merge
 
@@ -330,6 +331,27 @@ if "models.process" in sys.orig_argv:
 
 
 @one_database
+def test_no_step_is_shown_before_the_checkpoint_that_came_before_it_is_stored(
+    runtime: Runtime, submit: Submit, as_admin: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job_id = submit()
+    [lease] = runtime.leases.claim([job_id], 60)
+    shown = []
+
+    def put_folder(source: Path, path: str) -> None:
+        shown.append((path.rsplit("-", 1)[-1], trained_steps(as_admin, job_id)))
+
+    def measured(step: int) -> Measured:
+        return Measured(step, epoch=0.1, percent_done=step, remaining_seconds=1, loss=2.0)
+
+    monkeypatch.setattr(runtime.artifacts, "put_folder", put_folder)
+    folder = str(tmp_path)
+    reports: list[Report] = [measured(1), measured(2), Checkpointed(2, folder), measured(3), Checkpointed(3, folder)]
+    _Recorder(runtime, lease).receive([*reports, measured(4)])
+    assert shown == [("2", 2), ("3", 3)]
+    assert trained_steps(as_admin, job_id) == 4
+
+
 def test_out_of_memory_halves_the_batch_and_goes_on(
     runtime: Runtime,
     make_dataset: Callable[..., Dataset],

