@@ -23,7 +23,17 @@ router = APIRouter(
 )
 
 
-@router.post("", status_code=201, responses=document_problems(400, 403, 409, 413, 415))
+# The file's name says what it holds.
+_NAMED = {"Content-Disposition": {"example": 'form-data; name="file"; filename="pages.jsonl"'}}
+_ENCODING = {"multipart/form-data": {"encoding": {"file": {"headers": _NAMED}}}}
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=document_problems(400, 403, 409, 413, 415),
+    openapi_extra={"requestBody": {"content": _ENCODING}},
+)
 def create(
     body: Annotated[DatasetIn, Form(media_type="multipart/form-data")],
     response: Response,

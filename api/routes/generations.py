@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute, Paging
 from api.errors import Problem, ProblemType, document_problems, invalid, not_found
@@ -25,6 +26,15 @@ from db.vocabulary import JobKind, JobStatus
 router = APIRouter(
     prefix="/v1/generations", tags=["generations"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)
 )
+
+
+class _JobId(StringConvertor):
+    """Whatever is no other path here, so that these answer 405 to methods that they don't have."""
+
+    regex = "(?!batch$)[^/]+"
+
+
+register_url_convertor("generation_id", _JobId())
 
 SUBMIT_PROBLEMS = document_problems(400, 409, 413, 415, 429)
 
@@ -95,7 +105,7 @@ def show_batch(batch_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) ->
     return _find_batch(database, caller.owner, batch_id)
 
 
-@router.get("/{job_id}", responses=document_problems(404))
+@router.get("/{job_id:generation_id}", responses=document_problems(404))
 def show(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> GenerationOut:
     return GenerationOut.of_row(_find(database, caller.owner, job_id))
 

@@ -79,7 +79,7 @@ def app_client(app_client: TestClient) -> Iterator[TestClient]:
     async def observe(scope: Scope, receive: Receive, send: Send) -> None:
         async def observed_send(message: Message) -> None:
             if message["type"] == "http.response.start" and isinstance(scope.get("route"), APIRoute):
-                method, path, status = scope["method"], scope["route"].path, message["status"]
+                method, path, status = scope["method"], scope["route"].path_format, message["status"]
                 announced = _announced()[path].get(method.lower(), {}).get("responses", {})
                 # Any operation may answer 405 and 500: `default` stands for these.
                 if method != "HEAD" and status not in (405, 500) and str(status) not in announced:

@@ -23,6 +23,8 @@ def test_an_unknown_path_is_404(as_user: TestClient, app_client: TestClient, pat
         ("GET", "/v1/jobs/01890000-0000-7000-8000-000000000000/cancel", {"POST"}),
         ("PATCH", "/v1/api-keys/01890000-0000-7000-8000-000000000000", {"DELETE"}),
         ("OPTIONS", "/v1/models", {"GET", "HEAD", "POST"}),
+        ("GET", "/v1/generations/batch", {"POST"}),
+        ("OPTIONS", "/v1/generations/batch", {"POST"}),
         ("TRACE", "/healthz", {"GET", "HEAD"}),
         ("HEAD", "/v1/jobs/01890000-0000-7000-8000-000000000000/cancel", {"POST"}),
     ],

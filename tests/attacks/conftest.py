@@ -1,0 +1,73 @@
+"""The API as it is deployed: a process of its own, on a socket."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cli.up import free_port
+from db.session import Database
+from db.tables import ApiKey
+from db.vocabulary import Role
+from settings import get_settings
+from tests.hub import serve_hub
+from tests.processes import eventually, running
+
+HUB_COMMIT = "0" * 40
+
+
+@dataclass(frozen=True)
+class Api:
+    """An API process over the test's database, as an admin sees it."""
+
+    port: int
+    pid: int
+    key: ApiKey
+    secret: str
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.address, headers={"Authorization": f"Bearer {self.secret}"}, timeout=60)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of the one dataset, `some/rows`, that the hub of processes started from here has."""
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    with serve_hub("some/rows", folder, HUB_COMMIT, kind="dataset") as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        yield folder
+
+
+@pytest.fixture
+def start_api(database: Database, make_key: Callable[[Role], tuple[ApiKey, str]]) -> Callable[..., object]:
+    @contextmanager
+    def start(**settings: object) -> Iterator[Api]:
+        port = free_port()
+        named = {"database_url": get_settings().database, "data_dir": get_settings().data_dir, "port": port}
+        with running("api", **named | settings) as process:
+            eventually(lambda: _answers(port), "the API")
+            yield Api(port, process.pid, *make_key(Role.ADMIN))
+
+    return start
+
+
+@pytest.fixture
+def api(start_api: Callable[..., object]) -> Iterator[Api]:
+    with start_api() as api:  # type: ignore[attr-defined]
+        yield api
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/healthz").is_success
+    except httpx.HTTPError:
+        return False
