@@ -36,6 +36,11 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     max_body_bytes: PositiveInt = Field(64 * 1024 * 1024, description="A larger request body is refused with 413.")
     max_upload_bytes: PositiveInt = Field(1024**3, description="A larger upload of a dataset is refused with 413.")
+    max_connections: PositiveInt = Field(4000, description="Connections to an API process; beyond, idle ones give way.")
+    slow_client_seconds: PositiveFloat = Field(
+        20.0,
+        description="For a request's head, to take nothing of an answer, and to fall behind 1 kB/s in sending a body.",
+    )
     max_queued_per_key: PositiveInt = Field(20_000, description="Jobs a key may have queued before it gets 429.")
     max_queued: PositiveInt = Field(100_000, description="Jobs the server holds queued before everybody gets 429.")
     retry_after_seconds: PositiveInt = Field(5, description="What a 429 tells the client to wait.")

@@ -68,6 +68,7 @@ def test_the_types_are_stable() -> None:
         "not-finished",
         "no-completion",
         "too-large",
+        "too-slow",
         "unsupported-media-type",
         "queue-full",
         "unavailable",

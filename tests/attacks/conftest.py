@@ -1,6 +1,6 @@
 """The API as it is deployed: a process of its own, on a socket."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from cli.up import free_port
+from db import api_keys, models
 from db.session import Database
 from db.tables import ApiKey
 from db.vocabulary import Role
@@ -48,22 +49,23 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def start_api(database: Database, make_key: Callable[[Role], tuple[ApiKey, str]]) -> Callable[..., object]:
-    @contextmanager
-    def start(**settings: object) -> Iterator[Api]:
-        port = free_port()
-        named = {"database_url": get_settings().database, "data_dir": get_settings().data_dir, "port": port}
-        with running("api", **named | settings) as process:
-            eventually(lambda: _answers(port), "the API")
-            yield Api(port, process.pid, *make_key(Role.ADMIN))
-
-    return start
-
-
-@pytest.fixture
-def api(start_api: Callable[..., object]) -> Iterator[Api]:
-    with start_api() as api:  # type: ignore[attr-defined]
+def api(database: Database) -> Iterator[Api]:
+    """Over the test's own database."""
+    with running_api(get_settings().database, get_settings().data_dir) as api:
         yield api
+
+
+@contextmanager
+def running_api(database_url: str, data_dir: Path, **settings: object) -> Iterator[Api]:
+    port = free_port()
+    database = Database(database_url)
+    with database.write() as session:
+        models.ensure_bundled(session)
+        key, secret = api_keys.create(session, "the attacker's", Role.ADMIN)
+    database.engine.dispose()
+    with running("api", database_url=database_url, data_dir=data_dir, port=port, **settings) as process:
+        eventually(lambda: _answers(port), "the API")
+        yield Api(port, process.pid, key, secret)
 
 
 def _answers(port: int) -> bool:
