@@ -1,3 +1,4 @@
+import re
 import uuid
 from collections.abc import Sequence
 
@@ -46,8 +47,12 @@ PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "X-DNS-Prefetch-Control": "off",
     "Cache-Control": "private, no-store",
 }
+
+# No policy keeps Chromium from connecting to where `<link rel=preconnect>` says, in the page or in a frame's `srcdoc`.
+_CONNECTING = re.compile(r"<(link|iframe)(?=[\t\n\f\r />])", re.IGNORECASE)
 
 
 @router.post("", status_code=202, responses={200: {"model": GenerationOut}, **SUBMIT_PROBLEMS})
@@ -116,13 +121,17 @@ def show(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> Generat
     responses={200: {"content": {"text/html": {}}}, **document_problems(404, 409)},
 )
 def show_html(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> Response:
-    """The page itself, sandboxed: it is untrusted. What there is of it, if the job was cancelled."""
+    """The page itself, sandboxed: it is untrusted. What there is of it, if the job was cancelled.
+
+    As it is shown, it has no links to resources and no frames; what the model wrote is the generation's `completion`.
+    """
     row = _find(database, caller.owner, job_id)
     if row.generation.completion is None:
         if JobStatus(row.job.status).final:
             raise Problem(409, ProblemType.NO_COMPLETION, f"the job {row.job.status} and has no completion")
         raise Problem(409, ProblemType.NOT_FINISHED, f"the job is {row.job.status}; its page is still to come")
-    return Response(row.generation.completion, media_type="text/html", headers=PAGE_HEADERS)
+    page = _CONNECTING.sub("<meta", row.generation.completion)
+    return Response(page, media_type="text/html", headers=PAGE_HEADERS)
 
 
 def _add(session: Session, new: Sequence[Job], items: Sequence[GenerationIn], field: str) -> None:

@@ -1,5 +1,6 @@
 """The API as it is deployed: a process of its own, on a socket."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ HUB_COMMIT = "0" * 40
 class Api:
     """An API process over the test's database, as an admin sees it."""
 
+    database_url: str
     port: int
     pid: int
     key: ApiKey
@@ -55,6 +57,14 @@ def api(database: Database) -> Iterator[Api]:
         yield api
 
 
+@pytest.fixture(scope="module")
+def lasting_api(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """One for all tests of a file, on SQLite: what one of them has done to it the others may feel."""
+    folder = tmp_path_factory.mktemp("attacked")
+    with running_api(f"sqlite:///{shutil.copy(migrated_sqlite, folder)}", folder) as api:
+        yield api
+
+
 @contextmanager
 def running_api(database_url: str, data_dir: Path, **settings: object) -> Iterator[Api]:
     port = free_port()
@@ -65,7 +75,7 @@ def running_api(database_url: str, data_dir: Path, **settings: object) -> Iterat
     database.engine.dispose()
     with running("api", database_url=database_url, data_dir=data_dir, port=port, **settings) as process:
         eventually(lambda: _answers(port), "the API")
-        yield Api(port, process.pid, key, secret)
+        yield Api(database_url, port, process.pid, key, secret)
 
 
 def _answers(port: int) -> bool:

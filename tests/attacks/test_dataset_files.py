@@ -2,10 +2,9 @@
 
 import io
 import json
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,19 +24,16 @@ from api.datasets.limits import Unreadable
 from api.errors import Problem
 from tests.api.datasets.helpers import DATASETS
 from tests.api.helpers import Upload, problem
-from tests.attacks.conftest import Api, running_api
+from tests.attacks.conftest import Api
 
 MEGABYTE = 1_000_000
 
 
 @pytest.fixture(scope="module")
-def api(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    folder = tmp_path_factory.mktemp("attacked")
-    url = f"sqlite:///{shutil.copy(migrated_sqlite, folder)}"
-    with running_api(url, folder) as api:
-        with api.client() as client:  # loads the libraries that read files
-            problem(upload(client, "x.parquet", b"PAR1PAR1"), 422, "invalid", field="file")
-        yield api
+def api(lasting_api: Api) -> Api:
+    with lasting_api.client() as client:  # loads the libraries that read files
+        problem(upload(client, "x.parquet", b"PAR1PAR1"), 422, "invalid", field="file")
+    return lasting_api
 
 
 def upload(client: httpx.Client, name: str, content: bytes) -> Any:
