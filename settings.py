@@ -3,8 +3,9 @@
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -16,14 +17,27 @@ def _psycopg_url(url: str) -> str:
     return url
 
 
+def _whole_redis_url(url: str) -> str:
+    """Refused in words of ours: the client's own repeat the URL, or as much of the password as it took for a port."""
+    fault = "must be redis://, rediss:// or unix://, with what is no letter or digit in a password as %XX"
+    parts = urlsplit(url)
+    try:
+        readable = parts.scheme in ("redis", "rediss", "unix") and (parts.port or True)
+    except ValueError:
+        raise ValueError(fault) from None
+    if not readable:
+        raise ValueError(fault)
+    return url
+
+
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="PAGEWRIGHT_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="PAGEWRIGHT_", extra="ignore", hide_input_in_errors=True)
 
     data_dir: Path = Field(Path("pagewright-data"), description="Where the embedded default keeps everything it owns.")
     database_url: Annotated[str, BeforeValidator(_psycopg_url)] = Field(
         "", repr=False, description="SQLAlchemy URL; empty means a SQLite file in data_dir."
     )
-    redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False)
+    redis_url: Annotated[str, AfterValidator(_whole_redis_url)] = Field("redis://127.0.0.1:6379/0", repr=False)
     models_dir: Path | None = Field(
         None, description="The only directory that local models are loaded from; default data_dir/models."
     )

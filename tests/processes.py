@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import IO
 
 from redis import Redis, RedisError
 
@@ -38,9 +39,17 @@ def answers(client: Redis) -> bool:
 
 
 @contextmanager
-def running(*arguments: str, **settings: object) -> Iterator[subprocess.Popen[str]]:
-    """`pagewright` with these arguments; killed at the end, if it is still there."""
-    process = subprocess.Popen([*COMMAND, *arguments], env=environment(**settings), start_new_session=True, text=True)
+def running(*arguments: str, output: IO[bytes] | None = None, **settings: object) -> Iterator[subprocess.Popen[str]]:
+    """`pagewright` with these arguments; killed at the end, if it is still there. It prints where this process does,
+    or to the file `output`."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=environment(**settings),
+        start_new_session=True,
+        text=True,
+        stdout=output,
+        stderr=output,
+    )
     try:
         yield process
     finally:
