@@ -6,7 +6,7 @@ done)
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 
-.PHONY: demo experiment test lint format
+.PHONY: demo experiment test lint format audit
 .DELETE_ON_ERROR:
 
 demo: .venv/worker.installed
@@ -29,11 +29,20 @@ format: .venv/dev.installed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+# Asks a vulnerability service on the network, and so is no part of `test`; what can't be looked up fails it.
+audit: .venv/audit.installed
+	@$(BIN)/pip-audit --strict --progress-spinner off --requirement constraints.txt --no-deps --disable-pip || { \
+	  echo 'audit: not passed: either packages above are vulnerable, or the service could not be asked' >&2; exit 1; }
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
 .venv/worker.installed: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP_INSTALL) '.[worker,embedded]'
+	touch $@
+
+.venv/audit.installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP_INSTALL) '.[audit]'
 	touch $@
 
 .venv/dev.installed: pyproject.toml constraints.txt | .venv/bin/python

@@ -3,8 +3,9 @@
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -16,14 +17,27 @@ def _psycopg_url(url: str) -> str:
     return url
 
 
+def _whole_redis_url(url: str) -> str:
+    """Refused in words of ours: the client's own repeat the URL, or as much of the password as it took for a port."""
+    fault = "must be redis://, rediss:// or unix://, with what is no letter or digit in a password as %XX"
+    parts = urlsplit(url)
+    try:
+        readable = parts.scheme in ("redis", "rediss", "unix") and (parts.port or True)
+    except ValueError:
+        raise ValueError(fault) from None
+    if not readable:
+        raise ValueError(fault)
+    return url
+
+
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="PAGEWRIGHT_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="PAGEWRIGHT_", extra="ignore", hide_input_in_errors=True)
 
     data_dir: Path = Field(Path("pagewright-data"), description="Where the embedded default keeps everything it owns.")
     database_url: Annotated[str, BeforeValidator(_psycopg_url)] = Field(
         "", repr=False, description="SQLAlchemy URL; empty means a SQLite file in data_dir."
     )
-    redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False)
+    redis_url: Annotated[str, AfterValidator(_whole_redis_url)] = Field("redis://127.0.0.1:6379/0", repr=False)
     models_dir: Path | None = Field(
         None, description="The only directory that local models are loaded from; default data_dir/models."
     )
@@ -40,6 +54,11 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     max_body_bytes: PositiveInt = Field(64 * 1024 * 1024, description="A larger request body is refused with 413.")
     max_upload_bytes: PositiveInt = Field(1024**3, description="A larger upload of a dataset is refused with 413.")
+    max_connections: PositiveInt = Field(4000, description="Connections to an API process; beyond, idle ones give way.")
+    slow_client_seconds: PositiveFloat = Field(
+        20.0,
+        description="For a request's head, to take nothing of an answer, and to fall behind 1 kB/s in sending a body.",
+    )
     max_queued_per_key: PositiveInt = Field(20_000, description="Jobs a key may have queued before it gets 429.")
     max_queued: PositiveInt = Field(100_000, description="Jobs the server holds queued before everybody gets 429.")
     retry_after_seconds: PositiveInt = Field(5, description="What a 429 tells the client to wait.")

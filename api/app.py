@@ -87,7 +87,9 @@ def create_app() -> FastAPI:
     errors.install(app)
     settings = get_settings()
     uploads = {("POST", datasets.router.prefix): settings.max_upload_bytes}
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, exceptions=uploads)
+    app.add_middleware(
+        BodyLimit, max_bytes=settings.max_body_bytes, exceptions=uploads, slow_seconds=settings.slow_client_seconds
+    )
     app.add_middleware(HeadAsGet)
     for resource in (
         generations,

@@ -67,6 +67,8 @@ class GuardedRoute(APIRoute):
                 await _require_admin(request.state.caller)
             if self.body_field is not None and not said.match(request.headers.get("Content-Type", "")):
                 raise Problem(415, ProblemType.UNSUPPORTED_MEDIA_TYPE, f"send the body as `{media_type}`")
+            if self.body_field is not None and request.headers.get("Content-Encoding", "identity") != "identity":
+                raise Problem(415, ProblemType.UNSUPPORTED_MEDIA_TYPE, "send the body without a Content-Encoding")
             for name in request.query_params:
                 if name not in parameters:
                     raise invalid(shown(name), "there is no such query parameter here")

@@ -35,6 +35,7 @@ class ProblemType(StrEnum):
     NOT_FINISHED = "not-finished"
     NO_COMPLETION = "no-completion"
     TOO_LARGE = "too-large"
+    TOO_SLOW = "too-slow"
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     QUEUE_FULL = "queue-full"
     UNAVAILABLE = "unavailable"

@@ -70,7 +70,7 @@ class RequestLog:
 
 def _record(scope: Scope, status: int, seconds: float, *, held: bool) -> None:
     """Log and count a request. One that was `held` says nothing of how fast answers are."""
-    route = getattr(scope.get("route"), "path", "")
+    route = getattr(scope.get("route"), "path_format", "")
     method = scope["method"] if scope["method"] in METHODS else "other"
     REQUESTS.labels(method, route, status).inc()
     if not held:

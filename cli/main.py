@@ -51,16 +51,11 @@ def api() -> None:
     """Run the HTTP front end."""
     import uvicorn
 
+    from api import serving
+
     settings = get_settings()
-    uvicorn.run(
-        "api.app:create_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=5,
-    )
+    serving.allow_many_connections()
+    uvicorn.run("api.app:create_app", factory=True, host=settings.host, port=settings.port, **serving.OPTIONS)
 
 
 @app.command()

@@ -28,7 +28,8 @@ def create(session: Session, name: str, role: Role) -> tuple[ApiKey, str]:
 def authenticate(session: Session, secret: str) -> ApiKey | None:
     """The key, revoked or not, that the secret belongs to.
 
-    The look-up is by hash, so how long it takes says nothing about the secret.
+    The secret itself is compared with nothing: how long the look-up of its hash takes may tell of the stored hash, and
+    no way leads from there to a secret that has it.
     """
     return session.scalars(select(ApiKey).where(ApiKey.sha256 == _digest(secret))).one_or_none()
 

@@ -79,6 +79,17 @@ def migrated_postgresql(postgresql_url: str) -> str:
     return postgresql_url
 
 
+@pytest.fixture
+def empty_postgresql(migrated_postgresql: str) -> str:
+    """The one database on PostgreSQL, migrated, without what earlier tests have left in it."""
+    engine = create_engine(migrated_postgresql)
+    with engine.begin() as connection:
+        names = ", ".join(table.name for table in Table.metadata.sorted_tables)
+        connection.execute(text(f"TRUNCATE {names} CASCADE"))
+    engine.dispose()
+    return migrated_postgresql
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A migrated database without rows; every test that asks for it runs on both kinds."""
@@ -86,12 +97,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         file = tmp_path / "pagewright.sqlite3"
         shutil.copy(request.getfixturevalue("migrated_sqlite"), file)
         return f"sqlite:///{file}"
-    url: str = request.getfixturevalue("migrated_postgresql")
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        names = ", ".join(table.name for table in Table.metadata.sorted_tables)
-        connection.execute(text(f"TRUNCATE {names} CASCADE"))
-    engine.dispose()
+    url: str = request.getfixturevalue("empty_postgresql")
     return url
 
 

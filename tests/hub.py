@@ -3,15 +3,16 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 
 @contextmanager
-def serve_hub(name: str, folder: Path, commit: str, kind: str = "model") -> Iterator[str]:
-    """Serves the files of `folder` as `name` at `commit`; the value is the hub's address."""
+def serve_hub(name: str, folder: Path, commit: str, kind: str = "model", lies: Sequence[str] = ()) -> Iterator[str]:
+    """Serves the files of `folder` as `name` at `commit`, and says that it has those that `lies` names; the value is
+    the hub's address."""
     api = f"/api/{kind}s/{name}"
     resolve = f"/{name}/resolve/" if kind == "model" else f"/{kind}s/{name}/resolve/"
 
@@ -29,6 +30,7 @@ def serve_hub(name: str, folder: Path, commit: str, kind: str = "model") -> Iter
             files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
             if path in (api, f"{api}/revision/main", f"{api}/revision/{commit}"):
                 siblings = [{"rfilename": file, "size": at.stat().st_size} for file, at in files.items()]
+                siblings += [{"rfilename": lie, "size": 1} for lie in lies]
                 return self.send_json({"id": name, "sha": commit, "siblings": siblings, "tags": []})
             if path == f"{api}/tree/{commit}":
                 return self.send_json(

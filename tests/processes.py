@@ -39,11 +39,19 @@ def answers(client: Redis) -> bool:
 
 
 @contextmanager
-def running(*arguments: str, log: Path | None = None, **settings: object) -> Iterator[subprocess.Popen[str]]:
-    """`pagewright` with these arguments; killed at the end, if it is still there. `log` is where its lines go."""
-    with log.open("a") if log else nullcontext() as stderr:
+def running(
+    *arguments: str, log: Path | None = None, output: Path | None = None, **settings: object
+) -> Iterator[subprocess.Popen[str]]:
+    """`pagewright` with these arguments; killed at the end, if it is still there. `log` is where its lines go, and
+    `output` what else it prints; default: where those of this process go."""
+    with log.open("a") if log else nullcontext() as stderr, output.open("a") if output else nullcontext() as stdout:
         process = subprocess.Popen(
-            [*COMMAND, *arguments], env=environment(**settings), stderr=stderr, start_new_session=True, text=True
+            [*COMMAND, *arguments],
+            env=environment(**settings),
+            start_new_session=True,
+            text=True,
+            stdout=stdout,
+            stderr=stderr,
         )
     try:
         yield process

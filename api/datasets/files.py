@@ -9,19 +9,16 @@ import csv
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from os import SEEK_END
 from pathlib import PurePath
 from typing import IO, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from api.datasets import parquet
+from api.datasets.json_array import JsonArray
+from api.datasets.limits import MAX_COLUMNS, MAX_NAME, MAX_ROW_BYTES, Unreadable
 
-BATCH_ROWS = 1000
 # A quote that is never closed makes one field of all that follows; module-wide in `csv`, which nothing else here uses.
-csv.field_size_limit(10_000_000)
-
-
-class Unreadable(Exception):
-    """A file that holds no rows; the message says why, and repeats nothing of it."""
+csv.field_size_limit(MAX_ROW_BYTES)
 
 
 @dataclass(frozen=True)
@@ -45,36 +42,45 @@ def open_rows(file: IO[bytes], name: str) -> Rows:
 
 
 def _json(file: IO[bytes]) -> Rows:
-    try:
-        rows = json.loads(file.read().decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise Unreadable("is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise Unreadable(f"is not valid JSON: {error.msg} in line {error.lineno}") from None
-    except (ValueError, RecursionError):  # a number of thousands of digits; brackets in brackets in brackets
-        raise Unreadable("is not JSON that can be read") from None
-    if not isinstance(rows, list):
-        raise Unreadable("must hold a JSON array of rows")
-    return Rows(_names(rows), lambda _: rows)
+    return Rows(_names(JsonArray(file)), lambda _: JsonArray(file))
 
 
 def _jsonl(file: IO[bytes]) -> Rows:
     def rows() -> Iterator[Any]:
-        for number, line in enumerate(_lines(file), 1):
-            if not line.isspace():
-                try:
-                    yield json.loads(line)
-                except (ValueError, RecursionError):
-                    raise Unreadable(f"line {number} is not valid JSON") from None
+        file.seek(0)
+        return _json_lines(file)
 
     return Rows(_names(rows()), lambda _: rows())
 
 
+def _json_lines(file: IO[bytes]) -> Iterator[Any]:
+    for number, line in enumerate(_lines(file), 1):
+        if not line.isspace():
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError):
+                raise Unreadable(f"line {number} is not valid JSON") from None
+
+
 def _csv(file: IO[bytes]) -> Rows:
     def rows() -> Iterator[list[str]]:
-        reader = csv.reader(_lines(file), strict=True)
+        file.seek(0)
+        size = 0
+
+        def lines() -> Iterator[str]:
+            nonlocal size
+            for line in _lines(file):
+                size += len(line)
+                if size > MAX_ROW_BYTES:
+                    raise Unreadable(f"a row is longer than {MAX_ROW_BYTES} bytes")
+                yield line
+
+        reader = csv.reader(lines(), strict=True)
         try:
-            yield from (row for row in reader if row)
+            for row in reader:
+                size = 0
+                if row:
+                    yield row
         except csv.Error as error:
             raise Unreadable(f"line {reader.line_num} is not valid CSV: {error}") from None
 
@@ -88,35 +94,39 @@ def _csv(file: IO[bytes]) -> Rows:
                 yield ValueError(f"has {len(row)} values, where the header names {len(header)} columns")
 
     header = next(rows(), [])
-    _check_distinct(header)
+    _check_names(header)
     return Rows(header, read)
 
 
 def _parquet(file: IO[bytes]) -> Rows:
-    broken = (pa.ArrowException, OSError, ValueError, OverflowError)
-
-    def unreadable() -> Unreadable:
-        return Unreadable("is not a Parquet file that can be read")
-
     def read(columns: Collection[str]) -> Iterator[Any]:
         try:
-            for batch in parquet.iter_batches(BATCH_ROWS, columns=list(columns)):
-                yield from batch.to_pylist()
-        except broken:
-            raise unreadable() from None
+            with parquet.lines(file, columns) as lines:
+                yield from _json_lines(lines)
+        except parquet.Failed:
+            raise Unreadable(
+                "is not a Parquet file that can be read, or not in the memory that there is for it"
+            ) from None
 
+    file.seek(-min(4, file.seek(0, SEEK_END)), SEEK_END)
+    if file.read() != b"PAR1":  # most of what is no such file, without a process
+        raise Unreadable("is not a Parquet file that can be read")
     try:
-        parquet = pq.ParquetFile(file)
-        names = parquet.schema_arrow.names
-    except broken:
-        raise unreadable() from None
-    _check_distinct(names)
+        with parquet.lines(file, None) as lines:
+            names = json.loads(lines.read(MAX_COLUMNS * MAX_NAME) or "[]")
+    except (parquet.Failed, ValueError):
+        raise Unreadable("is not a Parquet file that can be read") from None
+    _check_names(names)
     return Rows(names, read)
 
 
 def _lines(file: IO[bytes]) -> Iterator[str]:
-    file.seek(0)
-    for number, line in enumerate(file, 1):
+    """The lines from where the file stands."""
+    number = 0
+    while line := file.readline(MAX_ROW_BYTES + 1):
+        number += 1
+        if len(line) > MAX_ROW_BYTES:
+            raise Unreadable(f"line {number} is longer than {MAX_ROW_BYTES} bytes")
         try:
             yield (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode()
         except UnicodeDecodeError:
@@ -125,10 +135,21 @@ def _lines(file: IO[bytes]) -> Iterator[str]:
 
 def _names(rows: Iterable[Any]) -> list[str]:
     """The names that any of the rows has, in order of their appearance."""
-    return list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
+    names: dict[str, None] = {}
+    for row in rows:
+        if isinstance(row, dict):
+            names |= dict.fromkeys(row)
+            if len(names) > MAX_COLUMNS:
+                break
+    _check_names(list(names))
+    return list(names)
 
 
-def _check_distinct(names: list[str]) -> None:
+def _check_names(names: list[str]) -> None:
+    if len(names) > MAX_COLUMNS:
+        raise Unreadable(f"has more than {MAX_COLUMNS} columns")
+    if any(len(name) > MAX_NAME for name in names):
+        raise Unreadable(f"the name of a column is longer than {MAX_NAME} characters")
     if len(set(names)) < len(names):
         raise Unreadable("two of its columns have the same name")
 

@@ -11,7 +11,8 @@ import httpx2
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
-from api.datasets.files import READERS, Rows, Unreadable, open_rows
+from api.datasets.files import READERS, Rows, open_rows
+from api.datasets.limits import Unreadable
 from api.errors import Problem, ProblemType, invalid
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def _data_files(sizes: dict[str, int]) -> dict[str, int]:
         for path, size in sorted(sizes.items())
         if path.lower().endswith(tuple(READERS))
         and path.rsplit("/", 1)[-1] not in _METADATA
-        and not any(part.startswith(".") for part in path.split("/"))
+        and not any(part.startswith(".") or not part for part in path.split("/"))
     }
     return {path: size for path, size in data.items() if _NAMES_TRAIN.search(path)} or data
 

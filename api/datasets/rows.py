@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from api.datasets.files import Rows
+from api.datasets.limits import MAX_ROWS, Unreadable
 from api.errors import MAX_FIELD_ERRORS, FieldError, Problem, ProblemType, invalid, shown
 from api.schemas.common import not_blank, storable
 
@@ -42,19 +43,23 @@ def choose_columns(found: list[str], asked: Mapping[str, str] | None) -> dict[st
     raise invalid("columns", f"say which columns are the instruction and the output; {_list(found)}")
 
 
-def checked(rows: Rows, columns: Mapping[str, str]) -> Iterator[Triple]:
+def checked(rows: Rows, columns: Mapping[str, str], *, max_characters: int) -> Iterator[Triple]:
     """The rows one after the other, until one has a fault; the others are then checked too.
 
-    Ends with a 422 Problem that names the first faults by row, counted from 0.
+    Ends with a 422 Problem that names the first faults by row, counted from 0. Raises Unreadable where there are more
+    than MAX_ROWS, or more than `max_characters` in them: a small file may unpack to as many as it likes.
     """
     faults: list[FieldError] = []
-    count = 0
+    count = characters = 0
     for number, row in enumerate(rows.read(columns.values())):
         found: list[FieldError] = []
         triple = _triple(row, columns, found)
         count += len(found)
         for fault in found[: MAX_FIELD_ERRORS - len(faults)]:
             faults.append(FieldError(field=f"rows[{number}]{fault.field}", message=fault.message))
+        characters += sum(map(len, triple or ()))
+        if number == MAX_ROWS or characters > max_characters:
+            raise Unreadable(f"holds more than {MAX_ROWS} rows, or more than {max_characters} characters in them")
         if triple and not count:
             yield triple
     if faults:

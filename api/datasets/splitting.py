@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +17,8 @@ from db.vocabulary import Split
 
 GROUP_ROWS = 1000
 """Rows in each of a file's row groups but the last: what is read for one page of rows."""
+
+BATCH_CHARACTERS = 10_000_000
 
 _SCHEMA = pa.schema([(column, pa.string()) for column in Triple._fields])
 
@@ -52,13 +53,25 @@ def write_splits(rows: Iterable[Triple], folder: Path, *, test_fraction: float, 
 
 def _write_stream(rows: Iterable[Triple], file: Path) -> int:
     count = 0
-    remaining = iter(rows)
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, _SCHEMA) as writer:
-        while batch := list(islice(remaining, GROUP_ROWS)):
+        for batch in _in_batches(rows):
             columns = [pa.array(column, pa.string()) for column in zip(*batch, strict=True)]
             writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
             count += len(batch)
     return count
+
+
+def _in_batches(rows: Iterable[Triple]) -> Iterator[list[Triple]]:
+    batch: list[Triple] = []
+    characters = 0
+    for row in rows:
+        batch.append(row)
+        characters += sum(map(len, row))
+        if len(batch) == GROUP_ROWS or characters > BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def _split(rows: datasets.Dataset, test_fraction: float, seed: int) -> dict[Split, datasets.Dataset]:

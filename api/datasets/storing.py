@@ -16,6 +16,9 @@ from db.vocabulary import Split
 
 log = logging.getLogger(__name__)
 
+BATCH_ROWS = 50
+BUFFER_BYTES = 1_000_000
+
 _FILES = {f"{split.value}.parquet" for split in Split}
 
 
@@ -52,15 +55,20 @@ def read_rows(artifacts: ArtifactStore, sha256: str, split: Split, start: int, c
     first = start // GROUP_ROWS
     try:
         with os_errors(), artifacts.open(datasets.split_file(sha256, split)) as file:
-            parquet = pq.ParquetFile(file)
+            parquet = pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
             groups = range(first, min((start + count - 1) // GROUP_ROWS + 1, parquet.num_row_groups))
-            table = parquet.read_row_groups(groups).slice(start - first * GROUP_ROWS, count)
+            # A few at a time: of rows that are all as long as they may be, a group is gigabytes.
+            batches = parquet.iter_batches(BATCH_ROWS, row_groups=groups)
+            rows: list[dict[str, str]] = []
+            skip = start - first * GROUP_ROWS
+            while len(rows) < count and (batch := next(batches, None)) is not None:
+                rows += batch.slice(skip, count - len(rows)).to_pylist()
+                skip = max(0, skip - len(batch))
     except FileNotFoundError:
         detail = "the files of the dataset are no longer in the artifact store"
         raise Problem(404, ProblemType.NOT_FOUND, detail) from None
     except OSError as error:
         raise store_down() from error
-    rows: list[dict[str, str]] = table.to_pylist()
     return rows
 
 

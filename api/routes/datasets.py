@@ -23,7 +23,17 @@ router = APIRouter(
 )
 
 
-@router.post("", status_code=201, responses=document_problems(400, 403, 409, 413, 415))
+# The file's name says what it holds.
+_NAMED = {"Content-Disposition": {"example": 'form-data; name="file"; filename="pages.jsonl"'}}
+_ENCODING = {"multipart/form-data": {"encoding": {"file": {"headers": _NAMED}}}}
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=document_problems(400, 403, 409, 413, 415),
+    openapi_extra={"requestBody": {"content": _ENCODING}},
+)
 def create(
     body: Annotated[DatasetIn, Form(media_type="multipart/form-data")],
     response: Response,
@@ -111,8 +121,9 @@ def _check(database: Database, body: DatasetIn) -> None:
 
 def _prepare(body: DatasetIn, settings: Settings, folder: Path) -> Dataset:
     """The dataset that was asked for, not stored yet, with its files in a folder `splits` below `folder`."""
-    from api.datasets.files import Unreadable, open_rows
+    from api.datasets.files import open_rows
     from api.datasets.hub import open_hub
+    from api.datasets.limits import Unreadable
     from api.datasets.rows import checked, choose_columns
     from api.datasets.splitting import write_splits
 
@@ -127,7 +138,7 @@ def _prepare(body: DatasetIn, settings: Settings, folder: Path) -> Dataset:
             else:
                 rows = open_rows(body.file.file, body.file.filename or "")
             columns = choose_columns(rows.columns, body.columns.named() if body.columns else None)
-            triples = checked(rows, columns)
+            triples = checked(rows, columns, max_characters=settings.max_upload_bytes)
             written = write_splits(triples, splits, test_fraction=body.test_fraction, seed=body.seed)
         except Unreadable as error:
             raise invalid(source, str(error)) from None

@@ -1,9 +1,11 @@
+import re
 import uuid
 from collections.abc import Sequence
 
 from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute, Paging
 from api.errors import Problem, ProblemType, document_problems, invalid, not_found
@@ -26,6 +28,15 @@ router = APIRouter(
     prefix="/v1/generations", tags=["generations"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)
 )
 
+
+class _JobId(StringConvertor):
+    """Whatever is no other path here, so that these answer 405 to methods that they don't have."""
+
+    regex = "(?!batch$)[^/]+"
+
+
+register_url_convertor("generation_id", _JobId())
+
 SUBMIT_PROBLEMS = document_problems(400, 409, 413, 415, 429)
 
 # The page is untrusted: no origin, no scripts, no forms, nothing from the network; it may only look its best.
@@ -36,8 +47,12 @@ PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "X-DNS-Prefetch-Control": "off",
     "Cache-Control": "private, no-store",
 }
+
+# No policy keeps Chromium from connecting to where `<link rel=preconnect>` says, in the page or in a frame's `srcdoc`.
+_CONNECTING = re.compile(r"<(link|iframe)(?=[\t\n\f\r />])", re.IGNORECASE)
 
 
 @router.post("", status_code=202, responses={200: {"model": GenerationOut}, **SUBMIT_PROBLEMS})
@@ -95,7 +110,7 @@ def show_batch(batch_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) ->
     return _find_batch(database, caller.owner, batch_id)
 
 
-@router.get("/{job_id}", responses=document_problems(404))
+@router.get("/{job_id:generation_id}", responses=document_problems(404))
 def show(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> GenerationOut:
     return GenerationOut.of_row(_find(database, caller.owner, job_id))
 
@@ -106,13 +121,17 @@ def show(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> Generat
     responses={200: {"content": {"text/html": {}}}, **document_problems(404, 409)},
 )
 def show_html(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> Response:
-    """The page itself, sandboxed: it is untrusted. What there is of it, if the job was cancelled."""
+    """The page itself, sandboxed: it is untrusted. What there is of it, if the job was cancelled.
+
+    As it is shown, it has no links to resources and no frames; what the model wrote is the generation's `completion`.
+    """
     row = _find(database, caller.owner, job_id)
     if row.generation.completion is None:
         if JobStatus(row.job.status).final:
             raise Problem(409, ProblemType.NO_COMPLETION, f"the job {row.job.status} and has no completion")
         raise Problem(409, ProblemType.NOT_FINISHED, f"the job is {row.job.status}; its page is still to come")
-    return Response(row.generation.completion, media_type="text/html", headers=PAGE_HEADERS)
+    page = _CONNECTING.sub("<meta", row.generation.completion)
+    return Response(page, media_type="text/html", headers=PAGE_HEADERS)
 
 
 def _add(session: Session, new: Sequence[Job], items: Sequence[GenerationIn], field: str) -> None:

@@ -12,7 +12,7 @@ class DecodingIn(RequestBody):
     temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy.")
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: int = Field(0, ge=0, le=1_000_000, description="0 is off.")
-    seed: int | None = Field(None, ge=0, le=2**63 - 1, description="The same seed gives the same sample again.")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="The same seed gives the same sample again.")
     stop: list[Annotated[Text, Field(min_length=1, max_length=200)]] = Field(
         [], max_length=16, description="Strings that end the completion, and are not part of it."
     )

@@ -37,7 +37,7 @@ class EvaluationIn(DecodingIn, LoadingIn):
     split: Split = Field(Split.TEST, strict=False)
     limit: int | None = Field(None, ge=1, le=2**31 - 1, description="The split's first rows alone; null: all.")
     metrics: Annotated[list[Annotated[Metric, Field(strict=False)]], AfterValidator(_unique)] = Field(
-        list(Metric), min_length=1
+        list(Metric), min_length=1, json_schema_extra={"uniqueItems": True}
     )
     max_new_tokens: int | None = Field(
         None, ge=1, le=131_072, description="Null: what the longest reference of the rows takes."

@@ -15,6 +15,10 @@ from db.vocabulary import Split
 ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,99}$")]
 DEFAULT_MAX_STEPS = 100
 
+# What the fields' validators check of two fields at once, for the document.
+_NOT_NULL: dict[str, Any] = {name: {"not": {"type": "null"}} for name in ("max_steps", "num_train_epochs")}
+_TRUE: dict[str, Any] = {name: {"const": True} for name in ("fp16", "bf16")}
+
 
 class LoraIn(RequestBody):
     """PEFT's LoraConfig; the defaults are the original experiment's."""
@@ -31,6 +35,15 @@ class LoraIn(RequestBody):
 
 class TrainingIn(RequestBody):
     """transformers' TrainingArguments by name; the defaults are the original experiment's."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                {"not": {"required": ["max_steps", "num_train_epochs"], "properties": _NOT_NULL}},
+                {"not": {"required": ["fp16", "bf16"], "properties": _TRUE}},
+            ]
+        }
+    )
 
     per_device_train_batch_size: int = Field(2, ge=1, le=4096, description="Rows a device computes at once.")
     gradient_accumulation_steps: int = Field(4, ge=1, le=65_536)

@@ -6,11 +6,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.schemas.common import NewModelName, RequestBody
-from db.models import ModelRow
+from db.models import BUNDLED, ModelRow
 from db.vocabulary import ModelKind, ModelSource
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+
+_NULL: dict[str, Any] = {"type": "null"}
 
 
 class ModelIn(RequestBody):
@@ -24,7 +26,25 @@ class ModelIn(RequestBody):
                     "revision": "0123456789abcdef0123456789abcdef01234567",
                 },
                 {"name": "mine", "source": "local", "location": "my-model"},
-            ]
+            ],
+            "oneOf": [
+                {
+                    "properties": {
+                        "source": {"const": "bundled"},
+                        "location": {"enum": list(BUNDLED)},
+                        "revision": _NULL,
+                    }
+                },
+                {"properties": {"source": {"const": "local"}, "revision": _NULL}},
+                {
+                    "required": ["revision"],
+                    "properties": {
+                        "source": {"const": "hub"},
+                        "location": {"pattern": f"^{HUB_NAME.pattern}$"},
+                        "revision": {"type": "string", "pattern": f"^{COMMIT.pattern}$"},
+                    },
+                },
+            ],
         }
     )
 

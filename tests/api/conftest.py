@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 from starlette.types import Message, Receive, Scope, Send
 
+from api import serving
 from api.app import create_app
 from api.waiting import Watcher
 from artifacts import get_artifacts
@@ -79,7 +80,7 @@ def app_client(app_client: TestClient) -> Iterator[TestClient]:
     async def observe(scope: Scope, receive: Receive, send: Send) -> None:
         async def observed_send(message: Message) -> None:
             if message["type"] == "http.response.start" and isinstance(scope.get("route"), APIRoute):
-                method, path, status = scope["method"], scope["route"].path, message["status"]
+                method, path, status = scope["method"], scope["route"].path_format, message["status"]
                 announced = _announced()[path].get(method.lower(), {}).get("responses", {})
                 # Any operation may answer 405 and 500: `default` stands for these.
                 if method != "HEAD" and status not in (405, 500) and str(status) not in announced:
@@ -113,7 +114,7 @@ class Server:
 def server(database: Database, make_key: Callable[[Role], tuple[ApiKey, str]]) -> Iterator[Server]:
     """The API as it is deployed, on a socket: for what only a connection shows."""
     app = create_app()
-    runner = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
+    runner = uvicorn.Server(uvicorn.Config(app, **serving.OPTIONS | {"timeout_graceful_shutdown": 1}))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=runner.run, kwargs={"sockets": [listener]})

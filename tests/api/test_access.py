@@ -24,50 +24,50 @@ EVALUATION = {"model": "starter", "dataset": "pages", "split": "train"}
 UPLOAD = Upload({"name": "new"}, "rows.json", b'[{"instruction": "Create a page.", "output": "<p>Hi</p>"}]')
 HUB_MODEL = {"name": "hub", "source": "hub", "location": "a/b", "revision": "0" * 40}
 
-# method, path, body, status for: a stranger, a user, an admin
-TABLE: list[tuple[str, str, Any, int, int, int]] = [
-    ("POST", "/v1/generations", ASKED, 401, 202, 202),
-    ("GET", "/v1/generations", None, 401, 200, 200),
-    ("POST", "/v1/generations/batch", {"items": [ASKED]}, 401, 202, 202),
-    ("GET", "/v1/generations/batch/{batch_id}", None, 401, 200, 200),
-    ("GET", "/v1/generations/{job_id}", None, 401, 200, 200),
-    ("GET", "/v1/generations/{job_id}/html", None, 401, 200, 200),
-    ("GET", "/v1/jobs", None, 401, 200, 200),
-    ("GET", "/v1/jobs/{job_id}", None, 401, 200, 200),
-    ("POST", "/v1/jobs/{job_id}/cancel", None, 401, 200, 200),
-    ("GET", "/v1/jobs/{job_id}/events", None, 401, 200, 200),
-    ("POST", "/v1/datasets", UPLOAD, 401, 403, 201),
-    ("GET", "/v1/datasets", None, 401, 200, 200),
-    ("GET", "/v1/datasets/{dataset_id}", None, 401, 200, 200),
-    ("GET", "/v1/datasets/{dataset_id}/rows", None, 401, 200, 200),
-    ("DELETE", "/v1/datasets/{dataset_id}", None, 401, 403, 204),
-    ("POST", "/v1/fine-tunes", FINE_TUNE, 401, 403, 202),
-    ("GET", "/v1/fine-tunes", None, 401, 200, 200),
-    ("GET", "/v1/fine-tunes/{job_id}", None, 401, 404, 200),
-    ("GET", "/v1/fine-tunes/{job_id}/metrics", None, 401, 404, 200),
-    ("POST", "/v1/quantizations", QUANTIZATION, 401, 403, 202),
-    ("GET", "/v1/quantizations", None, 401, 200, 200),
-    ("GET", "/v1/quantizations/{job_id}", None, 401, 404, 200),
-    ("POST", "/v1/evaluations", EVALUATION, 401, 202, 202),
-    ("GET", "/v1/evaluations", None, 401, 200, 200),
-    ("GET", "/v1/evaluations/compare?a={evaluation_id}&b={evaluation_id}", None, 401, 200, 200),
-    ("GET", "/v1/evaluations/{evaluation_id}", None, 401, 200, 200),
-    ("GET", "/v1/evaluations/{evaluation_id}/predictions", None, 401, 200, 200),
-    ("GET", "/v1/evaluations/{evaluation_id}/predictions.{format}", None, 401, 200, 200),
-    ("GET", "/v1/leaderboard?dataset=pages", None, 401, 200, 200),
-    ("GET", "/v1/models", None, 401, 200, 200),
-    ("GET", "/v1/models/{model_id}", None, 401, 200, 200),
-    ("GET", "/v1/models/{model_id}/download", None, 401, 200, 200),
-    ("POST", "/v1/models", HUB_MODEL, 401, 403, 201),
-    ("POST", "/v1/models/{model_id}/merge", {"name": "new"}, 401, 403, 202),
-    ("POST", "/v1/api-keys", {"name": "new"}, 401, 403, 201),
-    ("GET", "/v1/api-keys", None, 401, 403, 200),
-    ("DELETE", "/v1/api-keys/{key_id}", None, 401, 403, 204),
-    ("GET", "/healthz", None, 200, 200, 200),
-    ("GET", "/readyz", None, 503, 503, 503),
-    ("GET", "/metrics", None, 200, 200, 200),
-    ("GET", "/openapi.json", None, 200, 200, 200),
-    ("GET", "/docs", None, 200, 200, 200),
+# method, path, body, status for: a stranger, the user whose jobs these are, another user, an admin
+TABLE: list[tuple[str, str, Any, int, int, int, int]] = [
+    ("POST", "/v1/generations", ASKED, 401, 202, 202, 202),
+    ("GET", "/v1/generations", None, 401, 200, 200, 200),
+    ("POST", "/v1/generations/batch", {"items": [ASKED]}, 401, 202, 202, 202),
+    ("GET", "/v1/generations/batch/{batch_id}", None, 401, 200, 404, 200),
+    ("GET", "/v1/generations/{job_id}", None, 401, 200, 404, 200),
+    ("GET", "/v1/generations/{job_id}/html", None, 401, 200, 404, 200),
+    ("GET", "/v1/jobs", None, 401, 200, 200, 200),
+    ("GET", "/v1/jobs/{job_id}", None, 401, 200, 404, 200),
+    ("POST", "/v1/jobs/{job_id}/cancel", None, 401, 200, 404, 200),
+    ("GET", "/v1/jobs/{job_id}/events", None, 401, 200, 404, 200),
+    ("POST", "/v1/datasets", UPLOAD, 401, 403, 403, 201),
+    ("GET", "/v1/datasets", None, 401, 200, 200, 200),
+    ("GET", "/v1/datasets/{dataset_id}", None, 401, 200, 200, 200),
+    ("GET", "/v1/datasets/{dataset_id}/rows", None, 401, 200, 200, 200),
+    ("DELETE", "/v1/datasets/{dataset_id}", None, 401, 403, 403, 204),
+    ("POST", "/v1/fine-tunes", FINE_TUNE, 401, 403, 403, 202),
+    ("GET", "/v1/fine-tunes", None, 401, 200, 200, 200),
+    ("GET", "/v1/fine-tunes/{job_id}", None, 401, 404, 404, 200),
+    ("GET", "/v1/fine-tunes/{job_id}/metrics", None, 401, 404, 404, 200),
+    ("POST", "/v1/quantizations", QUANTIZATION, 401, 403, 403, 202),
+    ("GET", "/v1/quantizations", None, 401, 200, 200, 200),
+    ("GET", "/v1/quantizations/{job_id}", None, 401, 404, 404, 200),
+    ("POST", "/v1/evaluations", EVALUATION, 401, 202, 202, 202),
+    ("GET", "/v1/evaluations", None, 401, 200, 200, 200),
+    ("GET", "/v1/evaluations/compare?a={evaluation_id}&b={evaluation_id}", None, 401, 200, 200, 200),
+    ("GET", "/v1/evaluations/{evaluation_id}", None, 401, 200, 200, 200),
+    ("GET", "/v1/evaluations/{evaluation_id}/predictions", None, 401, 200, 200, 200),
+    ("GET", "/v1/evaluations/{evaluation_id}/predictions.{format}", None, 401, 200, 200, 200),
+    ("GET", "/v1/leaderboard?dataset=pages", None, 401, 200, 200, 200),
+    ("GET", "/v1/models", None, 401, 200, 200, 200),
+    ("GET", "/v1/models/{model_id}", None, 401, 200, 200, 200),
+    ("GET", "/v1/models/{model_id}/download", None, 401, 200, 200, 200),
+    ("POST", "/v1/models", HUB_MODEL, 401, 403, 403, 201),
+    ("POST", "/v1/models/{model_id}/merge", {"name": "new"}, 401, 403, 403, 202),
+    ("POST", "/v1/api-keys", {"name": "new"}, 401, 403, 403, 201),
+    ("GET", "/v1/api-keys", None, 401, 403, 403, 200),
+    ("DELETE", "/v1/api-keys/{key_id}", None, 401, 403, 403, 204),
+    ("GET", "/healthz", None, 200, 200, 200, 200),
+    ("GET", "/readyz", None, 503, 503, 503, 503),
+    ("GET", "/metrics", None, 200, 200, 200, 200),
+    ("GET", "/openapi.json", None, 200, 200, 200, 200),
+    ("GET", "/docs", None, 200, 200, 200, 200),
 ]
 
 STRANGERS: dict[str, str | None] = {
@@ -124,9 +124,9 @@ def test_every_route_is_in_the_table() -> None:
     routes = {(method.upper(), path) for path, item in create_app().openapi()["paths"].items() for method in item}
     for module in pkgutil.iter_modules(api.routes.__path__):
         router = importlib.import_module(f"api.routes.{module.name}").router
-        routes |= {(method, route.path) for route in router.routes for method in route.methods}
+        routes |= {(method, route.path_format) for route in router.routes for method in route.methods}
     routes |= {
-        (method, route.path)
+        (method, route.path_format)
         for route in create_app().routes
         if hasattr(route, "methods")
         for method in route.methods - {"HEAD"}
@@ -135,11 +135,12 @@ def test_every_route_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "stranger", "user", "admin"), TABLE, ids=[f"{row[0]} {row[1]}" for row in TABLE]
+    ("method", "path", "body", "stranger", "user", "other", "admin"), TABLE, ids=[f"{row[0]} {row[1]}" for row in TABLE]
 )
 def test_each_caller_gets_what_the_table_says(
     app_client: TestClient,
     as_user: TestClient,
+    as_other_user: TestClient,
     as_admin: TestClient,
     ids: dict[str, str],
     make_key: Callable[[Role], tuple[ApiKey, str]],
@@ -149,6 +150,7 @@ def test_each_caller_gets_what_the_table_says(
     body: Any,
     stranger: int,
     user: int,
+    other: int,
     admin: int,
 ) -> None:
     for prefix in ("fine-tunes", "quantizations"):
@@ -170,12 +172,16 @@ def test_each_caller_gets_what_the_table_says(
             assert response.headers["WWW-Authenticate"] == "Bearer"
             assert secret not in response.text
     assert stored(database) == rows
-    response = as_user.request(method, path, **sent)
-    assert response.status_code == user, response.text
-    if user == 403:
-        problem(response, 403, "forbidden")
-    if user in (403, 404):
-        assert stored(database) == rows
+    for client, status in ((as_other_user, other), (as_user, user)):
+        rows = stored(database)
+        response = client.request(method, path, **sent)
+        assert response.status_code == status, response.text
+        if status == 403:
+            problem(response, 403, "forbidden")
+        if status in (403, 404):
+            assert stored(database) == rows
+        if client is as_other_user and path in ("/v1/generations", "/v1/jobs") and method == "GET":
+            assert response.json()["items"] == []
     response = as_admin.request(method, path, **sent)
     assert response.status_code == admin, response.text
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from api.datasets.files import READERS, Unreadable, open_rows
+from api.datasets.files import READERS, open_rows
+from api.datasets.limits import Unreadable
 
 COLUMNS = ["instruction", "input", "output"]
 Row = dict[str, str]
@@ -60,7 +61,7 @@ rows_of_texts = st.lists(st.fixed_dictionaries(dict.fromkeys(COLUMNS, texts)), m
 @given(rows_of_texts)
 @example([{"instruction": "NA", "input": "007", "output": "1e5"}])
 @example([{"instruction": 'a "b",\r\nc\rd\n', "input": "", "output": "\u2028\x85\x1c"}])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_each_kind_of_file_gives_the_texts_that_were_written(rows: list[Row]) -> None:
     assert WRITERS.keys() == READERS.keys()
     for suffix, write in WRITERS.items():
@@ -78,7 +79,7 @@ def test_any_bytes_are_rows_or_unreadable(suffix: str, content: bytes) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_parquet_file_with_wrong_bytes_is_rows_or_unreadable(changes: list[tuple[int, int]]) -> None:
     content = bytearray(as_parquet([{"instruction": "a" * 50, "input": "", "output": "b"}] * 3))
     for position, value in changes:

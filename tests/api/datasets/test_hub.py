@@ -20,7 +20,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of `some/pages`, a dataset on the hub."""
     folder = tmp_path / "some-pages"
     (folder / "data").mkdir(parents=True)
-    with serve_hub("some/pages", folder, COMMIT, kind="dataset") as address:
+    lies = ["/etc/train.jsonl", "../train.jsonl", "a/../../train.jsonl", "//x/train.jsonl"]
+    with serve_hub("some/pages", folder, COMMIT, kind="dataset", lies=lies) as address:
         template = address + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
         monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)

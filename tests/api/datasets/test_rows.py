@@ -16,7 +16,7 @@ GOOD = {"instruction": "Create a page.", "output": "<p>"}
 
 
 def check(rows: list[Any], columns: dict[str, str]) -> list[Triple]:
-    return list(checked(Rows([], lambda _: rows), columns))
+    return list(checked(Rows([], lambda _: rows), columns, max_characters=10**9))
 
 
 def faults(rows: list[Any], columns: dict[str, str]) -> list[tuple[str, str]]:
@@ -135,7 +135,7 @@ def test_rows_are_not_gathered() -> None:
             taken.append(number)
             yield GOOD
 
-    triples = checked(Rows([], lambda _: rows()), USUAL)
+    triples = checked(Rows([], lambda _: rows()), USUAL, max_characters=10**9)
     assert taken == []
     next(triples)
     assert taken == [0]

@@ -1,0 +1,88 @@
+"""Headless Chromium, steered over its DevTools protocol as far as the tests need it."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from tests.processes import eventually
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--remote-debugging-port=0",
+]
+
+
+def chromium() -> str:
+    """The browser's command; without one the test is skipped, but never in CI."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        assert "CI" not in os.environ, "no Chromium: `apt-get install chromium`"
+        pytest.skip("no Chromium on this machine")
+    return found
+
+
+class Page:
+    """A tab. Whatever it requests carries the given headers."""
+
+    def __init__(self, connection: ClientConnection, headers: dict[str, str]) -> None:
+        self._connection = connection
+        self._calls = 0
+        for domain in ("Page", "Network", "Runtime"):
+            self.call(f"{domain}.enable")
+        self.call("Network.setExtraHTTPHeaders", headers=headers)
+
+    def call(self, method: str, **parameters: object) -> dict[str, Any]:
+        self._calls += 1
+        self._connection.send(json.dumps({"id": self._calls, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self._connection.recv(timeout=20))
+            if message.get("id") == self._calls:
+                assert "error" not in message, message
+                result: dict[str, Any] = message["result"]
+                return result
+
+    def open(self, url: str) -> None:
+        self.call("Page.navigate", url=url)
+        eventually(lambda: self.evaluate("document.readyState") == "complete", f"{url} in the browser", 20)
+
+    def evaluate(self, expression: str) -> Any:
+        """What the expression gives in the page, or the name of the error that it throws."""
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        if "exceptionDetails" in result:
+            return result["exceptionDetails"]["exception"]["description"].split(":")[0]
+        return result["result"].get("value")
+
+    def click(self, x: int, y: int) -> None:
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+
+@contextmanager
+def new_page(profile: Path, headers: dict[str, str]) -> Iterator[Page]:
+    """A tab of a browser of its own, with a fresh profile in the folder `profile`."""
+    command = [chromium(), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        ready = profile / "DevToolsActivePort"
+        eventually(lambda: ready.exists() and ready.read_text().count("\n") > 0, "Chromium", 30)
+        [port, *_] = ready.read_text().splitlines()
+        [tab] = [tab for tab in httpx.get(f"http://127.0.0.1:{port}/json").json() if tab["type"] == "page"]
+        with connect(tab["webSocketDebuggerUrl"], max_size=None, close_timeout=1) as connection:
+            yield Page(connection, headers)
+    finally:
+        process.terminate()
+        process.wait(20)

@@ -1,0 +1,85 @@
+"""The API as it is deployed: a process of its own, on a socket."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cli.up import free_port
+from db import api_keys, models
+from db.session import Database
+from db.tables import ApiKey
+from db.vocabulary import Role
+from settings import get_settings
+from tests.hub import serve_hub
+from tests.processes import eventually, running
+
+HUB_COMMIT = "0" * 40
+
+
+@dataclass(frozen=True)
+class Api:
+    """An API process over the test's database, as an admin sees it."""
+
+    database_url: str
+    port: int
+    pid: int
+    key: ApiKey
+    secret: str
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.address, headers={"Authorization": f"Bearer {self.secret}"}, timeout=60)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of the one dataset, `some/rows`, that the hub of processes started from here has."""
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    with serve_hub("some/rows", folder, HUB_COMMIT, kind="dataset") as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        yield folder
+
+
+@pytest.fixture
+def api(database: Database) -> Iterator[Api]:
+    """Over the test's own database."""
+    with running_api(get_settings().database, get_settings().data_dir) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def lasting_api(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """One for all tests of a file, on SQLite: what one of them has done to it the others may feel."""
+    folder = tmp_path_factory.mktemp("attacked")
+    with running_api(f"sqlite:///{shutil.copy(migrated_sqlite, folder)}", folder) as api:
+        yield api
+
+
+@contextmanager
+def running_api(database_url: str, data_dir: Path, **settings: object) -> Iterator[Api]:
+    port = free_port()
+    database = Database(database_url)
+    with database.write() as session:
+        models.ensure_bundled(session)
+        key, secret = api_keys.create(session, "the attacker's", Role.ADMIN)
+    database.engine.dispose()
+    with running("api", database_url=database_url, data_dir=data_dir, port=port, **settings) as process:
+        eventually(lambda: _answers(port), "the API")
+        yield Api(database_url, port, process.pid, key, secret)
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/healthz").is_success
+    except httpx.HTTPError:
+        return False

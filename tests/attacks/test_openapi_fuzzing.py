@@ -1,0 +1,43 @@
+"""schemathesis over the whole OpenAPI document: all phases, all checks, the same cases in every run.
+
+PAGEWRIGHT_ATTACK_EXAMPLES makes it longer: so many cases of each operation, and sequences of operations.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from db.session import Database
+from db.tables import Dataset
+from tests.api.helpers import PAGE
+from tests.attacks.conftest import Api
+from tests.attacks.schemathesis_hooks import LOCAL_MODEL, ROWS
+
+EXAMPLES = os.environ.get("PAGEWRIGHT_ATTACK_EXAMPLES", "20")
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+
+
+@pytest.fixture
+def things(database: Database, make_dataset: Callable[..., Dataset], hub: Path, tmp_path: Path) -> None:
+    """What the requests name."""
+    make_dataset([("Create a page.", "", PAGE)] * 8, name="pages", test=[("Create a shop.", "", PAGE)] * 2)
+    (hub / "train.jsonl").write_text(ROWS)
+    folder = tmp_path / "models" / LOCAL_MODEL
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").touch()
+
+
+@pytest.mark.timeout(0 if int(EXAMPLES) > 20 else 180)
+def test_every_answer_is_as_the_document_says(things: None, api: Api) -> None:
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION)),
+        *("run", f"{api.address}/openapi.json", "--max-examples", EXAMPLES, "--no-color", "--warnings", "off"),
+    ]
+    environment = {"PAGEWRIGHT_API_KEY": api.secret, "ATTACKERS_KEY_ID": str(api.key.id)}
+    found = subprocess.run(command, env={**os.environ, **environment}, text=True, capture_output=True, check=False)
+    assert found.returncode == 0, found.stdout[-20_000:] + found.stderr[-5000:]
