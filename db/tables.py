@@ -170,6 +170,7 @@ class Job(Table):
         UniqueConstraint("api_key_id", "idempotency_key"),
         Index("ix_jobs_api_key_id_id", "api_key_id", "id"),
         Index("ix_jobs_status_id", "status", "id"),
+        Index("ix_jobs_kind_id", "kind", "id"),
         Index("ix_jobs_batch_id_id", "batch_id", "id"),
     )
 
