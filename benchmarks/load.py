@@ -117,10 +117,15 @@ def many_clients(counts: list[int], seconds: float) -> ManyClients:
 
 
 def full_queue(limit: int, clients: int, seconds: float) -> tuple[Stage, int]:
-    """Clients that submit where no worker takes anything, and how many jobs were accepted."""
+    """Clients that submit where no worker takes anything and half of them find room, and how many jobs were accepted.
+
+    Who is accepted polls from then on, and the others try again.
+    """
     with serving(max_queued_per_key=limit) as stack, stack.client() as client:
+        ahead = limit - clients // 2
+        client.post("/v1/generations/batch", json={"items": [PROMPT] * ahead}).raise_for_status()
         found = stage(client, clients, seconds)
-        return found, found.statuses[202]
+        return found, ahead + found.statuses[202]
 
 
 def batch_seconds(count: int) -> float:
@@ -252,7 +257,8 @@ def main(
         console.print(
             f"Full queue of 1,000: {accepted} accepted, {found.statuses[429]} refused with Retry-After "
             f"{', '.join(map(str, found.retry_after))}, {found.server_errors} errors of the server; "
-            f"submit p50 and p99 {' and '.join(_milliseconds(found.submits))} ms"
+            f"submit p50 and p99 {' and '.join(_milliseconds(found.submits))} ms, "
+            f"poll {' and '.join(_milliseconds(found.polls))} ms"
         )
     if "batch" in wanted:
         console.print(f"A batch of 10,000 is accepted in {batch_seconds(10_000):.2f} s")
