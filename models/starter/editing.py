@@ -7,7 +7,7 @@ from random import Random
 
 from models.starter import values, vocabulary
 from models.starter.composing import Draft
-from models.starter.everyday import draw_habits
+from models.starter.everyday import DOCTYPE, draw_habits
 from models.starter.values import chance
 
 _VERBS = ("Edit the following HTML code to {}.", "Edit the given HTML code to {}.", "Edit the following HTML to {}.", "Edit the following HTML page to {}.", "Edit the HTML document to {}.", "Modify the following HTML code to {}.", "Modify the HTML to {}.", "Change the following HTML code to {}.", "Update the HTML code to {}.", "Update the following web page to {}.", "Edit this HTML structure to {}.", "Using the given HTML code, {}.", "In the following HTML page, {}.", "Rewrite the following HTML to {}.", "{}.", "Please {}.", "Given the following HTML code, {}.")  # fmt: skip
@@ -280,12 +280,15 @@ def editing(r: Random) -> Draft:
 
     def shown() -> list[str]:
         if fragment:
-            return habits.indented(["<div>", *(f"  {line}" for line in sheet.content()), "</div>"]).split("\n")
+            part = ["<div>", *(f"  {line}" for line in sheet.content()), "</div>"]
+            return habits.indented([DOCTYPE, *part]).split("\n")
         return habits.document(sheet.head(), sheet.content()).split("\n")
 
     before = shown()
+    # the answer has a doctype whether the page that came with the request has one or not
+    given = before[1:] if fragment or chance(r, 0.5) else before
     if chance(r, 0.2):
-        damaged = _repair(r, before) if chance(r, 0.7) else _tidy(r, before)
+        damaged = _repair(r, given) if chance(r, 0.7) else _tidy(r, given)
         if damaged is not None:
             return Draft(damaged[0], "\n".join(damaged[1]), "\n".join(before))
     asked = None
@@ -295,4 +298,4 @@ def editing(r: Random) -> Draft:
             continue
         asked = edit(r, sheet)
     instruction = r.choice(_VERBS).format(r.choice(asked))
-    return Draft(values.capital(instruction), "\n".join(before), "\n".join(shown()))
+    return Draft(values.capital(instruction), "\n".join(given), "\n".join(shown()))

@@ -31,7 +31,10 @@ from models.starter.composing import Draft
 from models.starter.values import chance
 
 FOLDER = Path(__file__).with_name("everyday_tasks")
+DOCTYPE = "<!DOCTYPE html>"
+"""Every answer begins with it, a mere part of a page too: without it nothing is valid."""
 PARTS = ("input", "title", "style", "body", "script", "fragment")
+MIN_WORDINGS = 3
 _BETWEEN = "\x1e"
 _WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _MAKE = ("Create", "Create", "Create", "Create", "Write", "Write", "Generate", "Design", "Construct", "Make", "Build",
@@ -102,7 +105,6 @@ class Habits:
     """How one person writes pages, whatever is on them."""
 
     unit: str
-    doctype: bool
     language: str
     inner: bool
     """Whether head and body are indented inside html."""
@@ -112,7 +114,7 @@ class Habits:
         """The lines of head and body, both written with two spaces a level, as a whole page."""
         shown = [*_wrapped("head", head), *([""] if self.gap else []), *_wrapped("body", body)]
         html = [f"<html{self.language}>", *(_deeper(shown) if self.inner else shown), "</html>"]
-        return self.indented([*(["<!DOCTYPE html>"] if self.doctype else []), *html])
+        return self.indented([DOCTYPE, *html])
 
     def indented(self, lines: Sequence[str]) -> str:
         """The lines, written with two spaces a level, with this person's indentation instead."""
@@ -129,10 +131,9 @@ def draw_habits(r: Random, usual: float = 0.75) -> Habits:
     """The habits of somebody, which are the usual ones in that share of draws: the more often, the surer the model is
     where a page's tags end."""
     if chance(r, usual):
-        return Habits(unit="  ", doctype=True, language=r.choice(("", "", "", ' lang="en"')), inner=False, gap="")
+        return Habits(unit="  ", language=r.choice(("", "", "", ' lang="en"')), inner=False, gap="")
     return Habits(
         unit=r.choice(("  ", "  ", "    ", "    ", " ", "\t")),
-        doctype=chance(r, 0.65),
         language=r.choice(("", "", "", ' lang="en"')),
         inner=chance(r, 0.6),
         gap="\n" if chance(r, 0.15) else "",
@@ -145,7 +146,11 @@ def written(task: Task, r: Random) -> Draft:
     _, ask, *rest = (part.strip("\n") for part in text.split(_BETWEEN))
     parts = {name: part.splitlines() for name, part in zip(PARTS, rest, strict=True)}
     habits = draw_habits(r)
-    page = habits.indented(parts["fragment"]) if "fragment" in task.parts else _page(r, habits, parts)
+    if "fragment" in task.parts:
+        bare = [line for line in parts["fragment"] if line.strip().lower() != DOCTYPE.lower()]
+        page = habits.indented([DOCTYPE, *bare])
+    else:
+        page = _page(r, habits, parts)
     given = parts["input"]
     # a page that is to be changed keeps its indentation
     markup = bool(given) and given[0].startswith("<")
@@ -278,17 +283,18 @@ _LOREM = (
 
 
 def check(file: Path, name: str = "", draws: int = 40) -> list[str]:
-    """Draw each task of the file, or the one of that name, and say what is wrong: invalid pages, requests or pages
-    that hardly vary, templates that fail."""
+    """Draw each task of the file, or the one of that name, and say what is wrong: invalid pages, and few wordings.
+
+    Raises jinja2's errors for a template that is wrong.
+    """
     faults = []
     for task in read_tasks(file):
         if name and task.name != name:
             continue
         drafts = [written(task, Random(f"{task.name}/{seed}")) for seed in range(draws)]
-        # a page without a doctype is a habit of many, not a slip
-        errors = {error for draft in drafts for error in parse_errors(draft.page) if "doctype" not in error}
+        errors = {error for draft in drafts for error in parse_errors(draft.page)}
         faults += [f"{task.name}: {error}" for error in sorted(errors)]
-        if len({draft.instruction for draft in drafts}) < 4:
+        if len(task.wordings) < MIN_WORDINGS:
             faults.append(f"{task.name}: too few wordings")
     return faults
 
