@@ -11,7 +11,7 @@ from models.prompt import build_prompt
 from models.starter import vocabulary
 from models.starter.triples import training_stream
 
-VOCABULARY_SIZE = 3072
+VOCABULARY_SIZE = 4096
 # Not <s> and </s>: those are HTML tags, and a page that uses them must survive.
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 

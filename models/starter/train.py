@@ -31,6 +31,7 @@ BATCH_TOKENS = 65_536
 SHARD_TRIPLES = 24_576
 SHARDS_KEPT = 200
 PEAK_RATE, WARM_UP, DECAY = 2e-3, 0.02, 0.1
+"""Of a model that begins from nothing; one that goes on learning wants a tenth of the rate."""
 _IGNORED = -100
 
 
@@ -136,11 +137,11 @@ def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=_IGNORED)
 
 
-def rate(progress: float) -> float:
+def rate(progress: float, peak: float = PEAK_RATE) -> float:
     """The learning rate at a share of the training: a short rise, then a cosine down to nothing."""
     if progress < WARM_UP:
-        return PEAK_RATE * progress / WARM_UP
-    return PEAK_RATE * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - WARM_UP) / (1 - WARM_UP))))
+        return peak * progress / WARM_UP
+    return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - WARM_UP) / (1 - WARM_UP))))
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -189,8 +190,13 @@ def shards(seed: int, workers: int) -> Generator[Shard, None, None]:
             yield kept[-1]
 
 
-def train(folder: Path, seconds: float, seed: int, workers: int, size: int) -> None:
-    """Train for so many seconds, on a GPU if there is one, and save into the folder as it goes and at the end."""
+def train(
+    folder: Path, seconds: float, seed: int, workers: int, size: int, begin: Path | None = None, peak: float = PEAK_RATE
+) -> None:
+    """Train for so many seconds, on a GPU if there is one, and save into the folder as it goes and at the end.
+
+    `begin` is the folder of a model that goes on learning; without it a new one begins.
+    """
     source = shards(seed, workers)
     shard = next(source)
     torch.manual_seed(seed)
@@ -199,6 +205,8 @@ def train(folder: Path, seconds: float, seed: int, workers: int, size: int) -> N
     device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
     tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(HERE)  # type: ignore[assignment]
     model = LlamaForCausalLM(configuration(tokenizer))
+    if begin is not None:
+        model = LlamaForCausalLM.from_pretrained(begin, dtype=torch.float32)
     model.to(torch.device(device))  # type: ignore[arg-type]
     small = [one for one in model.parameters() if one.ndim < 2]
     large = [one for one in model.parameters() if one.ndim >= 2]
@@ -212,7 +220,7 @@ def train(folder: Path, seconds: float, seed: int, workers: int, size: int) -> N
             if now - start > seconds:
                 break
             for group in optimizer.param_groups:
-                group["lr"] = rate((now - start) / seconds)
+                group["lr"] = rate((now - start) / seconds, peak)
             loss = loss_of(forward(model, tokens, dtype), labels)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -246,9 +254,11 @@ def main() -> None:
     parser.add_argument(
         "--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2), help="processes that draw triples"
     )
+    parser.add_argument("--begin", type=Path, help="a folder with a model that goes on learning")
+    parser.add_argument("--rate", type=float, default=PEAK_RATE, help="the peak learning rate")
     parser.add_argument("--size", type=int, default=BATCH_TOKENS, help="tokens of a batch")
     given = parser.parse_args()
-    train(given.folder, given.seconds, given.seed, given.workers, given.size)
+    train(given.folder, given.seconds, given.seed, given.workers, given.size, given.begin, given.rate)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,25 @@ from random import Random
 
 from models.starter.composing import COMPOSED, Kind
 from models.starter.converting import CONVERTING
+from models.starter.editing import editing
+from models.starter.everyday import everyday
 from models.starter.scripted import SCRIPTED
 from models.starter.themed import THEMED
 
 KINDS: dict[str, Kind] = {**COMPOSED, **THEMED, **SCRIPTED, **CONVERTING}
-WEIGHTS = {"plain page": 4.0, "combination": 5.0, "edit": 2.5, "long page": 1.5, "template": 1.5, "table": 1.5}
+"""The kinds whose requests have one right page each: these are held out and counted."""
+OPEN_KINDS: dict[str, Kind] = {"everyday": everyday, "editing": editing}
+"""Those that leave something to the writer; they are in the training stream alone."""
+WEIGHTS = {
+    "everyday": 100.0,
+    "editing": 25.0,
+    "plain page": 4.0,
+    "combination": 5.0,
+    "edit": 2.5,
+    "long page": 1.5,
+    "template": 1.5,
+    "table": 1.5,
+}
 """How often a kind is drawn for training, against 1 for every kind not named."""
 
 HELD_OUT_SHARE = 1 / 32
@@ -46,7 +60,7 @@ def is_held_out(page: str) -> bool:
 def draw(kind: str, seed: str) -> Triple:
     """The triple of that kind and seed, on whichever side it is."""
     r = Random(f"{kind}/{seed}")
-    draft = KINDS[kind](r)
+    draft = {**KINDS, **OPEN_KINDS}[kind](r)
     instruction = draft.instruction
     if instruction[1].islower() and r.random() < 0.08:
         instruction = instruction[0].lower() + instruction[1:]
@@ -56,7 +70,7 @@ def draw(kind: str, seed: str) -> Triple:
 def training_stream(seed: int) -> Iterator[Triple]:
     """Training triples without end, kinds drawn by weight. The same seed gives the same stream."""
     r = Random(f"training/{seed}")
-    names = list(KINDS)
+    names = [*KINDS, *OPEN_KINDS]
     weights = [WEIGHTS.get(name, 1.0) for name in names]
     for place in count():
         (kind,) = r.choices(names, weights)
