@@ -197,6 +197,9 @@ def experiment(
     training: Annotated[dict | None, typer.Option(parser=json_object, help="Its `training`.")] = None,
     quantization: Annotated[dict | None, typer.Option(parser=json_object, help="A quantization's `options`.")] = None,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Of each fine-tune, instead of its length.")] = None,
+    clean: Annotated[
+        bool | None, typer.Option(help="Train on valid pages laid out in one way; default: the starter is.")
+    ] = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(min=1, help="Of each completion; default: what the longest reference takes.")
     ] = None,
@@ -231,6 +234,7 @@ def experiment(
         training=training,
         quantization=quantization or {},
         max_steps=max_steps,
+        clean=clean,
         max_new_tokens=max_new_tokens,
         first=first,
         limit=limit,

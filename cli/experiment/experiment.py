@@ -7,6 +7,7 @@ import httpx
 
 from cli.client import walk
 from cli.experiment import aims, jobs, report
+from cli.experiment.cleaning import register_cleaned
 from cli.experiment.plan import FINE_TUNED, ORIGINAL_ROWS, ExperimentError, Options, System, named
 from cli.experiment.progress import Steps
 from cli.experiment.registering import is_gptq, register_dataset, register_model
@@ -25,12 +26,13 @@ def run(client: httpx.Client, options: Options, dataset_file: Path | None, folde
     except OSError as error:
         raise ExperimentError(f"the report's folder can't be made: {error}") from None
     dataset = register_dataset(client, options, dataset_file)
+    training = register_cleaned(client, options, dataset) if options.cleans else dataset
     base = register_model(client, options)
     in_full_precision = not is_gptq(base)
     limits = options.limits(dataset.test_rows)
     to_make, to_evaluate = (3, 6) if in_full_precision else (1, 4)
     with Steps(to_make + to_evaluate * len(limits)) as steps:
-        asking = _Asking(client, options, dataset, base, steps)
+        asking = _Asking(client, options, dataset, training, base, steps)
         # All training first: an inference worker that holds a model leaves little of a GPU that they share.
         quantization = asking.quantize() if in_full_precision else None
         bases = {System.BASE: base.name} if in_full_precision else {}
@@ -48,11 +50,12 @@ def run(client: httpx.Client, options: Options, dataset_file: Path | None, folde
         versions=versions(),
         model=base,
         dataset=dataset,
+        training=training,
         quantization=quantization,
         fine_tunes=fine_tunes,
         evaluations=evaluations,
         aims=aims.judge(evaluations, original=dataset.original),
-        notes=_notes(dataset, base, quantization, fine_tunes, evaluations),
+        notes=_notes(dataset, training, base, quantization, fine_tunes, evaluations),
     )
     largest = {one.system: one.evaluation_id for one in evaluations if one.limit == limits[-1]}
     report.write(
@@ -68,13 +71,14 @@ class _Asking:
     client: httpx.Client
     options: Options
     dataset: Dataset
+    training: Dataset
     base: Model
     steps: Steps
 
     def quantize(self) -> Made:
         body = {
             "model": self.base.name,
-            "dataset": self.dataset.name,
+            "dataset": self.training.name,
             "options": dict(self.options.quantization),
             "split": Split.TRAIN.value,
             "report_rows": 0,  # it would be on the test rows, which the evaluations are on
@@ -85,7 +89,7 @@ class _Asking:
 
     def fine_tune(self, base: System, model: str) -> FineTuned:
         system = FINE_TUNED[base]
-        body = {"model": model, "dataset": self.dataset.name, **self.options.recipe()}
+        body = {"model": model, "dataset": self.training.name, **self.options.recipe()}
         what = "lora" if base == System.BASE else "gptq-lora"
         with self.steps.step(f"fine-tune the {base}") as tell:
             named_body = named(self.options, what, body, self.base.revision)
@@ -117,9 +121,19 @@ class _Asking:
 
 
 def _notes(
-    dataset: Dataset, base: Model, quantization: Made | None, fine_tunes: list[FineTuned], evaluations: list[Evaluated]
+    dataset: Dataset,
+    training: Dataset,
+    base: Model,
+    quantization: Made | None,
+    fine_tunes: list[FineTuned],
+    evaluations: list[Evaluated],
 ) -> list[str]:
     notes = []
+    if training.name != dataset.name:
+        notes.append(
+            f"Trained on {training.train_rows} of the {dataset.train_rows} training rows, cleaned: a doctype in front, "
+            "two spaces of indentation, and pages that are invalid all the same left out."
+        )
     if quantization is None:
         notes.append(f"{base.name} is quantized by GPTQ already: there is no base in full precision to stand here.")
     if not dataset.original:

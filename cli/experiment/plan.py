@@ -61,6 +61,7 @@ class Options:
     training: Mapping[str, Any] | None = None
     quantization: Mapping[str, Any] = field(default_factory=dict)
     max_steps: int | None = None
+    clean: bool | None = None
     max_new_tokens: int | None = None
     first: int = ORIGINAL_FIRST
     limit: int | None = None
@@ -74,6 +75,11 @@ class Options:
             training.pop("num_train_epochs", None)
             training["max_steps"] = self.max_steps
         return {"lora": lora, "training": training}
+
+    @property
+    def cleans(self) -> bool:
+        """Whether the training rows are cleaned: the starter's are, if nothing else was said."""
+        return self.model == STARTER if self.clean is None else self.clean
 
     def limits(self, test_rows: int) -> list[int | None]:
         """The limit of each evaluation, the smaller first, of a split of so many rows; None is all of them."""

@@ -1,7 +1,7 @@
 """The dataset and the base model: found on the server, or registered there."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +24,8 @@ REGISTER_SECONDS = 600.0
 HUB_SECONDS = 30.0
 
 Found = TypeVar("Found")
+Form = Mapping[str, tuple[str | None, str | bytes]]
+"""A multipart form: by each field, the file's name, if it is a file, and the content."""
 
 
 def register_dataset(client: httpx.Client, options: Options, file: Path | None) -> Dataset:
@@ -32,7 +34,7 @@ def register_dataset(client: httpx.Client, options: Options, file: Path | None) 
     Its name tells the content, so one of that name that is there already is the same. Raises ExperimentError if the
     file can't be read or the hub can't be asked, and ServerError.
     """
-    upload: dict[str, tuple[str | None, str | bytes]]
+    upload: Form
     if file:
         try:
             content = file.read_bytes()
@@ -47,12 +49,18 @@ def register_dataset(client: httpx.Client, options: Options, file: Path | None) 
         )
         upload = {"hub": (None, DATASET), "revision": (None, content_version)}
     name = f"{options.name}-alpaca-webgen-{content_version[:8]}"
+    return find_or_register(
+        client, name, {**upload, "test_fraction": (None, str(TEST_FRACTION)), "seed": (None, str(SEED))}
+    )
+
+
+def find_or_register(client: httpx.Client, name: str, form: Form) -> Dataset:
+    """The dataset of that name, made of the fields of `form` if there is none. Raises ServerError."""
     for found in walk(client, "/v1/datasets", Dataset, answered_before=False):
         if found.name == name:
             return found
-    fields = {"name": name, "test_fraction": str(TEST_FRACTION), "seed": str(SEED)}
-    form = {**upload, **{field: (None, text) for field, text in fields.items()}}
-    message = client.build_request("POST", "/v1/datasets", files=form, timeout=REGISTER_SECONDS)
+    fields = {**form, "name": (None, name)}
+    message = client.build_request("POST", "/v1/datasets", files=fields, timeout=REGISTER_SECONDS)
     return read(send(client, message, answered_before=True), Dataset)
 
 

@@ -16,6 +16,7 @@ PACKAGES = ("torch", "transformers", "peft", "gptqmodel")
 class Dataset(BaseModel):
     """What is used here of what the server says of a dataset."""
 
+    id: str
     name: str
     source: str
     location: str
@@ -116,6 +117,8 @@ class Results(BaseModel):
     versions: dict[str, str]
     model: Model
     dataset: Dataset
+    training: Dataset
+    """What the fine-tunes and the quantization are made with: the dataset itself, or its training rows cleaned."""
     quantization: Made | None
     fine_tunes: list[FineTuned]
     evaluations: list[Evaluated]

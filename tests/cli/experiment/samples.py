@@ -8,6 +8,7 @@ from cli.experiment.results import Dataset, Evaluated, FineTuned, Model, Point, 
 
 MODEL = Model(name="starter", source="bundled", location="starter", revision=None, quantization=None)
 DATASET = Dataset(
+    id="0",
     name="pages",
     source="upload",
     location="pages.json",
@@ -73,6 +74,7 @@ def results(**fields: Any) -> Results:
         "versions": {"pagewright": "0.1.0"},
         "model": MODEL,
         "dataset": DATASET,
+        "training": DATASET,
         "quantization": None,
         "fine_tunes": [fine_tuned()],
         "evaluations": [evaluated(System.BASE, chrf=40.0)],
