@@ -28,6 +28,7 @@ from rich.table import Table
 
 from benchmarks.history import Costs, costs_of_history
 from benchmarks.serving import INSTANT_WORKER, PROMPT, Stack, serving
+from db.vocabulary import Metric
 
 MIB = 2**20
 console = Console(width=120)
@@ -110,7 +111,9 @@ def many_clients(counts: list[int], seconds: float) -> ManyClients:
     """Stages with these numbers of clients, after one that is not counted."""
     with serving() as stack, stack.client() as client, stack.running("worker", INSTANT_WORKER):
         stack.await_ready()
-        stage(client, counts[-1], seconds)  # pools of threads and connections have their size after it
+        # What is loaded with the first job is there after this, and pools of threads and connections have their size.
+        client.post("/v1/generations", json=PROMPT, headers={"Prefer": "wait=60"}).raise_for_status()
+        stage(client, counts[-1], seconds)
         before = memory(stack)
         stages = [stage(client, count, seconds) for count in counts]
         return ManyClients(stages, before, memory(stack))
@@ -144,8 +147,8 @@ def batch_seconds(count: int) -> float:
         return min(once() for _ in range(3))
 
 
-def evaluated(counts: list[int]) -> dict[int, float]:
-    """The most memory in MiB that a worker needed to evaluate so many rows, each with a new worker."""
+def evaluated(counts: list[int], characters: int, metrics: list[str]) -> dict[int, float]:
+    """The most memory in MiB of a worker that evaluates so many rows of so many characters; a new one for each."""
     peaks = {}
     with serving() as stack, stack.client() as client:
         for count in counts:
@@ -153,13 +156,13 @@ def evaluated(counts: list[int]) -> dict[int, float]:
                 stack.await_ready()
                 assert worker.process is not None
                 with _peak(worker.process.pid) as peak:
-                    _evaluate(client, count)
+                    _evaluate(client, count, characters, metrics)
                 peaks[count] = peak[0]
     return peaks
 
 
-def _evaluate(client: httpx.Client, count: int) -> None:
-    reference = "<!DOCTYPE html><title>One</title><p>" + "text " * 100
+def _evaluate(client: httpx.Client, count: int, characters: int, metrics: list[str]) -> None:
+    reference = "<!DOCTYPE html><title>One</title><p>" + "text " * (characters // 5)
     rows = "".join(
         json.dumps({"instruction": f"Page {number}.", "output": f"{reference}{number}"}) + "\n"
         for number in range(count)
@@ -170,7 +173,7 @@ def _evaluate(client: httpx.Client, count: int) -> None:
         files={"file": ("rows.jsonl", (rows * 2).encode())},
     )
     assert made.status_code == 201, made.text
-    asked = {"model": "starter", "dataset": f"rows-{count}", "split": "test", "max_new_tokens": 64}
+    asked = {"model": "starter", "dataset": f"rows-{count}", "split": "test", "max_new_tokens": 64, "metrics": metrics}
     job = client.post("/v1/evaluations", json=asked)
     assert job.status_code == 202, job.text
     path = job.headers["Location"]
@@ -265,7 +268,7 @@ def main(
     if "history" in wanted:
         _show_history(costs_of_history(_numbers(jobs)))
     if "rows" in wanted:
-        for count, peak in evaluated(_numbers(rows)).items():
+        for count, peak in evaluated(_numbers(rows), 500, list(Metric)).items():
             console.print(f"Evaluating {count:,} rows: the worker needs {peak:.0f} MiB at most")
 
 

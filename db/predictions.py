@@ -1,6 +1,7 @@
 """Queries about predictions: the rows of evaluations."""
 
 import uuid
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from db.tables import Prediction, columns_of
 from db.vocabulary import Metric
 
 EXPORT_ROWS = 500
-"""Rows that an export holds in memory."""
+"""Rows that an export, or a reading of scores, holds in memory."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,26 @@ class Filter:
     text: str | None = None
 
 
-@dataclass(frozen=True)
 class Scores:
-    """An evaluation's scores in the order of its rows: n by each metric, and the chrF's n times 18 counts."""
+    """An evaluation's scores in the order of its rows: n by each metric, and the chrF's n times 18 counts.
 
-    by_metric: dict[str, list[float]]
-    chrf_statistics: list[list[int]] | None
+    Arrays, since lists of the same numbers take several times the memory.
+    """
+
+    def __init__(self, metrics: Collection[str]) -> None:
+        self.by_metric = {metric: array("d") for metric in metrics}
+        self._counts: list[array[int]] = []
+
+    @property
+    def chrf_statistics(self) -> "list[array[int]] | None":
+        return self._counts or None
+
+    def add(self, row: Sequence[Any]) -> None:
+        """One row more, with the columns of `_columns`."""
+        for scores, score in zip(self.by_metric.values(), row, strict=False):
+            scores.append(score)
+        if Metric.CHRF in self.by_metric:
+            self._counts.append(array("l", row[-1]))
 
 
 def add(session: Session, job_id: uuid.UUID, predictions: Collection[Prediction]) -> None:
@@ -52,19 +67,23 @@ def rows_done(session: Session, job_id: uuid.UUID) -> set[int]:
 
 def scores(session: Session, job_id: uuid.UUID, metrics: Collection[str]) -> Scores:
     """All of an evaluation's scores by these metrics, which it was asked for."""
-    columns = _columns(Prediction, metrics)
-    rows = session.execute(select(*columns).where(Prediction.job_id == job_id).order_by(Prediction.row)).all()
-    return _scores(rows, metrics)
+    statement = select(*_columns(Prediction, metrics)).where(Prediction.job_id == job_id).order_by(Prediction.row)
+    found = Scores(metrics)
+    for row in session.execute(statement, execution_options={"yield_per": EXPORT_ROWS}):
+        found.add(row)
+    return found
 
 
 def paired_scores(session: Session, a: uuid.UUID, b: uuid.UUID, metrics: Collection[str]) -> tuple[Scores, Scores]:
     """The scores of two evaluations over the rows that both have, by metrics that both were asked for."""
     left, right = aliased(Prediction), aliased(Prediction)
     columns = _columns(left, metrics)
-    statement = select(*columns, *_columns(right, metrics)).order_by(left.row)
-    rows = session.execute(_on_same_rows(statement, left, right, a, b)).all()
-    width = len(columns)
-    return _scores([row[:width] for row in rows], metrics), _scores([row[width:] for row in rows], metrics)
+    statement = _on_same_rows(select(*columns, *_columns(right, metrics)), left, right, a, b).order_by(left.row)
+    found = Scores(metrics), Scores(metrics)
+    for row in session.execute(statement, execution_options={"yield_per": EXPORT_ROWS}):
+        found[0].add(row[: len(columns)])
+        found[1].add(row[len(columns) :])
+    return found
 
 
 def changed(
@@ -140,8 +159,3 @@ def _on_same_rows(statement: Any, left: Any, right: Any, a: uuid.UUID, b: uuid.U
 def _columns(table: Any, metrics: Collection[str]) -> list[Any]:
     names = [*metrics, *(["chrf_statistics"] if Metric.CHRF in metrics else [])]
     return [getattr(table, name) for name in names]
-
-
-def _scores(rows: Sequence[Any], metrics: Collection[str]) -> Scores:
-    by_metric = {metric: [row[position] for row in rows] for position, metric in enumerate(metrics)}
-    return Scores(by_metric, [row[-1] for row in rows] if rows and Metric.CHRF in metrics else None)

@@ -15,8 +15,8 @@ class Row:
 
 
 def read_rows(file: Path) -> Iterator[Row]:
-    """The rows of a Parquet file with the columns instruction, input and output, in order, a thousand at a time."""
+    """The rows of a Parquet file with the columns instruction, input and output, in order, a hundred at a time."""
     with pq.ParquetFile(file) as parquet:
-        for batch in parquet.iter_batches(batch_size=1000, columns=["instruction", "input", "output"]):
+        for batch in parquet.iter_batches(batch_size=100, columns=["instruction", "input", "output"]):
             for row in batch.to_pylist():
                 yield Row(**row)

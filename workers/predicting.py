@@ -15,7 +15,7 @@ from models.engine import Completion, Engine, Request, RequestError, Sampling
 from models.prompt import build_prompt
 from models.rows import Row
 
-WINDOW_ROWS = 4096
+WINDOW_ROWS = 1024
 """Rows in memory at once; within them the longest goes first, so that no long one is left alone at the end."""
 
 BASELINE_ROWS = 256

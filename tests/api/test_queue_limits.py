@@ -1,6 +1,7 @@
 """A full queue answers 429 and stores nothing."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from fastapi.testclient import TestClient
 
@@ -35,6 +36,18 @@ def test_the_server_has_so_many_jobs_queued_for_all_keys(
     assert "the server" in problem(refused, 429, "queue-full")["detail"]
     assert int(refused.headers["Retry-After"]) > 0
     assert stored(database) == (2, 2)
+
+
+def test_submits_at_the_same_moment_do_not_share_the_last_room(
+    as_user: TestClient, database: Database, configure: Callable[..., None]
+) -> None:
+    configure(max_queued_per_key=50)
+    with ThreadPoolExecutor(20) as clients:
+        batches = [clients.submit(as_user.post, BATCH, json={"items": [ASKED] * 15}) for _ in range(20)]
+        assert sorted(one.result().status_code for one in batches) == [202] * 3 + [429] * 17
+        singles = [clients.submit(as_user.post, "/v1/generations", json=ASKED) for _ in range(20)]
+        assert sorted(one.result().status_code for one in singles) == [202] * 5 + [429] * 15
+    assert stored(database) == (50, 50)
 
 
 def test_a_batch_that_never_fits_is_not_told_to_try_again(
