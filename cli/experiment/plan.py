@@ -26,7 +26,7 @@ STARTER_RECIPE: dict[str, dict[str, Any]] = {
     },
     "training": {
         "num_train_epochs": 4,
-        "learning_rate": 3e-4,
+        "learning_rate": 1e-4,
         "per_device_train_batch_size": 4,
         "warmup_steps": 10,
         "max_seq_length": 192,
