@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     max_body_bytes: PositiveInt = Field(64 * 1024 * 1024, description="A larger request body is refused with 413.")
     max_upload_bytes: PositiveInt = Field(1024**3, description="A larger upload of a dataset is refused with 413.")
     max_connections: PositiveInt = Field(4000, description="Connections to an API process; beyond, idle ones give way.")
+    keep_alive_seconds: PositiveFloat = Field(
+        75.0,
+        description="For a connection between requests: longer than clients and proxies keep theirs, or a request may "
+        "be sent into a connection that is being closed.",
+    )
     slow_client_seconds: PositiveFloat = Field(
         20.0,
         description="For a request's head, to take nothing of an answer, and to fall behind 1 kB/s in sending a body.",

@@ -1,6 +1,7 @@
 """How uvicorn serves the API: its connections, with bounds on what a client can make the server hold, and how long."""
 
 import asyncio
+import math
 import resource
 import socket
 from typing import Any, cast
@@ -32,6 +33,8 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_made(transport)
         settings = get_settings()
         self._patience = settings.slow_client_seconds
+        self._keep_alive = settings.keep_alive_seconds
+        self.timeout_keep_alive = math.ceil(self._keep_alive)
         self._waiting: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
         self._unsent = 0
@@ -40,7 +43,7 @@ class BoundedConnection(HttpToolsProtocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         if len(self.connections) > settings.max_connections:
             self._make_room()
-        self._wait()
+        self._wait(self._patience)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -55,6 +58,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._overhead = 0
+        if self._waiting:
+            self._wait(self._patience)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -68,7 +73,7 @@ class BoundedConnection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.cycle.response_complete:  # no other request was there already
-            self._wait()
+            self._wait(self._patience if self.cycle.more_body else self._keep_alive)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -86,10 +91,10 @@ class BoundedConnection(HttpToolsProtocol):
         else:
             self.app = RequestLog(_too_many_connections)
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float) -> None:
         """For the next request's head, after what is left of the last one."""
         self._stop_waiting()
-        self._waiting = self.loop.call_later(self._patience, self.transport.close)
+        self._waiting = self.loop.call_later(seconds, self.transport.close)
 
     def _stop_waiting(self) -> None:
         if self._waiting:

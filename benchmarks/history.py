@@ -156,6 +156,9 @@ def _plans(database: Database, job_id: uuid.UUID, evaluation: uuid.UUID) -> dict
         "list of generations": lambda session: generations.page(
             session, owner=None, status=None, batch_id=None, **page
         ),
+        "list of generations, from the middle": lambda session: generations.page(
+            session, owner=None, status=None, batch_id=None, limit=PAGE, after=job_id
+        ),
         "list of jobs of a rare kind": lambda session: jobs.page(
             session, owner=None, status=None, kind=JobKind.FINE_TUNE, batch_id=None, **page
         ),

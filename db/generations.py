@@ -63,6 +63,9 @@ def page(
         statement = statement.where(Job.status == status)
     if batch_id is not None:
         statement = statement.where(Job.batch_id == batch_id)
+    if after is not None:
+        # of both tables, or a join that merges them reads all of the newer generations first
+        statement = statement.where(Generation.job_id < after)
     return fetch_page(session, statement, Job.id, limit=limit, after=after).map(lambda row: GenerationRow(*row))
 
 

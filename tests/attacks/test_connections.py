@@ -8,6 +8,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -21,6 +22,7 @@ from tests.attacks.conftest import Api, running_api
 SLOW = 0.6
 """Seconds; the least pace is 1 kB/s."""
 
+IDLE = 2.4
 MAX_CONNECTIONS = 30
 
 
@@ -29,7 +31,9 @@ def api(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """One for all these tests: what one of them has done to it the others may feel."""
     folder = tmp_path_factory.mktemp("attacked")
     url = f"sqlite:///{shutil.copy(migrated_sqlite, folder)}"
-    with running_api(url, folder, slow_client_seconds=SLOW, max_connections=MAX_CONNECTIONS) as api:
+    with running_api(
+        url, folder, slow_client_seconds=SLOW, keep_alive_seconds=IDLE, max_connections=MAX_CONNECTIONS
+    ) as api:
         yield api
 
 
@@ -92,10 +96,28 @@ def test_a_connection_that_says_nothing_is_closed(connect: Callable[[], socket.s
     assert connect().recv(1) == b""
 
 
-def test_so_is_one_that_has_had_its_answer(api: Api, connect: Callable[[], socket.socket]) -> None:
+def test_one_that_has_had_its_answer_is_kept_for_another_request_but_not_for_ever(api: Api) -> None:
+    client = HTTPConnection("127.0.0.1", api.port)
+    client.connect()
+    client.auto_open = 0
+    for _ in range(2):
+        client.request("GET", "/healthz")
+        assert client.getresponse().read()
+        time.sleep(2 * SLOW)
+    begin = time.monotonic()
+    assert drip(client.sock, b"", 2 * IDLE) == b""
+    assert time.monotonic() - begin < IDLE
+
+
+def test_a_later_head_that_comes_too_slowly_ends_the_connection_too(
+    api: Api, connect: Callable[[], socket.socket]
+) -> None:
     connection = connect()
     connection.sendall(head(api, method="GET", path="/healthz"))
-    assert drip(connection, b"", 5 * SLOW).startswith(b"HTTP/1.1 200 ")
+    assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+    begin = time.monotonic()
+    drip(connection, b"GET /healthz HTTP/1.1\r\nX-A: ", IDLE)
+    assert time.monotonic() - begin < IDLE - SLOW
 
 
 @pytest.mark.parametrize(
