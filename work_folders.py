@@ -42,7 +42,7 @@ def _alone(parent: Path) -> Iterator[None]:
 
 
 def _in_use(folder: Path) -> bool:
-    with suppress(FileNotFoundError), (folder / LOCK).open("r+") as lock:
+    with suppress(FileNotFoundError, NotADirectoryError), (folder / LOCK).open("r+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

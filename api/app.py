@@ -1,4 +1,4 @@
-"""The FastAPI application. `uvicorn --factory api.app:create_app` serves it."""
+"""The FastAPI application. `pagewright api` serves it."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -14,7 +14,8 @@ from api.request_log import RequestLog
 from settings import get_settings
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of a request's line and headers, and of whatever else comes that is no body: trailers, chunk extensions."""
+"""Of a request's line and headers, and of whatever else comes that is no body: trailers, chunk extensions; beyond the
+first piece that the socket gave."""
 
 
 UNSENT_BYTES = 64 * 1024
@@ -87,14 +88,22 @@ class BoundedConnection(HttpToolsProtocol):
         others = cast(set[BoundedConnection], self.connections - {self})
         idle = [connection for connection in others if connection._waiting]
         if idle:
-            min(idle, key=lambda connection: cast(asyncio.TimerHandle, connection._waiting).when()).transport.abort()
+            longest = min(idle, key=lambda connection: cast(asyncio.TimerHandle, connection._waiting).when())
+            longest._stop_waiting()  # it is gone only later, and the next one must find another
+            longest.transport.abort()
         else:
             self.app = RequestLog(_too_many_connections)
 
     def _wait(self, seconds: float) -> None:
         """For the next request's head, after what is left of the last one."""
         self._stop_waiting()
-        self._waiting = self.loop.call_later(seconds, self.transport.close)
+        self._waiting = self.loop.call_later(seconds, self._hang_up)
+
+    def _hang_up(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()  # closing would wait for a client that takes nothing of its answer
+        else:
+            self.transport.close()
 
     def _stop_waiting(self) -> None:
         if self._waiting:

@@ -29,7 +29,7 @@ class Filter:
     text: str | None = None
 
 
-class Scores:
+class ScoreColumns:
     """An evaluation's scores in the order of its rows: n by each metric, and the chrF's n times 18 counts.
 
     Arrays, since lists of the same numbers take several times the memory.
@@ -65,21 +65,23 @@ def rows_done(session: Session, job_id: uuid.UUID) -> set[int]:
     return set(session.scalars(select(Prediction.row).where(Prediction.job_id == job_id)))
 
 
-def scores(session: Session, job_id: uuid.UUID, metrics: Collection[str]) -> Scores:
+def scores(session: Session, job_id: uuid.UUID, metrics: Collection[str]) -> ScoreColumns:
     """All of an evaluation's scores by these metrics, which it was asked for."""
     statement = select(*_columns(Prediction, metrics)).where(Prediction.job_id == job_id).order_by(Prediction.row)
-    found = Scores(metrics)
+    found = ScoreColumns(metrics)
     for row in session.execute(statement, execution_options={"yield_per": EXPORT_ROWS}):
         found.add(row)
     return found
 
 
-def paired_scores(session: Session, a: uuid.UUID, b: uuid.UUID, metrics: Collection[str]) -> tuple[Scores, Scores]:
+def paired_scores(
+    session: Session, a: uuid.UUID, b: uuid.UUID, metrics: Collection[str]
+) -> tuple[ScoreColumns, ScoreColumns]:
     """The scores of two evaluations over the rows that both have, by metrics that both were asked for."""
     left, right = aliased(Prediction), aliased(Prediction)
     columns = _columns(left, metrics)
     statement = _on_same_rows(select(*columns, *_columns(right, metrics)), left, right, a, b).order_by(left.row)
-    found = Scores(metrics), Scores(metrics)
+    found = ScoreColumns(metrics), ScoreColumns(metrics)
     for row in session.execute(statement, execution_options={"yield_per": EXPORT_ROWS}):
         found[0].add(row[: len(columns)])
         found[1].add(row[len(columns) :])

@@ -1,4 +1,4 @@
-"""Lay out pages anew: only the blanks at the beginnings of lines change."""
+"""Lay out pages anew: blanks at both ends of lines, and blank lines, are all that changes."""
 
 import re
 from itertools import takewhile
@@ -15,11 +15,12 @@ _UNIT = "  "
 def indented(page: str) -> str:
     """The page with two spaces for each element that a line is in, but for `html`, and without blank lines.
 
-    Inside scripts and style sheets brackets count instead of tags. Whitespace at the beginning of a line means
-    something in `pre` and `textarea` alone, and changes there, too.
+    Inside scripts and style sheets brackets count instead of tags. An element whose end tag is left out, or whose start
+    tag is spread over lines, is counted wrongly. Whitespace at the beginning of a line means something in `pre` and
+    `textarea` alone, and changes there, too.
     """
     lines, depth, raw = [], 0, ""
-    for line in filter(None, map(str.strip, page.splitlines())):
+    for line in filter(None, map(str.strip, page.split("\n"))):
         steps, raw = _steps(line, raw)
         closed_first = len(list(takewhile(lambda step: step < 0, steps))) if line.startswith(_CLOSERS) else 0
         lines.append(_UNIT * max(0, depth - closed_first) + line)

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import time
 
 import logs
 from counters import RECONCILED
@@ -33,8 +32,7 @@ class Reconciler:
 
     def __call__(self) -> None:
         with self._database.read() as session:
-            now(session)
-        moment = time.monotonic()
+            moment = now(session).timestamp()  # the clock of the leases; the monotonic one stands still in a suspend
         if moment - self._answered > self._gap_seconds:
             self._since = moment
         self._answered = moment

@@ -89,9 +89,9 @@ def _succeed(runtime: Runtime, lease: Lease, made: Path, register: Register) -> 
     try:
         runtime.leases.succeed([lease], write)
     except NameTaken:
-        artifacts.delete(path)
         message = "name: another model was registered under this name while the job ran"
         runtime.leases.fail([lease], ErrorType.INVALID_REQUEST, message)
+        artifacts.delete(path)
     remove_checkpoints(runtime.database, artifacts, lease.job_id)
 
 

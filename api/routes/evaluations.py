@@ -252,7 +252,7 @@ def _find(database: Database, job_id: uuid.UUID, what: str = "evaluation") -> Ev
     return row
 
 
-def _mcnemar(left: predictions.Scores, right: predictions.Scores) -> McNemarOut | None:
+def _mcnemar(left: predictions.ScoreColumns, right: predictions.ScoreColumns) -> McNemarOut | None:
     import figures
 
     if Metric.EXACT_MATCH not in left.by_metric:

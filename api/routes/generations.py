@@ -1,4 +1,3 @@
-import re
 import uuid
 from collections.abc import Sequence
 
@@ -18,6 +17,7 @@ from api.schemas.generations import (
     GenerationOut,
 )
 from api.submission import Submission, SubmitterDep
+from api.untrusted import without_connecting
 from db import generations, jobs, models
 from db.generations import GenerationRow
 from db.session import Database
@@ -50,9 +50,6 @@ PAGE_HEADERS = {
     "X-DNS-Prefetch-Control": "off",
     "Cache-Control": "private, no-store",
 }
-
-# No policy keeps Chromium from connecting to where `<link rel=preconnect>` says, in the page or in a frame's `srcdoc`.
-_CONNECTING = re.compile(r"<(link|iframe)(?=[\t\n\f\r />])", re.IGNORECASE)
 
 
 @router.post("", status_code=202, responses={200: {"model": GenerationOut}, **SUBMIT_PROBLEMS})
@@ -130,7 +127,7 @@ def show_html(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> Re
         if JobStatus(row.job.status).final:
             raise Problem(409, ProblemType.NO_COMPLETION, f"the job {row.job.status} and has no completion")
         raise Problem(409, ProblemType.NOT_FINISHED, f"the job is {row.job.status}; its page is still to come")
-    page = _CONNECTING.sub("<meta", row.generation.completion)
+    page = without_connecting(row.generation.completion)
     return Response(page, media_type="text/html", headers=PAGE_HEADERS)
 
 

@@ -35,8 +35,8 @@ async def metrics(request: Request, database: DatabaseDep, settings: SettingsDep
         raise Problem(401, ProblemType.UNAUTHENTICATED, detail, headers={"WWW-Authenticate": "Bearer"})
     state = request.app.state
     if time.monotonic() > getattr(state, "metrics_expire", 0.0):
+        state.metrics_expire = time.monotonic() + CACHE_SECONDS  # first, or all who ask meanwhile look, too
         await _look(database)
-        state.metrics_expire = time.monotonic() + CACHE_SECONDS
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

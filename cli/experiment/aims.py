@@ -8,7 +8,7 @@ from cli.experiment.results import Aim, Evaluated, find
 from db.vocabulary import Metric
 
 PUBLISHED_NEAREST = {22: 41.07, 132: 37.38}
-"""The nearest neighbour's chrF on the original's first test rows and on all of them, as the project's plan has it."""
+"""The nearest neighbour's chrF on the original's first test rows and on all of them, as published."""
 
 LEAST_VALIDITY = 0.95
 MOST_LOST_CHRF = 1.0

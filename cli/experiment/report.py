@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from api.untrusted import without_connecting
 from cli.experiment import charts, table
 from cli.experiment.plan import ExperimentError, System
 from cli.experiment.results import Prediction, Results
@@ -25,6 +26,7 @@ def write(folder: Path, results: Results, predictions: Mapping[System, Sequence[
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["without_connecting"] = without_connecting
     shared = {"policy": POLICY, "results": results, "table": table, "charts": charts}
     files = {system: file_of(system) for system in predictions}
     pages = {INDEX: environment.get_template("index.html").render(**shared, files=files)}

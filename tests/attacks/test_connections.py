@@ -215,6 +215,21 @@ def test_idle_connections_keep_nobody_out(api: Api, connect: Callable[[], socket
     assert len(psutil.Process(api.pid).net_connections()) < len(idle)
 
 
+def test_connections_that_come_all_at_once_do_not_pass_the_limit(
+    api: Api, connect: Callable[[], socket.socket]
+) -> None:
+    process = psutil.Process(api.pid)
+    process.suspend()
+    try:
+        for _ in range(3 * MAX_CONNECTIONS):
+            connect()
+    finally:
+        process.resume()
+    assert httpx.get(f"{api.address}/healthz").status_code == 200
+    held = [one for one in process.net_connections() if one.status == psutil.CONN_ESTABLISHED]
+    assert len(held) <= MAX_CONNECTIONS + 1
+
+
 def test_where_every_connection_is_at_work_the_next_is_503(api: Api, connect: Callable[[], socket.socket]) -> None:
     with api.client() as client:
         job = client.post("/v1/generations", json=ASKED).json()["id"]

@@ -140,7 +140,10 @@ class _Recorder:
         if not self._write(lambda session: fine_tunes.set_checkpoint(session, claim.job_id, path, report.step)):
             return  # another has the job, and may go on from the one before
         if self._stored:
-            self._runtime.artifacts.delete(self._stored)
+            try:
+                self._runtime.artifacts.delete(self._stored)
+            except OSError as error:  # the sweeper finds it again
+                log.warning("job %s: the checkpoint before could not be deleted: %s", claim.job_id, error)
         if self.checkpoint_folder:
             shutil.rmtree(self.checkpoint_folder, ignore_errors=True)
         self._stored, self.checkpoint_folder = path, Path(report.folder)

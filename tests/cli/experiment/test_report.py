@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from api.untrusted import without_connecting
 from cli.experiment.charts import HEIGHT, WIDTH, loss_chart
 from cli.experiment.plan import ExperimentError, System
 from cli.experiment.report import POLICY, failures, write
@@ -15,7 +16,8 @@ from tests.cli.experiment.samples import MODEL, fine_tuned, predicted, results
 HOSTILE = (
     "\"'></iframe></pre></details></svg></title></style><script>document.title = 'taken'</script>"
     '<img src="http://elsewhere.example/" onerror="alert(1)"><meta http-equiv="refresh" content="0;url=//elsewhere">'
-    "<iframe src=//elsewhere.example></iframe>&lt;script&gt;{{ 7 * 7 }}"
+    "<iframe src=//elsewhere.example></iframe><link rel=preconnect href=//elsewhere.example>"
+    "&lt;script&gt;{{ 7 * 7 }}"
 )
 
 
@@ -64,7 +66,8 @@ def test_predictions_are_in_frames_that_allow_nothing(hostile: list[Elements]) -
     assert len(frames) == 2
     for frame in frames:
         assert frame["sandbox"] in (None, "")
-        assert frame["srcdoc"] == HOSTILE
+        assert frame["srcdoc"] == without_connecting(HOSTILE)
+        assert "<link" not in str(frame["srcdoc"])
         assert "src" not in frame
         assert frame["loading"] == "lazy"
 
