@@ -352,6 +352,24 @@ def test_no_step_is_shown_before_the_checkpoint_that_came_before_it_is_stored(
     assert trained_steps(as_admin, job_id) == 4
 
 
+@one_database
+def test_a_checkpoint_that_may_not_be_deleted_is_left_to_the_sweeper(
+    runtime: Runtime, submit: Submit, show: Show, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job_id = submit()
+    [lease] = runtime.leases.claim([job_id], 60)
+
+    def refuse(path: str) -> None:
+        raise PermissionError(f"{path} may not be deleted")
+
+    monkeypatch.setattr(runtime.artifacts, "delete", refuse)
+    for step in (2, 3):
+        (tmp_path / str(step)).mkdir()
+    recorder = _Recorder(runtime, lease)
+    recorder.receive([Checkpointed(step, str(tmp_path / str(step))) for step in (2, 3)])
+    assert show(job_id)["checkpoint_step"] == 3
+
+
 def test_out_of_memory_halves_the_batch_and_goes_on(
     runtime: Runtime,
     make_dataset: Callable[..., Dataset],
