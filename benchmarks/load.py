@@ -11,6 +11,7 @@ rows:    the memory of a worker that evaluates 100,000 rows.
 
 import asyncio
 import json
+import math
 import threading
 import time
 from collections import Counter
@@ -131,20 +132,21 @@ def full_queue(limit: int, clients: int, seconds: float) -> tuple[Stage, int]:
         return found, ahead + found.statuses[202]
 
 
-def batch_seconds(count: int) -> float:
-    """How long a batch of so many generations takes to be accepted; the best of three."""
+def batch_seconds(count: int, until: float = 0) -> float:
+    """How long a batch of so many generations takes to be accepted; the best of three, or the first below `until`."""
     with serving() as stack, stack.client() as client, stack.running("worker", INSTANT_WORKER):
         stack.await_ready()
-
-        def once() -> float:
+        best = math.inf
+        for _ in range(3):
             begin = time.perf_counter()
             response = client.post("/v1/generations/batch", json={"items": [PROMPT] * count})
-            seconds = time.perf_counter() - begin
+            best = min(best, time.perf_counter() - begin)
             assert response.status_code == 202, response.text
-            _await(lambda: client.get(response.headers["Location"]).json()["counts"].get("succeeded", 0) == count)
-            return seconds
-
-        return min(once() for _ in range(3))
+            if best < until:
+                break
+            while client.get(response.headers["Location"]).json()["counts"].get("succeeded", 0) < count:
+                time.sleep(0.2)
+        return best
 
 
 def evaluated(counts: list[int], characters: int, metrics: list[str]) -> dict[int, float]:
