@@ -115,18 +115,14 @@ def fail(session: Session, claims: Collection[Claim], error_type: ErrorType, mes
     return _end(session, claims, JobStatus.FAILED, error_type=error_type, error_message=message)
 
 
-def give_back(session: Session, claims: Collection[Claim]) -> set[uuid.UUID]:
+def give_back(session: Session, claims: Collection[Claim]) -> list[Requeued]:
     """Queue the jobs of a worker that was told to stop. The attempt is not held against them: they get one more."""
-    moment = now(session)
-    return _update(
+    return _take_back(
         session,
         _held(claims),
         status=case((Job.cancel_requested, JobStatus.CANCELLED), else_=JobStatus.QUEUED),
-        finished_at=case((Job.cancel_requested, moment), else_=None),
+        finished_at=case((Job.cancel_requested, now(session)), else_=None),
         max_attempts=Job.max_attempts + 1,
-        published_at=moment,
-        lease_expires_at=None,
-        worker=None,
     )
 
 
@@ -164,22 +160,24 @@ def requeue_expired(session: Session, *, limit: int = 1000) -> list[Requeued]:
 
 
 def _requeue(session: Session, condition: ColumnElement[bool], reason: str) -> list[Requeued]:
-    moment = now(session)
     exhausted = Job.attempt >= Job.max_attempts
     status = case((Job.cancel_requested, JobStatus.CANCELLED), (exhausted, JobStatus.FAILED), else_=JobStatus.QUEUED)
     failed = exhausted & ~Job.cancel_requested
+    return _take_back(
+        session,
+        condition,
+        status=status,
+        error_type=case((failed, ErrorType.ATTEMPTS_EXHAUSTED), else_=None),
+        error_message=case((failed, f"no attempt is left; the last one was lost: {reason}"), else_=None),
+        finished_at=case((exhausted | Job.cancel_requested, now(session)), else_=None),
+    )
+
+
+def _take_back(session: Session, condition: ColumnElement[bool], **values: object) -> list[Requeued]:
     rows = session.execute(
         update(Job)
         .where(condition)
-        .values(
-            status=status,
-            error_type=case((failed, ErrorType.ATTEMPTS_EXHAUSTED), else_=None),
-            error_message=case((failed, f"no attempt is left; the last one was lost: {reason}"), else_=None),
-            finished_at=case((exhausted | Job.cancel_requested, moment), else_=None),
-            published_at=moment,
-            lease_expires_at=None,
-            worker=None,
-        )
+        .values(**values, published_at=now(session), lease_expires_at=None, worker=None)
         .returning(Job.id, Job.kind, Job.status, Job.attempt)
         .execution_options(synchronize_session=False)
     )

@@ -166,10 +166,9 @@ class Leases:
             lease.interrupt(Interrupt.LEASE_LOST)
         return held
 
-    def give_back(self, kind: JobKind, leases: Sequence[Lease]) -> None:
+    def give_back(self, leases: Sequence[Lease]) -> None:
         """Queue the jobs for another worker, without counting the attempt."""
-        self._end(leases, lambda session: lifecycle.give_back(session, _claims(leases)))
-        queue.publish(kind, [lease.job_id for lease in leases])
+        self._take_back(leases, lambda session: lifecycle.give_back(session, _claims(leases)))
 
     def requeue(self, leases: Sequence[Lease], reason: str) -> None:
         """Queue again the jobs of an attempt that failed through no fault of theirs; the attempt counts."""
@@ -177,15 +176,7 @@ class Leases:
             ATTEMPTS_FAILED.labels(lease.claim.kind).inc()
             with about_jobs([lease]):
                 log.warning("job %s attempt %d is lost: %s", lease.job_id, lease.claim.attempt, reason)
-        requeued: list[Requeued] = []
-
-        def statement(session: Session) -> set[uuid.UUID]:
-            requeued[:] = lifecycle.requeue(session, _claims(leases), reason)
-            return {job.job_id for job in requeued}
-
-        self._end(leases, statement)
-        publish_requeued(requeued)
-        count_ended(requeued)
+        self._take_back(leases, lambda session: lifecycle.requeue(session, _claims(leases), reason))
 
     def lose(self, leases: Sequence[Lease]) -> None:
         """Forget leases that were lost: whoever holds the jobs now must not be disturbed."""
@@ -194,6 +185,17 @@ class Leases:
             LEASES_LOST.inc()
             with about_jobs([lease]):
                 log.warning("job %s attempt %d: lease lost, result dropped", lease.job_id, lease.claim.attempt)
+
+    def _take_back(self, leases: Sequence[Lease], take: Callable[[Session], list[Requeued]]) -> None:
+        taken: list[Requeued] = []
+
+        def statement(session: Session) -> set[uuid.UUID]:
+            taken[:] = take(session)
+            return {job.job_id for job in taken}
+
+        self._end(leases, statement)
+        publish_requeued(taken)
+        count_ended(taken)
 
     def _drop(self, leases: Iterable[Lease]) -> None:
         with self._lock:

@@ -54,10 +54,10 @@ def run_job(runtime: Runtime, kind: JobKind, job_id: uuid.UUID, work: Work, regi
         return
     [lease] = claimed
     with about_jobs(claimed):
-        _try(runtime, kind, lease, work, register)
+        _try(runtime, lease, work, register)
 
 
-def _try(runtime: Runtime, kind: JobKind, lease: Lease, work: Work, register: Register) -> None:
+def _try(runtime: Runtime, lease: Lease, work: Work, register: Register) -> None:
     leases = runtime.leases
     try:
         with work_folder(runtime.work_folders) as folder:
@@ -65,7 +65,7 @@ def _try(runtime: Runtime, kind: JobKind, lease: Lease, work: Work, register: Re
             if ended and ended.outcome == Outcome.DONE:
                 _succeed(runtime, lease, folder / "made", register)
             else:
-                _end(runtime, kind, lease, ended)
+                _end(runtime, lease, ended)
     except ModelLoadError as error:
         leases.fail([lease], ErrorType.MODEL_UNAVAILABLE, str(error))
     except ProcessCrashed as error:
@@ -95,13 +95,13 @@ def _succeed(runtime: Runtime, lease: Lease, made: Path, register: Register) -> 
     remove_checkpoints(runtime.database, artifacts, lease.job_id)
 
 
-def _end(runtime: Runtime, kind: JobKind, lease: Lease, ended: Ended | None) -> None:
+def _end(runtime: Runtime, lease: Lease, ended: Ended | None) -> None:
     leases = runtime.leases
     if lease.interrupted == Interrupt.LEASE_LOST:
         leases.lose([lease])
         return
     if lease.interrupted == Interrupt.SHUTDOWN:
-        leases.give_back(kind, [lease])
+        leases.give_back([lease])
         return
     if lease.interrupted == Interrupt.CANCELLED:
         leases.cancel([lease], lambda *_: None)

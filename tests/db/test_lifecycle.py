@@ -87,7 +87,7 @@ def test_a_worker_that_lost_its_lease_can_change_nothing(database: Database, sub
         assert lifecycle.extend(session, [lost], lease_seconds=60) == {}
         assert lifecycle.fail(session, [lost], ErrorType.TIME_LIMIT, "late") == set()
         assert lifecycle.cancel(session, [lost]) == set()
-        assert lifecycle.give_back(session, [lost]) == set()
+        assert lifecycle.give_back(session, [lost]) == []
         assert lifecycle.requeue(session, [lost], "late") == []
     assert succeed(database, held, "right")
     with database.read() as session:
@@ -122,7 +122,7 @@ def test_an_attempt_given_back_is_not_held_against_the_job(database: Database, s
     for _ in range(3):
         [held] = claim(database, [job.id])
         with database.write() as session:
-            assert lifecycle.give_back(session, [held]) == {job.id}
+            assert [given.job_id for given in lifecycle.give_back(session, [held])] == [job.id]
     assert read(database, job.id).status == JobStatus.QUEUED
 
 

@@ -103,11 +103,13 @@ def test_losses_and_what_the_reconciler_did_are_counted(
     def counted() -> list[float]:
         kind = JobKind.GENERATION
         series = [RECONCILED.labels(action, kind) for action in ("requeued", "failed", "resent")]
-        ends = [JOBS_ENDED.labels(kind, status) for status in (JobStatus.SUCCEEDED, JobStatus.FAILED)]
+        ends = [
+            JOBS_ENDED.labels(kind, status) for status in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
+        ]
         return [each._value.get() for each in (*series, *ends, LEASES_LOST)]
 
     before = counted()
-    well, lost, dropped, resent = submit_jobs(4)
+    well, lost, dropped, resent, cancelled = submit_jobs(5)
     [exhausted] = submit_jobs(max_attempts=1)
     leases = Leases(database, "a", lease_seconds=30)
     held = leases.claim([well.id, lost.id, dropped.id], 60)
@@ -120,8 +122,12 @@ def test_losses_and_what_the_reconciler_did_are_counted(
     assert [lease.interrupted for lease in held] == [None, *[Interrupt.LEASE_LOST] * 2]
     leases.succeed(held[:2], lambda *_: None)
     leases.lose(held[2:])
+    given_back = leases.claim([cancelled.id], 60)
+    with database.write() as session:
+        lifecycle.request_cancel(session, cancelled.id)
+    leases.give_back(given_back)
     assert leases.held() == []
-    assert [after - early for early, after in zip(before, counted(), strict=True)] == [2, 1, 1, 1, 1, 2]
+    assert [after - early for early, after in zip(before, counted(), strict=True)] == [2, 1, 1, 1, 1, 1, 2]
 
 
 def test_no_free_port_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from db import generations, job_events, lifecycle, quantizations
 from db.generations import Completed, GenerationRow
 from db.session import Database
 from db.tables import Job
-from db.vocabulary import JobKind, JobStatus, QueueName
+from db.vocabulary import JobStatus, QueueName
 from workers import queue
 from workers.lifecycle import Interrupt, Lease, Leases, outlast_database_failures
 
@@ -109,7 +109,7 @@ def test_a_failed_write_ends_no_job(leases: Leases, submit_jobs: SubmitJobs, rea
 
 def test_jobs_given_back_and_requeued_are_published_again(leases: Leases, submit_jobs: SubmitJobs, read: Read) -> None:
     given_back, requeued = claim_one(leases, submit_jobs), claim_one(leases, submit_jobs)
-    leases.give_back(JobKind.GENERATION, [given_back])
+    leases.give_back([given_back])
     assert queue.oldest_message(QueueName.GENERATION) == given_back.job_id
     leases.requeue([requeued], "the engine died")
     for lease, max_attempts in ((given_back, 4), (requeued, 3)):

@@ -177,7 +177,7 @@ def _end(runtime: Runtime, lease: Lease) -> None:
         leases.lose([lease])
         return
     if lease.interrupted == Interrupt.SHUTDOWN:
-        leases.give_back(JobKind.EVALUATION, [lease])
+        leases.give_back([lease])
         return
     store = summed_up(runtime, lease.job_id)
 

@@ -135,7 +135,7 @@ def _settle(runtime: Runtime, done: Iterable[tuple[Lease, Future[Completion]]]) 
     leases = runtime.leases
     leases.succeed(ended[None], store)
     leases.cancel(ended[Interrupt.CANCELLED], store)
-    leases.give_back(JobKind.GENERATION, ended[Interrupt.SHUTDOWN])
+    leases.give_back(ended[Interrupt.SHUTDOWN])
     leases.lose(ended[Interrupt.LEASE_LOST])
     limit = runtime.settings.generation_time_limit_seconds
     leases.fail(ended[Interrupt.TIME_LIMIT], ErrorType.TIME_LIMIT, f"not done {limit:g} seconds after its claim", store)
