@@ -29,7 +29,8 @@ from db.vocabulary import Role
 from tests.disk import small_disk
 from tests.processes import COMMAND, answers, eventually
 
-DISK_BYTES = 64 * 1024 * 1024
+DISK_BYTES = 512 * 1024 * 1024
+"""Room for what the long run makes, and no more than a fault fills in a moment."""
 LEASE_SECONDS = 4.0
 SMALL = "small"
 """The name and the folder of a local model: the starter's first layer."""
