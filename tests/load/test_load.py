@@ -12,7 +12,8 @@ def test_many_clients_get_no_error_and_leave_no_memory_behind() -> None:
 
     for stage in found.stages:
         assert set(stage.statuses) == {200, 202}, stage.statuses
-        assert len(stage.polls) > len(stage.submits) >= stage.clients
+        assert stage.polls
+        assert len(stage.submits) >= stage.clients
     for part, before in found.before.items():
         assert found.after[part] < 1.2 * before, (part, found.before, found.after)
 
