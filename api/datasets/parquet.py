@@ -5,6 +5,7 @@ array; or, given columns, a JSON object for each row, with an empty array for wh
 """
 
 import json
+import logging
 import os
 import resource
 import subprocess
@@ -13,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryFile
 from typing import IO
+
+log = logging.getLogger(__name__)
 
 MEMORY_BYTES = 1_000_000_000
 """What the process may take: for one page and its dictionary of each column, and some rows of them."""
@@ -38,7 +41,8 @@ def lines(file: IO[bytes], columns: Iterable[str] | None) -> Iterator[IO[bytes]]
         assert process.stdout is not None
         try:
             yield process.stdout
-            if process.wait():
+            if status := process.wait():
+                log.warning("the process that read a Parquet file ended with status %d", status)
                 raise Failed
         finally:
             process.kill()
@@ -73,5 +77,6 @@ def _print_rows(columns: list[str] | None) -> None:
 
 if __name__ == "__main__":
     _print_rows(json.loads(sys.argv[1]) if len(sys.argv) > 1 else None)
-    # All is printed: what the libraries' threads make of an orderly end within the limit is no failure of the file.
+    # All is printed: whatever an orderly end runs into, beside the libraries' threads and within the limit, is no fault
+    # of the file.
     os._exit(0)
