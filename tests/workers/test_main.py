@@ -19,6 +19,7 @@ from db.tables import Job
 from db.vocabulary import JobKind, JobStatus, QueueName
 from tests.processes import eventually, running, start_redis
 from workers import queue
+from workers.app import app
 
 SubmitJobs = Callable[..., list[Job]]
 Read = Callable[[uuid.UUID], GenerationRow]
@@ -142,21 +143,34 @@ def test_a_worker_that_slept_through_its_lease_changes_nothing(
         assert after.generation.completion == before.generation.completion
 
 
+def leave_one_message_unacknowledged(redis_url: str) -> None:
+    """Such is one whose acknowledgement a silent Redis did not take; and, for a test, one whose time is yet to come."""
+    with app.connection_for_write(redis_url) as connection:
+        app.send_task(
+            JobKind.GENERATION, args=[[]], queue=QueueName.GENERATION.value, countdown=600, connection=connection
+        )
+    eventually(lambda: Redis.from_url(redis_url).hlen("unacked") == 1, "a message that is not acknowledged")
+
+
 def test_a_worker_outlives_a_redis_that_dies_and_comes_back_empty(
     database: Database, submit_jobs: SubmitJobs, all_are: AllAre
 ) -> None:
     """Nothing is published here: the worker's own reconciler finds the jobs."""
     port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
     first = start_redis(port)
     try:
-        with running("worker", **FAST, redis_url=f"redis://127.0.0.1:{port}/0"):
+        with running("worker", **FAST, redis_url=url) as worker:
             before = submit_jobs(2)
             eventually(lambda: all_are(before, JobStatus.SUCCEEDED), "results before the outage")
+            leave_one_message_unacknowledged(url)
             first.kill()
             first.wait()
             after = submit_jobs(2)
             first = start_redis(port)
             eventually(lambda: all_are(after, JobStatus.SUCCEEDED), "results after the outage")
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(30) == 0
     finally:
         first.kill()
         first.wait()
