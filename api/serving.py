@@ -89,7 +89,7 @@ class BoundedConnection(HttpToolsProtocol):
         idle = [connection for connection in others if connection._waiting]
         if idle:
             longest = min(idle, key=lambda connection: cast(asyncio.TimerHandle, connection._waiting).when())
-            longest._stop_waiting()  # it is gone only later, and the next one must find another
+            longest._stop_waiting()  # under asyncio's own loop it is gone only later
             longest.transport.abort()
         else:
             self.app = RequestLog(_too_many_connections)

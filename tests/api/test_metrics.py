@@ -1,9 +1,12 @@
 """What Prometheus is told, by whom it may be asked, and what it costs."""
 
 import re
+import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -120,6 +123,23 @@ def test_however_often_it_is_asked_the_database_is_asked_once(
     for _ in range(5):
         scrape(app_client)
     assert sum("count(" in statement for statement in statements) == 2
+
+
+def test_those_who_ask_while_the_database_is_asked_do_not_ask_it_too(
+    app_client: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "CACHE_SECONDS", 60.0)
+    slow: list[str] = []
+
+    def be_slow(*arguments: Any) -> None:
+        if "count(" in arguments[2]:
+            slow.append(arguments[2])
+            time.sleep(0.3)
+
+    event.listen(database.engine, "before_cursor_execute", be_slow)
+    with ThreadPoolExecutor(5) as clients:
+        list(clients.map(scrape, [app_client] * 5))
+    assert len(slow) == 2
 
 
 def test_the_history_is_not_read(database: Database, submit_jobs: Callable[..., list[Job]]) -> None:

@@ -18,6 +18,7 @@ import pytest
 from api.serving import MAX_HEAD_BYTES
 from tests.api.helpers import ASKED, problem
 from tests.attacks.conftest import Api, running_api
+from tests.processes import eventually
 
 SLOW = 0.6
 """Seconds; the least pace is 1 kB/s."""
@@ -201,6 +202,25 @@ def test_a_client_that_does_not_take_its_answer_is_cut_off(api: Api, connect: Ca
         assert (received > 20_000_000) == bool(pause)
 
 
+def test_a_client_that_takes_nothing_of_a_short_answer_is_cut_off_too(api: Api) -> None:
+    """The kernel takes the first part of it, and what is left is too little for the server to stop writing."""
+    with api.client() as client, ExitStack() as opened:
+        for size in range(40_000, 400_000, 20_000):
+            job = client.post("/v1/generations", json=ASKED | {"prompt": "x" * (size // 2), "input": "x" * (size // 2)})
+            connection = opened.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 5_000)
+            connection.connect(("127.0.0.1", api.port))
+            connection.sendall(head(api, method="GET", path=f"/v1/generations/{job.json()['id']}"))
+        client.close()
+        eventually(lambda: not established(api), "the end of all connections", 4 * IDLE)
+
+
+def established(api: Api) -> list[tuple[str, int]]:
+    """The addresses of clients that the API holds a connection to."""
+    connections = psutil.Process(api.pid).net_connections()
+    return [one.raddr for one in connections if one.raddr and one.laddr.port == api.port]
+
+
 def _received(connection: socket.socket) -> int:
     try:
         return len(connection.recv(200_000))
@@ -226,8 +246,7 @@ def test_connections_that_come_all_at_once_do_not_pass_the_limit(
     finally:
         process.resume()
     assert httpx.get(f"{api.address}/healthz").status_code == 200
-    held = [one for one in process.net_connections() if one.status == psutil.CONN_ESTABLISHED]
-    assert len(held) <= MAX_CONNECTIONS + 1
+    assert len(established(api)) <= MAX_CONNECTIONS + 1
 
 
 def test_where_every_connection_is_at_work_the_next_is_503(api: Api, connect: Callable[[], socket.socket]) -> None:

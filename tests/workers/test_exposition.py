@@ -20,6 +20,7 @@ from db.lifecycle import ErrorType
 from db.session import Database
 from db.tables import Job
 from db.vocabulary import JobKind, JobStatus, QueueName
+from tests.databases import on_sqlite
 from tests.processes import eventually, running
 from workers import exposition, queue
 from workers.lifecycle import Interrupt, Leases
@@ -38,7 +39,7 @@ def scraped(port: int) -> dict[tuple[str, str], float]:
     }
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 def test_a_worker_logs_and_measures_what_it_does_for_each_job(
     database: Database,
     submit_jobs: Callable[..., list[Job]],

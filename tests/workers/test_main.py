@@ -17,6 +17,7 @@ from db.generations import GenerationRow
 from db.session import Database
 from db.tables import Job
 from db.vocabulary import JobKind, JobStatus, QueueName
+from tests.databases import on_postgresql
 from tests.processes import eventually, running, start_redis
 from workers import queue
 from workers.app import app
@@ -152,6 +153,7 @@ def leave_one_message_unacknowledged(redis_url: str) -> None:
     eventually(lambda: Redis.from_url(redis_url).hlen("unacked") == 1, "a message that is not acknowledged")
 
 
+@on_postgresql
 def test_a_worker_outlives_a_redis_that_dies_and_comes_back_empty(
     database: Database, submit_jobs: SubmitJobs, all_are: AllAre
 ) -> None:
@@ -181,6 +183,7 @@ def test_a_training_worker_loads_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@on_postgresql
 def test_evaluations_wait_in_their_queue_while_as_many_run_as_may_and_generations_pass_them(
     submit_evaluation: Callable[..., uuid.UUID],
     read_evaluation: Callable[[uuid.UUID], EvaluationRow],

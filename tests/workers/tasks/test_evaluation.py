@@ -24,6 +24,7 @@ from models.prompt import build_prompt
 from models.rows import read_rows
 from settings import get_settings
 from tests.adapters import make_adapter
+from tests.databases import on_sqlite
 from tests.workers.conftest import triples
 from workers import queue
 from workers.predicting import SHARE, by_engine
@@ -33,8 +34,6 @@ from workers.tasks.evaluation import evaluate
 STARTER = ModelRef(Source.BUNDLED, "starter", None)
 MANY = 80
 """More rows than the batch takes at once, so that some are done while others wait."""
-
-one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 Submit = Callable[..., uuid.UUID]
 Read = Callable[[uuid.UUID], EvaluationRow]
@@ -91,7 +90,7 @@ def test_every_row_is_predicted_by_the_model_scored_and_summed_up(
     assert runtime.leases.held() == []
 
 
-@one_database
+@on_sqlite
 def test_only_the_first_rows_are_predicted_and_only_what_was_asked_for_is_scored(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows
 ) -> None:
@@ -105,7 +104,7 @@ def test_only_the_first_rows_are_predicted_and_only_what_was_asked_for_is_scored
     assert read_evaluation(job_id).evaluation.max_new_tokens == 5
 
 
-@one_database
+@on_sqlite
 def test_a_model_is_evaluated_as_it_was_asked_to_be_loaded(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows
 ) -> None:
@@ -141,7 +140,7 @@ def test_an_evaluation_goes_on_where_a_lost_worker_left_it_and_comes_to_the_same
     assert values(found) == values(read_evaluation(whole))
 
 
-@one_database
+@on_sqlite
 def test_one_whose_rows_are_all_done_is_only_summed_up(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
@@ -171,7 +170,7 @@ def test_a_cancelled_evaluation_keeps_what_it_has(
     assert all(prediction.finish_reason in ("stop", "length") for prediction in rows(job_id))
 
 
-@one_database
+@on_sqlite
 def test_a_worker_that_stops_gives_it_back_with_its_rows_and_another_ends_it(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
@@ -189,7 +188,7 @@ def test_a_worker_that_stops_gives_it_back_with_its_rows_and_another_ends_it(
     assert (read_evaluation(job_id).job.status, len(rows(job_id))) == (JobStatus.SUCCEEDED, MANY)
 
 
-@one_database
+@on_sqlite
 def test_a_worker_that_lost_its_lease_stores_nothing_more(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
@@ -209,7 +208,7 @@ def test_a_worker_that_lost_its_lease_stores_nothing_more(
     assert runtime.leases.held() == []
 
 
-@one_database
+@on_sqlite
 def test_one_over_its_time_limit_fails_and_keeps_what_it_has(
     runtime: Runtime,
     submit_evaluation: Submit,
@@ -266,14 +265,14 @@ def test_a_baseline_is_evaluated_like_a_model(
     assert len({prediction.completion for prediction in stored}) == (6 if nearest else 1)
 
 
-@one_database
+@on_sqlite
 def test_no_training_row_is_its_own_nearest_neighbour(runtime: Runtime, submit_evaluation: Submit, rows: Rows) -> None:
     job_id = submit_evaluation(model=Baseline.NEAREST_NEIGHBOUR, split=Split.TRAIN)
     evaluate(runtime, job_id)
     assert [prediction.exact_match for prediction in rows(job_id)] == [0.0] * 6
 
 
-@one_database
+@on_sqlite
 def test_an_adapter_is_evaluated_over_its_base(
     runtime: Runtime, submit_evaluation: Submit, rows: Rows, make_model: Callable[..., Model], tmp_path: Path
 ) -> None:
@@ -284,7 +283,7 @@ def test_an_adapter_is_evaluated_over_its_base(
     assert [row.completion for row in rows(base)] != [row.completion for row in rows(adapter)]
 
 
-@one_database
+@on_sqlite
 def test_a_seed_gives_each_row_a_sample_of_its_own_and_the_same_again(
     runtime: Runtime, submit_evaluation: Submit, rows: Rows, make_dataset: Callable[..., Dataset]
 ) -> None:
@@ -322,7 +321,7 @@ def test_what_cannot_be_evaluated_fails_or_waits_for_another_attempt(
     assert "datasets/pages-7" in failed.error_message
 
 
-@one_database
+@on_sqlite
 def test_an_engine_that_dies_costs_an_attempt_and_no_row(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
@@ -338,7 +337,7 @@ def test_an_engine_that_dies_costs_an_attempt_and_no_row(
     assert (read_evaluation(job_id).job.status, len(rows(job_id))) == (JobStatus.SUCCEEDED, MANY)
 
 
-@one_database
+@on_sqlite
 def test_a_part_of_the_batch_is_left_to_generations_and_an_evaluation_takes_no_more_than_is_free(
     runtime: Runtime, submit_evaluation: Submit, database: Database
 ) -> None:

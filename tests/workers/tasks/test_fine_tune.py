@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from db.vocabulary import JobStatus, ModelSource
 from models.pool import ModelPool
 from models.reports import Checkpointed, Measured, Report
 from settings import get_settings
+from tests.databases import on_sqlite
 from tests.processes import eventually
 from workers.lifecycle import Interrupt
 from workers.runtime import Runtime, WorkerRole
@@ -95,6 +97,7 @@ def trained_steps(client: TestClient, job_id: uuid.UUID) -> int:
     return len(curve(client, job_id))
 
 
+@on_sqlite
 def test_an_adapter_comes_out_that_serves_and_merges(
     runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient, database: Database
 ) -> None:
@@ -136,11 +139,7 @@ def generated(serving: Runtime, client: TestClient, model: str, **asked: Any) ->
     return str(done["completion"])
 
 
-# For what happens the same whatever the database is.
-one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-@one_database
+@on_sqlite
 def test_an_adapter_that_was_trained_in_4_bits_is_served_over_whatever_is_asked_for(
     runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient, database: Database
 ) -> None:
@@ -157,7 +156,7 @@ def test_an_adapter_that_was_trained_in_4_bits_is_served_over_whatever_is_asked_
     assert pages == [PAGE.format(3)] * 3
 
 
-@one_database
+@on_sqlite
 @pytest.mark.parametrize(
     ("asked", "type", "said"),
     [
@@ -178,7 +177,7 @@ def test_what_cannot_be_trained_fails_with_what_to_change(
     assert left_behind(runtime) == []
 
 
-@one_database
+@on_sqlite
 def test_a_base_model_that_cannot_be_loaded_fails_the_job(
     runtime: Runtime, database: Database, as_admin: TestClient, dataset: Dataset, show: Show
 ) -> None:
@@ -189,6 +188,7 @@ def test_a_base_model_that_cannot_be_loaded_fails_the_job(
     assert show(job["id"])["error"]["type"] == ErrorType.MODEL_UNAVAILABLE
 
 
+@on_sqlite
 def test_a_name_that_was_taken_meanwhile_fails_the_job_and_leaves_nothing(
     runtime: Runtime, submit: Submit, show: Show, database: Database
 ) -> None:
@@ -197,6 +197,28 @@ def test_a_name_that_was_taken_meanwhile_fails_the_job_and_leaves_nothing(
         models.add(session, "shops", ModelSource.BUNDLED, "starter", None)
     fine_tune(runtime, job_id)
     assert "name" in show(job_id)["error"]["message"]
+    assert left_behind(runtime) == []
+
+
+@on_sqlite
+def test_a_name_that_was_taken_fails_the_job_also_where_the_store_lets_nothing_be_deleted(
+    runtime: Runtime, submit: Submit, show: Show, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submit(max_steps=1, **FAST)
+    with database.write() as session:
+        models.add(session, "shops", ModelSource.BUNDLED, "starter", None)
+
+    def refuse(path: str) -> None:
+        raise PermissionError(f"{path} may not be deleted")
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(runtime.artifacts, "delete", refuse)
+        with suppress(PermissionError):
+            fine_tune(runtime, job_id)
+    job = show(job_id)
+    assert (job["status"], job["attempt"]) == ("failed", 1)
+    assert "name" in job["error"]["message"]
+    sweep(database, runtime.artifacts)
     assert left_behind(runtime) == []
 
 
@@ -242,7 +264,7 @@ def test_a_job_that_was_stopped_goes_on_elsewhere_as_if_it_had_not_been(
     assert left_behind(runtime) == []
 
 
-@one_database
+@on_sqlite
 def test_a_process_that_crashes_costs_an_attempt_and_the_job_goes_on_from_its_checkpoint(
     runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient
 ) -> None:
@@ -292,7 +314,7 @@ def test_a_lost_lease_stops_the_process_and_changes_nothing(
     assert before["status"] == JobStatus.QUEUED
 
 
-@one_database
+@on_sqlite
 def test_a_worker_that_lost_its_lease_unawares_leaves_the_checkpoint_that_another_goes_on_from(
     runtime: Runtime, submit: Submit, show: Show, database: Database
 ) -> None:
@@ -330,7 +352,7 @@ if "models.process" in sys.orig_argv:
 """
 
 
-@one_database
+@on_sqlite
 def test_no_step_is_shown_before_the_checkpoint_that_came_before_it_is_stored(
     runtime: Runtime, submit: Submit, as_admin: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -352,7 +374,7 @@ def test_no_step_is_shown_before_the_checkpoint_that_came_before_it_is_stored(
     assert trained_steps(as_admin, job_id) == 4
 
 
-@one_database
+@on_sqlite
 def test_a_checkpoint_that_may_not_be_deleted_is_left_to_the_sweeper(
     runtime: Runtime, submit: Submit, show: Show, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -370,6 +392,7 @@ def test_a_checkpoint_that_may_not_be_deleted_is_left_to_the_sweeper(
     assert show(job_id)["checkpoint_step"] == 3
 
 
+@on_sqlite
 def test_out_of_memory_halves_the_batch_and_goes_on(
     runtime: Runtime,
     make_dataset: Callable[..., Dataset],

@@ -18,6 +18,7 @@ from models.pool import ModelPool
 from models.prompt import build_prompt
 from settings import get_settings
 from tests.adapters import generated, make_adapter, plain_peft
+from tests.databases import on_sqlite
 from workers import queue
 from workers.runtime import Runtime, WorkerRole
 from workers.tasks.generation import generate
@@ -28,8 +29,6 @@ Read = Callable[[uuid.UUID], GenerationRow]
 MakeModel = Callable[..., Model]
 
 STARTER = ModelRef(Source.BUNDLED, "starter", None)
-
-one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +104,7 @@ def test_an_adapter_serves_as_soon_as_it_is_registered(
     assert completion != read(over_base.id).generation.completion
 
 
-@one_database
+@on_sqlite
 def test_jobs_of_one_message_may_each_have_the_model_loaded_their_way(
     runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, make_model: MakeModel, tmp_path: Path
 ) -> None:
@@ -130,7 +129,7 @@ def test_jobs_of_one_message_may_each_have_the_model_loaded_their_way(
         assert texts == [generated(load(ref)[0], build_prompt("Create a page."), 40) for ref in refs]
 
 
-@one_database
+@on_sqlite
 def test_a_model_that_is_quantized_already_fails_the_jobs_alone_that_would_have_it_quantized(
     runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, make_model: MakeModel, tmp_path: Path
 ) -> None:

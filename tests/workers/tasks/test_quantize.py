@@ -14,12 +14,13 @@ from db.session import Database
 from db.tables import Dataset
 from db.vocabulary import ModelKind
 from settings import get_settings
+from tests.databases import on_sqlite
 from tests.processes import eventually
 from tests.workers.conftest import triples
 from workers.runtime import Runtime, WorkerRole
 from workers.tasks.quantize import quantize
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = on_sqlite
 
 Submit = Callable[..., uuid.UUID]
 Show = Callable[[uuid.UUID], dict[str, Any]]
