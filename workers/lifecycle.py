@@ -29,6 +29,9 @@ T = TypeVar("T")
 Write = Callable[[Session, set[uuid.UUID]], None]
 """Stores the results of the jobs whose ids it gets, in the transaction that ends those jobs."""
 
+PATIENCE_SECONDS = 300.0
+"""How long a finished job waits for what its result is to be stored in."""
+
 
 class Interrupt(StrEnum):
     """Why work on a claimed job has to stop before it is done."""
@@ -231,7 +234,7 @@ class Leases:
                     JOBS_ENDED.labels(lease.claim.kind, status).inc()
 
 
-def outlast_database_failures(transaction: Callable[[], T], patience_seconds: float = 300.0) -> T:
+def outlast_database_failures(transaction: Callable[[], T], patience_seconds: float = PATIENCE_SECONDS) -> T:
     """Run a transaction again until the database answers: a finished job is worth waiting for a restart.
 
     Its commit may have gone through although the answer was lost: what it stores, it must store once when it is run
@@ -239,14 +242,21 @@ def outlast_database_failures(transaction: Callable[[], T], patience_seconds: fl
     patience is used up; the lease then runs out and the reconciler takes over.
     """
     give_up = time.monotonic() + patience_seconds
+    return outlast(UNREACHABLE, transaction, "the database does not answer", lambda: time.monotonic() > give_up)
+
+
+def outlast(
+    failures: tuple[type[Exception], ...], action: Callable[[], T], what_is_wrong: str, hopeless: Callable[[], bool]
+) -> T:
+    """Do something again and again while it fails in one of these ways; raises the last failure once it is hopeless."""
     pause = 0.1
     while True:
         try:
-            return transaction()
-        except UNREACHABLE as error:
-            if time.monotonic() > give_up:
+            return action()
+        except failures as error:
+            if hopeless():
                 raise
-            log.warning("the database does not answer, trying again: %s", error.__class__.__name__)
+            log.warning("%s, trying again: %s", what_is_wrong, error.__class__.__name__)
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
 

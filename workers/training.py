@@ -1,6 +1,8 @@
 """What the jobs of the training queue have in common: one process each, and an end for every way it may go."""
 
 import logging
+import shutil
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ from models.refs import ModelLoadError
 from models.reports import Ended, Outcome
 from work_folders import work_folder
 from workers import queue
-from workers.lifecycle import Interrupt, Lease, about_jobs
+from workers.lifecycle import PATIENCE_SECONDS, Interrupt, Lease, about_jobs, outlast
 from workers.runtime import Runtime
 from workers.sweeper import model_of, remove_checkpoints
 from workers.task_process import ProcessCrashed
@@ -26,6 +28,9 @@ Work = Callable[[Runtime, Lease, Path], Ended | None]
 
 Register = Callable[[Session, str], Model | None]
 """Registers what a job made, given where it is in the artifact store; None if the name is taken."""
+
+ROOM_BYTES = 100_000_000
+"""What must be free on a training worker's disk for it to begin a job."""
 
 _ERRORS = {
     Outcome.INVALID: ErrorType.INVALID_REQUEST,
@@ -46,6 +51,7 @@ def run_job(runtime: Runtime, kind: JobKind, job_id: uuid.UUID, work: Work, regi
     job. Nothing else of it stays.
     """
     leases = runtime.leases
+    _await_room(runtime)
     if leases.draining:
         queue.publish(kind, [job_id])
         return
@@ -57,13 +63,24 @@ def run_job(runtime: Runtime, kind: JobKind, job_id: uuid.UUID, work: Work, regi
         _try(runtime, lease, work, register)
 
 
+def _await_room(runtime: Runtime) -> None:
+    """Begin no job on a full disk: each that waits would lose one attempt after the other there, within seconds."""
+    folder = next(folder for folder in (runtime.work_folders, *runtime.work_folders.parents) if folder.is_dir())
+    said = False
+    while shutil.disk_usage(folder).free < ROOM_BYTES and not runtime.leases.draining:
+        if not said:
+            log.error("less than %d MB are free below %s: no job begins until they are", ROOM_BYTES // 10**6, folder)
+            said = True
+        time.sleep(1)
+
+
 def _try(runtime: Runtime, lease: Lease, work: Work, register: Register) -> None:
     leases = runtime.leases
     try:
         with work_folder(runtime.work_folders) as folder:
             ended = work(runtime, lease, folder)
-            if ended and ended.outcome == Outcome.DONE:
-                _succeed(runtime, lease, folder / "made", register)
+            if ended and ended.outcome == Outcome.DONE and _store(runtime, lease, folder / "made"):
+                _succeed(runtime, lease, register)
             else:
                 _end(runtime, lease, ended)
     except ModelLoadError as error:
@@ -77,10 +94,26 @@ def _try(runtime: Runtime, lease: Lease, work: Work, register: Register) -> None
             leases.requeue([lease], f"{type(error).__name__}: {error}")
 
 
-def _succeed(runtime: Runtime, lease: Lease, made: Path, register: Register) -> None:
+def _store(runtime: Runtime, lease: Lease, made: Path) -> bool:
+    """Store what a job made, as soon as the artifact store takes it. False if the job was interrupted before that."""
+    path = model_of(lease.job_id, lease.claim.attempt)
+    give_up = time.monotonic() + PATIENCE_SECONDS
+
+    def hopeless() -> bool:
+        return lease.interrupted is not None or time.monotonic() > give_up
+
+    try:
+        outlast((OSError,), lambda: runtime.artifacts.put_folder(made, path), "the result can't be stored", hopeless)
+    except OSError:
+        if lease.interrupted:
+            return False
+        raise
+    return True
+
+
+def _succeed(runtime: Runtime, lease: Lease, register: Register) -> None:
     path = model_of(lease.job_id, lease.claim.attempt)
     artifacts = runtime.artifacts
-    artifacts.put_folder(made, path)
 
     def write(session: Session, _: set[uuid.UUID]) -> None:
         if register(session, path) is None:
