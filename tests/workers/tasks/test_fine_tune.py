@@ -3,7 +3,6 @@
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -213,8 +212,7 @@ def test_a_name_that_was_taken_fails_the_job_also_where_the_store_lets_nothing_b
 
     with monkeypatch.context() as refusing:
         refusing.setattr(runtime.artifacts, "delete", refuse)
-        with suppress(PermissionError):
-            fine_tune(runtime, job_id)
+        fine_tune(runtime, job_id)
     job = show(job_id)
     assert (job["status"], job["attempt"]) == ("failed", 1)
     assert "name" in job["error"]["message"]
