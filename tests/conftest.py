@@ -55,6 +55,20 @@ from settings import get_settings  # noqa: E402
 from tests.server import running_up  # noqa: E402
 
 
+SLOWEST = ("faults", "workers", "load", "test_")
+"""Folders and files here whose tests take longest, in this order."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first: two processes share the files, and neither is to wait long for the other."""
+
+    def place(item: pytest.Item) -> int:
+        name = str(item.path.relative_to(Path(__file__).parent))
+        return next((place for place, start in enumerate(SLOWEST) if name.startswith(start)), len(SLOWEST))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An empty database on a PostgreSQL server of our own."""
