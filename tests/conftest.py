@@ -54,7 +54,6 @@ from db.vocabulary import (  # noqa: E402
 from settings import get_settings  # noqa: E402
 from tests.server import running_up  # noqa: E402
 
-
 SLOWEST = ("faults", "workers", "load", "test_")
 """Folders and files here whose tests take longest, in this order."""
 

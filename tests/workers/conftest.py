@@ -1,5 +1,5 @@
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import update
@@ -11,8 +11,18 @@ from db.generations import GenerationRow
 from db.session import Database, now
 from db.tables import ApiKey, Dataset, Evaluation, Generation, Job
 from db.vocabulary import JobKind, Metric, Role, Split
+from settings import get_settings
+from workers.runtime import Runtime, WorkerRole
 
 ReadGeneration = Callable[[uuid.UUID], GenerationRow]
+
+
+@pytest.fixture
+def runtime(database: Database) -> Iterator[Runtime]:
+    """A training worker's; tests of an inference worker make their own."""
+    runtime = Runtime(get_settings(), database, WorkerRole.TRAINING, None)
+    yield runtime
+    runtime.stop()
 
 
 @pytest.fixture

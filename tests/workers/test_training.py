@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,27 +10,18 @@ from sqlalchemy.orm import Session
 
 from db import models
 from db.generations import GenerationRow
-from db.session import Database
 from db.tables import Job, Model
 from db.vocabulary import JobKind, JobStatus, QueueName
 from models.reports import Ended, Outcome
-from settings import get_settings
 from tests.databases import on_sqlite
 from tests.processes import eventually
 from workers import queue, training
 from workers.lifecycle import Interrupt, Lease
-from workers.runtime import Runtime, WorkerRole
+from workers.runtime import Runtime
 
 pytestmark = on_sqlite
 
 Read = Callable[[uuid.UUID], GenerationRow]
-
-
-@pytest.fixture
-def runtime(database: Database) -> Iterator[Runtime]:
-    runtime = Runtime(get_settings(), database, WorkerRole.TRAINING, None)
-    yield runtime
-    runtime.stop()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,6 @@ FAST = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "war
 LONG = 10_000
 
 Submit = Callable[..., uuid.UUID]
-
-
-@pytest.fixture
-def runtime(database: Database) -> Iterator[Runtime]:
-    runtime = Runtime(get_settings(), database, WorkerRole.TRAINING, None)
-    yield runtime
-    runtime.stop()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,24 +13,16 @@ from db.lifecycle import ErrorType
 from db.session import Database
 from db.tables import Dataset
 from db.vocabulary import ModelKind
-from settings import get_settings
 from tests.databases import on_sqlite
 from tests.processes import eventually
 from tests.workers.conftest import triples
-from workers.runtime import Runtime, WorkerRole
+from workers.runtime import Runtime
 from workers.tasks.quantize import quantize
 
 pytestmark = on_sqlite
 
 Submit = Callable[..., uuid.UUID]
 Show = Callable[[uuid.UUID], dict[str, Any]]
-
-
-@pytest.fixture
-def runtime(database: Database) -> Iterator[Runtime]:
-    runtime = Runtime(get_settings(), database, WorkerRole.TRAINING, None)
-    yield runtime
-    runtime.stop()
 
 
 @pytest.fixture
