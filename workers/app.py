@@ -1,10 +1,30 @@
 """The Celery application: settings that follow from the database being the truth and messages only news."""
 
+from typing import Any
+
 from celery import Celery
 from kombu.entity import Exchange, Queue
+from kombu.transport import redis
+from redis.exceptions import ConnectionError
 
 from db.vocabulary import QueueName
 from settings import get_settings
+
+
+class Channel(redis.Channel):
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        """What a connection that is closed already can't say is a failure to connect.
+
+        An acknowledgement asks it, of a message that was taken before Redis fell silent. It was an AttributeError
+        (kombu 5.7), and Celery ended the worker for it; connection errors it outlives.
+        """
+        if self.connection is None or self.connection.client is None:
+            raise ConnectionError("the connection is closed")
+        parameters: dict[str, Any] = super()._connparams(asynchronous)
+        return parameters
+
+
+redis.Transport.Channel = Channel
 
 app = Celery("pagewright", broker=get_settings().redis_url, set_as_current=True)
 app.conf.update(

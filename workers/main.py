@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals
 from celery.exceptions import SecurityWarning
-from celery.worker.consumer import Consumer
 
 import logs
 from db.vocabulary import JobKind, QueueName
@@ -62,7 +61,6 @@ def run(role: WorkerRole, pool: "ModelPool | None" = None) -> int:
     signals.worker_ready.connect(announce_ready)
     worker = app.Worker(
         hostname=process.worker.replace(":", "-") + "@%h",
-        consumer_cls=SteadyConsumer,
         pool="threads",
         concurrency=settings.inference_concurrency if role == WorkerRole.INFERENCE else 1,
         queues=[name.value for name in role.queues],
@@ -75,20 +73,6 @@ def run(role: WorkerRole, pool: "ModelPool | None" = None) -> int:
     worker.start()
     process.stop()
     return int(worker.exitcode or 0)
-
-
-class SteadyConsumer(Consumer):
-    """Connects again also where messages were not acknowledged when the connection was lost.
-
-    Kombu then closes the connection twice, and the second time asks a transport that it has taken apart for the way to
-    Redis (kombu 5.7). Celery would end the worker for it; what is left in Redis, the reconciler sees to.
-    """
-
-    def on_connection_error_after_connected(self, exc: Exception) -> None:
-        try:
-            super().on_connection_error_after_connected(exc)
-        except AttributeError:
-            log.warning("messages were left unacknowledged as the connection to Redis was lost", exc_info=True)
 
 
 def _hold_evaluations_to(limit: int) -> None:
