@@ -256,7 +256,7 @@ def outlast(
         except failures as error:
             if hopeless():
                 raise
-            log.warning("%s, trying again: %s", what_is_wrong, error.__class__.__name__)
+            log.warning("%s, trying again: %s", what_is_wrong, getattr(error, "strerror", None) or type(error).__name__)
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
 

@@ -83,7 +83,7 @@ def test_a_result_waits_for_a_store_that_takes_it(
     runtime: Runtime, job_id: uuid.UUID, read: Read, full_store: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     working = in_background(runtime, job_id)
-    eventually(lambda: "the result can't be stored" in caplog.text, "a line in the log")
+    eventually(lambda: "the result can't be stored, trying again: Not a directory" in caplog.text, "a line in the log")
     assert read(job_id).job.status == JobStatus.RUNNING
     full_store.unlink()
     working.join(10)
