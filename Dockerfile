@@ -4,9 +4,8 @@ WORKDIR /app
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN useradd --create-home --uid 1000 pagewright && install -d -o pagewright /data
 # The dependencies first and by themselves, so that a change of the source does not install them anew.
-COPY pyproject.toml constraints.txt README.md \
-  artifacts.py counters.py figures.py logs.py settings.py work_folders.py ./
-RUN mkdir api cli db migrations models workers
+COPY pyproject.toml constraints.txt README.md ./
+RUN mkdir api db migrations models pagewright workers
 
 FROM base AS api
 RUN pip install -c constraints.txt '.[s3]' && pip uninstall --yes pagewright

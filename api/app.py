@@ -10,8 +10,6 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors
-from api.body_limit import BodyLimit
-from api.request_log import RequestLog
 from api.routes import (
     api_keys,
     datasets,
@@ -25,10 +23,14 @@ from api.routes import (
     models,
     quantizations,
 )
+from api.server.body_limit import BodyLimit
+from api.server.request_log import RequestLog
 from api.waiting import Watcher
 from db.session import get_database
-from settings import get_settings
-from work_folders import remove_abandoned
+from db.vocabulary import FINAL_STATUSES, JobKind
+from pagewright.settings import get_settings
+from pagewright.telemetry import start_series
+from pagewright.work_folders import remove_abandoned
 
 
 class HeadAsGet:
@@ -84,6 +86,7 @@ def create_app() -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
         lifespan=_lifespan,
     )
+    start_series(JobKind, FINAL_STATUSES)
     errors.install(app)
     settings = get_settings()
     uploads = {("POST", datasets.router.prefix): settings.max_upload_bytes}

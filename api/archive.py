@@ -3,7 +3,7 @@
 import tarfile
 from collections.abc import Iterator
 
-from artifacts import ArtifactStore
+from pagewright.artifacts import ArtifactStore
 
 END = bytes(2 * tarfile.BLOCKSIZE)
 

@@ -14,11 +14,11 @@ from starlette.concurrency import run_in_threadpool
 
 from api.errors import Problem, ProblemType, invalid, shown
 from api.waiting import Watcher
-from artifacts import ArtifactStore, get_artifacts
-from db import api_keys
+from db.queries import api_keys
 from db.session import Database, get_database
 from db.vocabulary import Role
-from settings import Settings, get_settings
+from pagewright.artifacts import ArtifactStore, get_artifacts
+from pagewright.settings import Settings, get_settings
 
 MAX_WAIT_SECONDS = 60
 

@@ -13,17 +13,17 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from uuid_utils.compat import uuid7
 
-import logs
 from api.dependencies import Caller, DatabaseDep, IdempotencyKey, SettingsDep, WaitSeconds, WatcherDep
 from api.errors import Problem, ProblemType, invalid
 from api.schemas.jobs import JobOut
 from api.waiting import Watcher
-from counters import JOBS_SUBMITTED
-from db import jobs
+from db.queries import jobs
 from db.session import Database, now, serialize
-from db.tables import Job
+from db.tables.jobs import Job
 from db.vocabulary import JobKind, JobStatus
-from settings import Settings
+from pagewright.logging import add_log_fields
+from pagewright.settings import Settings
+from pagewright.telemetry import JOBS_SUBMITTED
 from workers import queue
 
 
@@ -132,9 +132,9 @@ def submit(database: Database, settings: Settings, submission: Submission, add: 
 def _note(made: Sequence[Job]) -> None:
     """Have the log say which job, or which batch, the request is about."""
     if made[0].batch_id is None:
-        logs.note(job_id=str(made[0].id))
+        add_log_fields(job_id=str(made[0].id))
     else:
-        logs.note(batch_id=str(made[0].batch_id))
+        add_log_fields(batch_id=str(made[0].batch_id))
 
 
 def _submitted_before(session: Session, submission: Submission, digest: str) -> list[Job]:

@@ -10,9 +10,9 @@ from contextlib import aclosing
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from db import jobs
+from db.queries import jobs
 from db.session import Database
-from db.tables import Job
+from db.tables.jobs import Job
 from db.vocabulary import JobStatus
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,6 @@ the versions of ours, at the first run.
 Other completions are those unlike Pagewright's. Ends with status 1 where the counts of exact matches differ.
 """
 
-import importlib.resources
 import json
 import os
 import subprocess
@@ -28,15 +27,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.demo import running_server
+import models.starter
 from db.vocabulary import Metric
-from models.prompt import build_prompt
+from models.prompts.template import build_prompt
+from pagewright.cli.demo import running_server
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = ROOT / ".lm-eval"
 PYTHON = str(ENVIRONMENT / "bin" / "python")
 REQUIREMENT = "lm-eval[hf]==0.4.13"
-STARTER = importlib.resources.files("models.starter")
+STARTER = models.starter.FOLDER
 POLL_SECONDS = 0.2
 """Each poll costs the server a part of the two cores that it is measured on."""
 

@@ -10,7 +10,6 @@ same rows. Tokens are the rows' own, padding left out. Each is measured in a pro
 out; memory is the GPU's at its peak, or the process's on the CPU.
 """
 
-import importlib.resources
 import json
 import random
 import resource
@@ -31,12 +30,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback
 from transformers.data.data_collator import DataCollatorForLanguageModeling, default_data_collator
 from transformers.trainer_callback import PrinterCallback
 
+import models.starter
 from models.fine_tuning.examples import Example, encode, pack
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 from models.fine_tuning.trainer import make_trainer
 from models.fine_tuning.training import add_adapter
-from models.loading import ModelRef, Source, load
-from models.rows import Row
+from models.loading.loader import load
+from models.loading.refs import ModelRef, Source
+from models.prompts.rows import Row
 
 WARM_UP = 2
 STEPS = 6
@@ -90,7 +91,7 @@ def _examples(llama2_7b: bool) -> list[Example]:
             for prompt, completion in lengths
         ]
     _, tokenizer = load(ModelRef(Source.BUNDLED, "starter"), "cpu")
-    file = importlib.resources.files("models.starter").joinpath("held_out.jsonl")
+    file = models.starter.HELD_OUT
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     random.Random(1).shuffle(rows)
     return [encode(Row(row["instruction"], row["input"], row["output"]), tokenizer, 2) for row in rows]

@@ -6,7 +6,6 @@
 Tokens are those of the completions, the one that ends each included. Every row is measured in the same run.
 """
 
-import importlib.resources
 import json
 import random
 import time
@@ -20,10 +19,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from models.batching import EngineLimits
-from models.engine import Engine, Sampling
-from models.loading import ModelRef, Source, default_device, load
-from models.prompt import build_prompt
+import models.starter
+from models.loading.loader import default_device, load
+from models.loading.refs import ModelRef, Source
+from models.prompts.template import build_prompt
+from models.serving.engine import Sampling
+from models.serving.in_process.batching import EngineLimits
+from models.serving.in_process.engine import Engine
 
 STARTER = ModelRef(Source.BUNDLED, "starter")
 PROMPTS = 200
@@ -66,7 +68,7 @@ def timed(name: str, work: Callable[[], int]) -> Row:
 
 
 def _starter(server: bool) -> tuple[str, list[Row]]:
-    file = importlib.resources.files("models.starter").joinpath("held_out.jsonl")
+    file = models.starter.HELD_OUT
     examples = [json.loads(line) for line in file.read_text().splitlines()][:PROMPTS]
     prompts = [build_prompt(example["instruction"], example["input"]) for example in examples]
     model, tokenizer = load(STARTER)
@@ -108,7 +110,7 @@ def _through_server(examples: Sequence[dict[str, str]]) -> Row:
     """Everything that a client of `pagewright up` waits for: one batch submit, and polls until all of it is done."""
     import tempfile
 
-    from cli.demo import running_server
+    from pagewright.cli.demo import running_server
 
     with tempfile.TemporaryDirectory() as directory, running_server(directory) as client:
         items = [

@@ -12,7 +12,8 @@ import httpx
 from sqlalchemy import Connection, event, text
 
 from benchmarks.serving import serving
-from db import evaluations, generations, jobs, lifecycle, predictions
+from db import job_transitions
+from db.queries import evaluations, generations, jobs, predictions
 from db.session import Database
 from db.vocabulary import JobKind, JobStatus
 
@@ -139,13 +140,13 @@ def _claims(client: httpx.Client, database: Database) -> float:
 
     def once() -> None:
         with database.write() as session:
-            [claim] = lifecycle.claim(session, [waiting.pop()], worker="benchmark", lease_seconds=60)
+            [claim] = job_transitions.claim(session, [waiting.pop()], worker="benchmark", lease_seconds=60)
             claims.append(claim)
 
-    claims: list[lifecycle.Claim] = []
+    claims: list[job_transitions.Claim] = []
     seconds = _median(once)
     with database.write() as session:
-        lifecycle.fail(session, claims, lifecycle.ErrorType.INTERNAL, "made by a benchmark")
+        job_transitions.fail(session, claims, job_transitions.ErrorType.INTERNAL, "made by a benchmark")
     return seconds
 
 
@@ -168,8 +169,8 @@ def _plans(database: Database, job_id: uuid.UUID, evaluation: uuid.UUID) -> dict
         "page of predictions": lambda session: predictions.page(
             session, evaluation, predictions.Filter(), sort=None, descending=False, **page
         ),
-        "claim": lambda session: lifecycle.claim(session, [job_id], worker="benchmark", lease_seconds=60),
-        "expired leases": lifecycle.requeue_expired,
+        "claim": lambda session: job_transitions.claim(session, [job_id], worker="benchmark", lease_seconds=60),
+        "expired leases": job_transitions.requeue_expired,
     }
     return {name: _explained(database, query) for name, query in queries.items()}
 

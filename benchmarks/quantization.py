@@ -26,14 +26,15 @@ from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import models.starter
-from models.engine import Engine, Sampling
-from models.loading import default_device, load
+from models.loading.loader import default_device, load
+from models.loading.refs import ModelRef, Source
 from models.quantization.gptq import QuantizeTask, quantize
 from models.quantization.options import QuantizationOptions
-from models.refs import ModelRef, Source
+from models.serving.engine import Sampling
+from models.serving.in_process.engine import Engine
 
 REQUESTS, TOKENS = 32, 128
-STARTER = Path(models.starter.__file__).parent
+STARTER = models.starter.FOLDER
 
 
 def main(

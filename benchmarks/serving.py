@@ -19,10 +19,10 @@ from typing import Any
 
 import httpx
 
-from cli.up import Part, free_port, redis_server
+from pagewright.cli.up import Part, free_port, redis_server
 
 PROMPT = {"model": "starter", "prompt": "Create a page titled 'One'."}
-COMMAND = [sys.executable, "-m", "cli.main"]
+COMMAND = [sys.executable, "-m", "pagewright"]
 INSTANT_WORKER = [sys.executable, "-m", "benchmarks.serving"]
 
 
@@ -41,7 +41,7 @@ class InstantEngine:
         return [len(text) for text in texts]
 
     def submit(self, _prompt: str, _sampling: object) -> Any:
-        from models.engine import Completion, FinishReason
+        from models.serving.engine import Completion, FinishReason
 
         future: Future[Completion] = Future()
         future.set_result(Completion("<!DOCTYPE html><title>One</title>", 9, 7, FinishReason.STOP))

@@ -11,23 +11,13 @@ from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from db.session import Database, serialize
-from db.tables import (
-    IS_QUEUED,
-    IS_RUNNING,
-    Evaluation,
-    EvaluationFigure,
-    FineTune,
-    FineTuneMetrics,
-    Generation,
-    Job,
-    JobEvent,
-    Merge,
-    Model,
-    Prediction,
-    Quantization,
-    QuantizationVariant,
-    QuantizedModule,
-)
+from db.tables.evaluations import Evaluation, EvaluationFigure, Prediction
+from db.tables.fine_tunes import FineTune, FineTuneMetrics
+from db.tables.generations import Generation
+from db.tables.jobs import IS_QUEUED, IS_RUNNING, Job, JobEvent
+from db.tables.merges import Merge
+from db.tables.models import Model
+from db.tables.quantizations import Quantization, QuantizationVariant, QuantizedModule
 from db.vocabulary import JobKind
 
 JOBS_AT_ONCE = 500

@@ -12,7 +12,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from settings import get_settings
+from pagewright.settings import get_settings
 
 UNREACHABLE = (OperationalError, InterfaceError, PoolTimeout)
 """What comes of a database that does not answer."""

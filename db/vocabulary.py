@@ -42,6 +42,9 @@ class JobStatus(StrEnum):
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
+FINAL_STATUSES = tuple(status for status in JobStatus if status.final)
+
+
 class ModelSource(StrEnum):
     BUNDLED = "bundled"
     LOCAL = "local"

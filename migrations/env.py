@@ -4,8 +4,8 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import create_engine, text
 
-from db.tables import Table, UtcDateTime
-from settings import get_settings
+from db.tables.base import Table, UtcDateTime
+from pagewright.settings import get_settings
 
 LOCK = 7_241_991_053  # any constant: several machines that migrate at once take turns
 

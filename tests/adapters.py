@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from models.loading import ModelRef, Source, load
+from models.loading.loader import load
+from models.loading.refs import ModelRef, Source
 
 STARTER = ModelRef(Source.BUNDLED, "starter")
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from redis import Redis
 
-from cli.up import free_port
+from pagewright.cli.up import free_port
 from tests.processes import start_redis
 
 # Two test processes share two cores; torch's threads, here and in what the tests start, would only be in the way.
@@ -32,17 +32,14 @@ from uuid_utils.compat import uuid7  # noqa: E402
 
 import migrations  # noqa: E402
 from api.app import create_app  # noqa: E402
-from artifacts import get_artifacts  # noqa: E402
-from db import api_keys, datasets, generations, models  # noqa: E402
+from db.queries import api_keys, datasets, generations, models  # noqa: E402
 from db.session import Database, get_database, now  # noqa: E402
-from db.tables import (  # noqa: E402
-    ApiKey,
-    Dataset,
-    Generation,
-    Job,
-    Model,
-    Table,
-)
+from db.tables.api_keys import ApiKey  # noqa: E402
+from db.tables.base import Table  # noqa: E402
+from db.tables.datasets import Dataset  # noqa: E402
+from db.tables.generations import Generation  # noqa: E402
+from db.tables.jobs import Job  # noqa: E402
+from db.tables.models import Model  # noqa: E402
 from db.vocabulary import (  # noqa: E402
     DatasetSource,
     JobKind,
@@ -51,7 +48,8 @@ from db.vocabulary import (  # noqa: E402
     Role,
     Split,
 )
-from settings import get_settings  # noqa: E402
+from pagewright.artifacts import get_artifacts  # noqa: E402
+from pagewright.settings import get_settings  # noqa: E402
 from tests.server import running_up  # noqa: E402
 
 SLOWEST = ("faults", "workers", "load", "test_")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from redis import Redis, RedisError
 
-from cli.up import redis_server
+from pagewright.cli.up import redis_server
 
-COMMAND = [sys.executable, "-m", "cli.main"]
+COMMAND = [sys.executable, "-m", "pagewright"]
 
 
 def environment(**settings: object) -> dict[str, str]:

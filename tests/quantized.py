@@ -10,10 +10,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPTQConfig
 
 import models.starter
-from models.loading import ModelRef, Source, load
+from models.loading.loader import load
+from models.loading.refs import ModelRef, Source
 
 STARTER = ModelRef(Source.BUNDLED, "starter")
-HELD_OUT = Path(models.starter.__file__).parent / "held_out.jsonl"
+HELD_OUT = models.starter.HELD_OUT
 BITS, GROUP_SIZE = 4, 32
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import psutil
 
-from cli.up import free_port
+from pagewright.cli.up import free_port
 from tests.processes import COMMAND
 
 

@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 from celery.exceptions import SecurityWarning
 
-import logs
-from db.vocabulary import JobKind, QueueName
-from settings import Settings, get_settings
-from workers import exposition, runtime
-from workers.app import app
+from db.vocabulary import FINAL_STATUSES, JobKind, QueueName
+from pagewright.logging import adopt_libraries
+from pagewright.settings import Settings, get_settings
+from pagewright.telemetry import start_series
+from workers import runtime, telemetry
+from workers.celery_app import app
 from workers.runtime import WorkerRole
 
 if TYPE_CHECKING:
-    from models.pool import ModelPool
+    from models.serving.pool import ModelPool
 
 log = logging.getLogger(__name__)
 
 TASKS = {
-    WorkerRole.INFERENCE: ["workers.tasks.generation", "workers.tasks.evaluation"],
-    WorkerRole.TRAINING: ["workers.tasks.fine_tune", "workers.tasks.merge", "workers.tasks.quantize"],
+    WorkerRole.INFERENCE: ["workers.inference.generation", "workers.inference.evaluation"],
+    WorkerRole.TRAINING: ["workers.builds.fine_tune", "workers.builds.merge", "workers.builds.quantization"],
 }
 """Imported for the role that runs them alone: a training worker has no need of torch."""
 
@@ -35,12 +36,13 @@ def run(role: WorkerRole, pool: "ModelPool | None" = None) -> int:
     """
     settings = get_settings()
     pool = (pool or _model_pool(settings)) if role == WorkerRole.INFERENCE else None
+    start_series(JobKind, FINAL_STATUSES)
     process = runtime.start(role, pool)
     for module in TASKS[role]:
         importlib.import_module(module)
-    logs.adopt_libraries()
+    adopt_libraries()
     if settings.worker_metrics_port:
-        exposition.serve(settings.host, settings.worker_metrics_port, pool)
+        telemetry.serve(settings.host, settings.worker_metrics_port, pool)
 
     if role == WorkerRole.INFERENCE:
         _hold_evaluations_to(settings.evaluation_concurrency)
@@ -104,7 +106,7 @@ def _hold_evaluations_to(limit: int) -> None:
 def _model_pool(settings: Settings) -> "ModelPool":
     from transformers.utils.logging import disable_progress_bar
 
-    from models.pool import ModelPool
+    from models.serving.pool import ModelPool
 
     disable_progress_bar()  # a log is no terminal
     return ModelPool(memory_budget_bytes=settings.model_memory_bytes)

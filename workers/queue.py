@@ -15,8 +15,8 @@ from kombu.exceptions import KombuError, OperationalError
 from redis import Redis, RedisError
 
 from db.vocabulary import JobKind, QueueName
-from settings import get_settings
-from workers.app import app
+from pagewright.settings import get_settings
+from workers.celery_app import app
 
 log = logging.getLogger(__name__)
 

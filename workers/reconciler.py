@@ -3,13 +3,14 @@
 import logging
 import math
 
-import logs
-from counters import RECONCILED
-from db import jobs, lifecycle
+from db import job_transitions
+from db.queries import jobs
 from db.session import Database, now
 from db.vocabulary import JobKind, JobStatus
+from pagewright.logging import log_fields
+from pagewright.telemetry import RECONCILED
 from workers import queue
-from workers.lifecycle import count_ended, publish_requeued
+from workers.leases import count_ended, publish_requeued
 
 log = logging.getLogger(__name__)
 
@@ -53,18 +54,18 @@ def reconcile(database: Database, grace_seconds: float, *, expire: bool = True) 
             lost = jobs.take_lost(session, kind, oldest_message=oldest, grace_seconds=grace_seconds)
         if lost:
             RECONCILED.labels("resent", kind).inc(len(lost))
-            with logs.about(job_ids=[str(job_id) for job_id in lost]):
+            with log_fields(job_ids=[str(job_id) for job_id in lost]):
                 log.warning("%d %s jobs had lost their message; sent again", len(lost), kind.value)
                 queue.publish(kind, lost)
 
 
 def _requeue_expired(database: Database) -> None:
     with database.write() as session:
-        expired = lifecycle.requeue_expired(session)
+        expired = job_transitions.requeue_expired(session)
     for job in expired:
         requeued = job.status == JobStatus.QUEUED
         RECONCILED.labels("requeued" if requeued else job.status, job.kind).inc()
-        with logs.about(job_id=str(job.job_id), attempt=job.attempt):
+        with log_fields(job_id=str(job.job_id), attempt=job.attempt):
             log.warning("job %s: its worker fell silent; %s", job.job_id, "queued again" if requeued else job.status)
     publish_requeued(expired)
     count_ended(expired)

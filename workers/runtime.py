@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 from redis import RedisError
 
-from artifacts import get_artifacts
 from db.session import UNREACHABLE, Database, get_database
 from db.vocabulary import QueueName
-from settings import Settings, get_settings
-from work_folders import remove_abandoned
+from pagewright.artifacts import get_artifacts
+from pagewright.settings import Settings, get_settings
+from pagewright.work_folders import remove_abandoned
 from workers import queue
-from workers.lifecycle import Interrupt, Leases
+from workers.leases import Interrupt, Leases
 from workers.reconciler import Reconciler
 from workers.sweeper import sweep
 
 if TYPE_CHECKING:  # a training worker loads no torch: it starts processes that do
-    from models.pool import ModelPool
+    from models.serving.pool import ModelPool
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 
-from artifacts import ArtifactStore
-from db import datasets, jobs, models
+from db.queries import datasets, jobs, models
 from db.session import Database
 from db.vocabulary import JobStatus
+from pagewright.artifacts import ArtifactStore
 
 CHECKPOINTS = "checkpoints"
 MODELS = "models"

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 
 from api.datasets.splitting import GROUP_ROWS
 from api.errors import Problem, ProblemType, name_taken, not_found, store_down
-from artifacts import ArtifactStore, os_errors
-from db import datasets
+from db.queries import datasets
 from db.session import Database
-from db.tables import Dataset
+from db.tables.datasets import Dataset
 from db.vocabulary import Split
+from pagewright.artifacts import ArtifactStore, os_errors
 
 log = logging.getLogger(__name__)
 

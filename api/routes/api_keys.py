@@ -6,7 +6,7 @@ from api.dependencies import AdminCaller, DatabaseDep, GuardedRoute, Paging
 from api.errors import document_problems, not_found
 from api.schemas.api_keys import ApiKeyCreated, ApiKeyIn, ApiKeyOut
 from api.schemas.common import PageOut
-from db import api_keys
+from db.queries import api_keys
 
 router = APIRouter(
     prefix="/v1/api-keys", tags=["api keys"], route_class=GuardedRoute, responses=document_problems(401, 403, 422, 503)

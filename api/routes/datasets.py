@@ -9,12 +9,12 @@ from api.dependencies import AdminCaller, AnyCaller, ArtifactsDep, DatabaseDep, 
 from api.errors import document_problems, invalid, name_taken, no_room, not_found
 from api.schemas.common import PageOut
 from api.schemas.datasets import DatasetIn, DatasetOut, DatasetRowOut, DatasetRowsOut
-from db import datasets
+from db.queries import datasets
 from db.session import Database
-from db.tables import Dataset
+from db.tables.datasets import Dataset
 from db.vocabulary import DatasetSource, Split
-from settings import Settings
-from work_folders import work_folder
+from pagewright.settings import Settings
+from pagewright.work_folders import work_folder
 
 # api.datasets is imported where it is used: the libraries under it take longer to load than all the rest.
 

@@ -6,12 +6,11 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from api.asked import dataset_with_rows
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute, Paging
 from api.errors import document_problems, invalid, not_found
-from api.predictions import MEDIA_TYPES, ExportFormat, export
+from api.prediction_exports import MEDIA_TYPES, ExportFormat, export
+from api.references import dataset_with_rows
 from api.schemas.common import Name, PageOut, Text
-from api.schemas.decoding import DecodingOut
 from api.schemas.evaluations import (
     ChangedRowOut,
     ChangedRowsOut,
@@ -23,11 +22,14 @@ from api.schemas.evaluations import (
     PredictionOut,
     PredictionsOut,
 )
+from api.schemas.sampling import DecodingOut
 from api.submission import SubmitterDep
-from db import evaluations, models, predictions
-from db.evaluations import EvaluationRow
+from db.queries import evaluations, models, predictions
+from db.queries.evaluations import EvaluationRow
 from db.session import Database
-from db.tables import Dataset, Evaluation, Job
+from db.tables.datasets import Dataset
+from db.tables.evaluations import Evaluation
+from db.tables.jobs import Job
 from db.vocabulary import Baseline, JobKind, JobStatus, Metric
 
 router = APIRouter(
@@ -151,9 +153,9 @@ def compare(
     with database.read() as session:
         left, right = predictions.paired_scores(session, a, b, asked)
         changed, further = predictions.changed(session, a, b, metric, limit=limit, after=-1 if after is None else after)
-    import figures  # here, as numpy would take longer to load than all the rest
+    from pagewright import statistics
 
-    found = figures.compare(left.by_metric, right.by_metric, left.chrf_statistics, right.chrf_statistics)
+    found = statistics.compare(left.by_metric, right.by_metric, left.chrf_statistics, right.chrf_statistics)
     differences = {Metric(name): DifferenceOut.model_validate(one, from_attributes=True) for name, one in found.items()}
     return ComparisonOut(
         a=a,
@@ -253,10 +255,10 @@ def _find(database: Database, job_id: uuid.UUID, what: str = "evaluation") -> Ev
 
 
 def _mcnemar(left: predictions.ScoreColumns, right: predictions.ScoreColumns) -> McNemarOut | None:
-    import figures
+    from pagewright import statistics
 
     if Metric.EXACT_MATCH not in left.by_metric:
         return None
     pairs = list(zip(left.by_metric[Metric.EXACT_MATCH], right.by_metric[Metric.EXACT_MATCH], strict=True))
     only_a, only_b = sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
-    return McNemarOut(only_a=only_a, only_b=only_b, p_value=figures.mcnemar(only_a, only_b))
+    return McNemarOut(only_a=only_a, only_b=only_b, p_value=statistics.mcnemar(only_a, only_b))

@@ -5,15 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
-from api.asked import dataset_with_rows, full_model
 from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute, Paging
 from api.errors import document_problems, invalid, name_taken, not_found
+from api.references import dataset_with_rows, full_model
 from api.schemas.common import PageOut
 from api.schemas.fine_tunes import FineTuneDetails, FineTuneIn, FineTuneOut, MetricsOut, MetricsPageOut
 from api.submission import SubmitterDep
-from db import fine_tunes, job_events, models
+from db.queries import fine_tunes, job_events, models
 from db.session import Database
-from db.tables import FineTune, Job
+from db.tables.fine_tunes import FineTune
+from db.tables.jobs import Job
 from db.vocabulary import JobKind, JobStatus
 
 router = APIRouter(

@@ -18,10 +18,11 @@ from api.schemas.generations import (
 )
 from api.submission import Submission, SubmitterDep
 from api.untrusted import without_connecting
-from db import generations, jobs, models
-from db.generations import GenerationRow
+from db.queries import generations, jobs, models
+from db.queries.generations import GenerationRow
 from db.session import Database
-from db.tables import Generation, Job
+from db.tables.generations import Generation
+from db.tables.jobs import Job
 from db.vocabulary import JobKind, JobStatus
 
 router = APIRouter(

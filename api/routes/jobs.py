@@ -12,11 +12,12 @@ from api.errors import document_problems, not_found
 from api.schemas.common import PageOut
 from api.schemas.fine_tunes import JobEventOut, MetricsOut
 from api.schemas.jobs import JobOut
-from counters import JOBS_ENDED
-from db import fine_tunes, job_events, jobs, lifecycle
+from db import job_transitions
+from db.queries import fine_tunes, job_events, jobs
 from db.session import Database
-from db.tables import Job
+from db.tables.jobs import Job
 from db.vocabulary import JobKind, JobStatus
+from pagewright.telemetry import JOBS_ENDED
 
 router = APIRouter(
     prefix="/v1/jobs", tags=["jobs"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)
@@ -65,7 +66,7 @@ def show(job: CallersJob) -> JobOut:
 def cancel(job: CallersJob, database: DatabaseDep) -> JobOut:
     """Cancel a queued job at once and a running one within seconds. One that is over stays as it is."""
     with database.write() as session:
-        status = lifecycle.request_cancel(session, job.id)
+        status = job_transitions.request_cancel(session, job.id)
     if status == JobStatus.CANCELLED:
         JOBS_ENDED.labels(job.kind, status).inc()
     with database.read() as session:

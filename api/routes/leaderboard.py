@@ -7,7 +7,7 @@ from api.errors import document_problems, invalid
 from api.routes.evaluations import PageLimit
 from api.schemas.common import Name
 from api.schemas.evaluations import LeaderboardItemOut, LeaderboardOut
-from db import datasets, evaluations
+from db.queries import datasets, evaluations
 from db.vocabulary import Baseline, Metric, Split
 
 router = APIRouter(

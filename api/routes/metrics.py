@@ -8,8 +8,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from api.dependencies import DatabaseDep, SettingsDep
 from api.errors import Problem, ProblemType, document_problems
 from api.routes.health import answer
-from db import job_counts
-from db.job_counts import LiveJobs
+from db.queries import job_counts
+from db.queries.job_counts import LiveJobs
 from db.session import Database
 from db.vocabulary import JobKind, JobStatus, QueueName
 from workers import queue

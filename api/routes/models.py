@@ -8,7 +8,6 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
 from api.archive import archive, archive_size
-from api.checkpoints import read_quantization
 from api.dependencies import (
     AdminCaller,
     AnyCaller,
@@ -24,12 +23,13 @@ from api.schemas.common import PageOut
 from api.schemas.jobs import JobOut
 from api.schemas.models import COMMIT, HUB_NAME, MergeIn, MergeOf, ModelIn, ModelOut
 from api.submission import Submission, submit
-from db import jobs, merges, models
-from db.models import ModelRow
+from db.queries import jobs, merges, models
+from db.queries.models import ModelRow
 from db.session import Database
-from db.tables import Job
+from db.tables.jobs import Job
 from db.vocabulary import JobKind, ModelKind, ModelSource
-from settings import get_settings
+from models.loading.quantization_config import read_quantization
+from pagewright.settings import get_settings
 
 router = APIRouter(
     prefix="/v1/models", tags=["models"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)

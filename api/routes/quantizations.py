@@ -4,15 +4,16 @@ from functools import partial
 from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
-from api.asked import dataset_with_rows, full_model
 from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute, Paging
 from api.errors import document_problems, invalid, name_taken, not_found
+from api.references import dataset_with_rows, full_model
 from api.schemas.common import PageOut
 from api.schemas.quantizations import QuantizationDetails, QuantizationIn, QuantizationOut
 from api.submission import SubmitterDep
-from db import job_events, models, quantizations
+from db.queries import job_events, models, quantizations
 from db.session import Database
-from db.tables import Job, Quantization
+from db.tables.jobs import Job
+from db.tables.quantizations import Quantization
 from db.vocabulary import JobKind, JobStatus
 
 router = APIRouter(

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.common import RequestBody, VisibleText
-from db.tables import ApiKey
+from db.tables.api_keys import ApiKey
 from db.vocabulary import Role
 
 

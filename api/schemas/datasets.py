@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json, StringConstraints, fiel
 
 from api.schemas.common import Name, RequestBody, Text, storable
 from api.schemas.models import COMMIT, HUB_NAME
-from db.tables import Dataset
+from db.tables.datasets import Dataset
 from db.vocabulary import DatasetSource
 
 _ROW = {"instruction": "Create a web page with a heading.", "output": "<!DOCTYPE html><html><h1>Hi</h1></html>"}

@@ -5,11 +5,11 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.schemas.common import Name
-from api.schemas.decoding import DecodingIn, DecodingOut
 from api.schemas.jobs import JobOut, job_fields
-from api.schemas.loading import LoadIn, LoadingIn, LoadingOut
-from db.evaluations import EvaluationRow
-from db.tables import EvaluationFigure, Prediction
+from api.schemas.load_options import LoadIn, LoadingIn, LoadingOut
+from api.schemas.sampling import DecodingIn, DecodingOut
+from db.queries.evaluations import EvaluationRow
+from db.tables.evaluations import EvaluationFigure, Prediction
 from db.vocabulary import Baseline, JobStatus, Metric, Split
 
 

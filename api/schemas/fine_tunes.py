@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from api.schemas.common import Name, NewModelName, RequestBody
 from api.schemas.jobs import JobOut, job_fields
-from api.schemas.loading import LoadingIn, LoadingOut
-from db.fine_tunes import FineTuneRow
-from db.tables import FineTuneMetrics, JobEvent
+from api.schemas.load_options import LoadingIn, LoadingOut
+from db.queries.fine_tunes import FineTuneRow
+from db.tables.fine_tunes import FineTuneMetrics
+from db.tables.jobs import JobEvent
 from db.vocabulary import Split
 
 ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,99}$")]

@@ -5,10 +5,10 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.common import Name, RequestBody, Text, VisibleText
-from api.schemas.decoding import DecodingIn, DecodingOut
 from api.schemas.jobs import JobOut, job_fields
-from api.schemas.loading import LoadingIn, LoadingOut
-from db.generations import GenerationRow
+from api.schemas.load_options import LoadingIn, LoadingOut
+from api.schemas.sampling import DecodingIn, DecodingOut
+from db.queries.generations import GenerationRow
 from db.vocabulary import JobStatus
 
 MAX_BATCH = 10_000

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
-from db.tables import Job
+from db.tables.jobs import Job
 from db.vocabulary import JobKind, JobStatus
 
 

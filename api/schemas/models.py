@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.schemas.common import NewModelName, RequestBody
-from db.models import BUNDLED, ModelRow
+from db.queries.models import BUNDLED, ModelRow
 from db.vocabulary import ModelKind, ModelSource
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")

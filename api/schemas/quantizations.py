@@ -7,8 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.schemas.common import Name, NewModelName, RequestBody
 from api.schemas.fine_tunes import JobEventOut
 from api.schemas.jobs import JobOut, job_fields
-from db.quantizations import QuantizationRow
-from db.tables import JobEvent, QuantizationVariant, QuantizedModule
+from db.queries.quantizations import QuantizationRow
+from db.tables.jobs import JobEvent
+from db.tables.quantizations import QuantizationVariant, QuantizedModule
 from db.vocabulary import Split
 
 

@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from models.prompt import build_prompt
-from models.rows import Row
+from models.prompts.rows import Row
+from models.prompts.template import build_prompt
 
 IGNORED = -100
 """The label of a token that the loss leaves out; transformers' own."""

@@ -14,7 +14,7 @@ from transformers.trainer_callback import PrinterCallback
 from models.fine_tuning import attention
 from models.fine_tuning.examples import Example, PackedRows, collate
 from models.fine_tuning.options import TrainingOptions
-from models.reports import Checkpointed, Measured, Report
+from models.tasks.reports import Checkpointed, Measured, Report
 
 
 class FineTuneError(ValueError):

@@ -10,14 +10,15 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from models.batching import context_length, eos_token_ids
 from models.fine_tuning.examples import Example, encode, pack
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 from models.fine_tuning.precision import choose_precision
 from models.fine_tuning.trainer import FineTuneError, Progress, make_trainer
-from models.loading import ModelRef, default_device, describe, load
-from models.reports import Happened, Report
-from models.rows import read_rows
+from models.loading.loader import default_device, describe, load
+from models.loading.refs import ModelRef
+from models.prompts.rows import read_rows
+from models.serving.in_process.batching import context_length, eos_token_ids
+from models.tasks.reports import Happened, Report
 
 DEFAULT_MAX_SEQ_LENGTH = 4096
 

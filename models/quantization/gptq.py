@@ -12,13 +12,14 @@ from pathlib import Path
 
 import torch
 
-from models.loading import ModelRef, Source, default_device, describe, load
+from models.loading.loader import default_device, describe, load
+from models.loading.refs import ModelRef, Source
 from models.quantization.calibration import calibration_tokens, sample_rows
 from models.quantization.layers import check_installed, find_layers
 from models.quantization.layerwise import make_quantizer, quantize_layers, save
 from models.quantization.options import QuantizationError, QuantizationOptions, Stopped, check, check_group_size
 from models.quantization.report import measure_variants
-from models.reports import Report
+from models.tasks.reports import Report
 
 MADE = "made"
 _UNFINISHED = "unfinished"

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from models.quantization.layers import Layers
 from models.quantization.options import QuantizationError, QuantizationOptions, Stopped
-from models.reports import LayerError, Quantized, Report
+from models.tasks.reports import LayerError, Quantized, Report
 
 
 def make_quantizer(options: QuantizationOptions, texts: Sequence[np.ndarray]) -> Any:

@@ -13,18 +13,20 @@ from sacrebleu.metrics.chrf import CHRF
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from models.adapters import tensor_bytes
-from models.batching import context_length, eos_token_ids
-from models.engine import Completion, Engine, RequestError, Sampling
 from models.fine_tuning.examples import collate, encode
-from models.loading import ModelRef, describe, load
-from models.metrics import exact_match
-from models.prompt import build_prompt
+from models.loading.adapters import tensor_bytes
+from models.loading.loader import describe, load
+from models.loading.refs import ModelRef
+from models.prompts.rows import Row
+from models.prompts.template import build_prompt
 from models.quantization.layers import find_layers
 from models.quantization.options import QuantizationOptions, Stopped
 from models.quantization.rounding import round_to_nearest
-from models.reports import VariantMeasured
-from models.rows import Row
+from models.scoring.metrics import exact_match
+from models.serving.engine import Completion, RequestError, Sampling
+from models.serving.in_process.batching import context_length, eos_token_ids
+from models.serving.in_process.engine import Engine
+from models.tasks.reports import VariantMeasured
 
 log = logging.getLogger(__name__)
 

@@ -18,16 +18,18 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 from starlette.types import Message, Receive, Scope, Send
 
-from api import serving
 from api.app import create_app
+from api.server import connections
 from api.waiting import Watcher
-from artifacts import get_artifacts
-from db import generations, lifecycle
-from db.generations import Completed
-from db.lifecycle import Claim, ErrorType
+from db import job_transitions
+from db.job_transitions import Claim, ErrorType
+from db.queries import generations
+from db.queries.generations import Completed
 from db.session import Database
-from db.tables import ApiKey, Dataset
+from db.tables.api_keys import ApiKey
+from db.tables.datasets import Dataset
 from db.vocabulary import Role
+from pagewright.artifacts import get_artifacts
 from tests.api.helpers import PAGE
 
 
@@ -40,7 +42,7 @@ class Worker:
     def claim(self, *job_ids: str) -> list[Claim]:
         with self._database.write() as session:
             ids = [uuid.UUID(job_id) for job_id in job_ids]
-            claims = lifecycle.claim(session, ids, worker="a test", lease_seconds=60)
+            claims = job_transitions.claim(session, ids, worker="a test", lease_seconds=60)
         assert len(claims) == len(job_ids)
         return claims
 
@@ -48,17 +50,17 @@ class Worker:
         result = Completed(completion, "stop", prompt_tokens=7, completion_tokens=11)
         with self._database.write() as session:
             generations.store(session, {claim.job_id: result for claim in claims})
-            assert len(lifecycle.succeed(session, claims)) == len(claims)
+            assert len(job_transitions.succeed(session, claims)) == len(claims)
 
     def fail(self, claims: list[Claim], message: str = "no luck") -> None:
         with self._database.write() as session:
-            assert len(lifecycle.fail(session, claims, ErrorType.MODEL_UNAVAILABLE, message)) == len(claims)
+            assert len(job_transitions.fail(session, claims, ErrorType.MODEL_UNAVAILABLE, message)) == len(claims)
 
     def cancel(self, claims: list[Claim], completion: str) -> None:
         result = Completed(completion, "cancelled", prompt_tokens=7, completion_tokens=2)
         with self._database.write() as session:
             generations.store(session, {claim.job_id: result for claim in claims})
-            assert len(lifecycle.cancel(session, claims)) == len(claims)
+            assert len(job_transitions.cancel(session, claims)) == len(claims)
 
     def finish(self, *job_ids: str, completion: str = PAGE) -> None:
         self.succeed(self.claim(*job_ids), completion)
@@ -114,7 +116,7 @@ class Server:
 def server(database: Database, make_key: Callable[[Role], tuple[ApiKey, str]]) -> Iterator[Server]:
     """The API as it is deployed, on a socket: for what only a connection shows."""
     app = create_app()
-    runner = uvicorn.Server(uvicorn.Config(app, **serving.OPTIONS | {"timeout_graceful_shutdown": 1}))
+    runner = uvicorn.Server(uvicorn.Config(app, **connections.OPTIONS | {"timeout_graceful_shutdown": 1}))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=runner.run, kwargs={"sockets": [listener]})

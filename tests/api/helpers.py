@@ -8,7 +8,8 @@ from sqlalchemy import func, select
 
 from api.errors import ProblemDocument
 from db.session import Database
-from db.tables import Generation, Job
+from db.tables.generations import Generation
+from db.tables.jobs import Job
 
 ASKED = {"model": "starter", "prompt": "Create a web page with a heading."}
 PAGE = "<!DOCTYPE html><html><body><h1>Grüße</h1></body></html>"

@@ -11,9 +11,11 @@ from fastapi.testclient import TestClient
 
 import api.routes
 from api.app import create_app
-from db import api_keys
+from db.queries import api_keys
 from db.session import Database
-from db.tables import ApiKey, Dataset, Model
+from db.tables.api_keys import ApiKey
+from db.tables.datasets import Dataset
+from db.tables.models import Model
 from db.vocabulary import Role
 from tests.api.conftest import Worker
 from tests.api.helpers import ASKED, PAGE, Upload, problem, stored, submit, submit_batch

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select, text
 
 from db.session import Database
-from db.tables import Table
+from db.tables.base import Table
 from tests.api.helpers import problem, submit, walk
 
 

@@ -14,11 +14,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.datasets import storing
-from artifacts import get_artifacts
-from db import datasets
+from db.queries import datasets
 from db.session import Database
-from db.tables import Dataset
+from db.tables.datasets import Dataset
 from db.vocabulary import Role, Split
+from pagewright.artifacts import get_artifacts
 from tests.api.conftest import Server, Worker
 from tests.api.datasets.helpers import COMMIT, DATASETS, ROWS, contents, create, pages_of, post
 from tests.api.helpers import problem, walk

@@ -12,13 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
-import figures
-from db import evaluations, lifecycle, predictions
+from db import job_transitions
+from db.queries import evaluations, predictions
 from db.session import Database, now
-from db.tables import Dataset, Prediction
+from db.tables.datasets import Dataset
+from db.tables.evaluations import Prediction
 from db.vocabulary import Baseline, Metric
-from models.baselines import BASELINES
-from models.metrics import CHRF_SIGNATURE, METRICS, score
+from models.scoring.baselines import BASELINES
+from models.scoring.metrics import CHRF_SIGNATURE, METRICS, score
+from pagewright import statistics
 from tests.api.conftest import Worker
 from tests.api.helpers import problem, stored, walk
 
@@ -82,11 +84,11 @@ def evaluated(as_user: TestClient, database: Database, worker: Worker) -> Evalua
             predictions.add(session, job_id, rows)
         with database.write() as session:
             scores = predictions.scores(session, job_id, job["metrics"])
-            overall = figures.overall(scores.by_metric, scores.chrf_statistics)
+            overall = statistics.overall(scores.by_metric, scores.chrf_statistics)
             by_metric = {Metric(name): asdict(figure) for name, figure in overall.items()}
             evaluations.set_figures(session, job_id, by_metric, CHRF_SIGNATURE)
             if end:
-                assert lifecycle.succeed(session, [claim])
+                assert job_transitions.succeed(session, [claim])
         return str(job["id"])
 
     return evaluate

@@ -10,9 +10,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.schemas.fine_tunes import LoraIn, TrainingIn
-from db import fine_tunes, job_events, lifecycle, models
+from db import job_transitions
+from db.queries import fine_tunes, job_events, models
 from db.session import Database
-from db.tables import Dataset, Model
+from db.tables.datasets import Dataset
+from db.tables.models import Model
 from db.vocabulary import Role
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 from tests.api.conftest import Server, Worker
@@ -197,7 +199,7 @@ def test_the_curve_and_what_happens_are_live_in_the_event_stream(
             measure(database, job["id"], range(2, 4))
             with database.write() as session:
                 job_events.add(session, claim.job_id, claim.attempt, "out-of-memory", "half the batch")
-                assert lifecycle.progress(session, claim, percent_done=3.0, remaining_seconds=97.0)
+                assert job_transitions.progress(session, claim, percent_done=3.0, remaining_seconds=97.0)
             assert next_event(lines) == ("event", {"type": "out-of-memory"})
             assert [next_event(lines) for _ in range(2)] == [("metrics", {"step": 2}), ("metrics", {"step": 3})]
             kind, state = next_event(lines)
@@ -221,9 +223,9 @@ def test_progress_is_written_by_the_attempt_that_holds_the_job_alone(
 ) -> None:
     [claim] = worker.claim(ask(as_admin)["id"])
     with database.write() as session:
-        lifecycle.requeue(session, [claim], "lost")
+        job_transitions.requeue(session, [claim], "lost")
     with database.write() as session:
-        assert not lifecycle.progress(session, claim, percent_done=50.0, remaining_seconds=1.0)
+        assert not job_transitions.progress(session, claim, percent_done=50.0, remaining_seconds=1.0)
     assert as_admin.get(f"{FINE_TUNES}/{claim.job_id}").json()["percent_done"] is None
 
 

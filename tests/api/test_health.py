@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from fastapi.testclient import TestClient
 
-from cli.up import free_port
 from db.vocabulary import QueueName
+from pagewright.cli.up import free_port
 from workers import queue
 
 

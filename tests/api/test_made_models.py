@@ -11,12 +11,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.archive import archive
-from artifacts import ArtifactStore, get_artifacts
-from db import models
+from db.queries import models
 from db.session import Database
-from db.tables import Model
+from db.tables.models import Model
 from db.vocabulary import ModelKind, Role
-from models.prompt import build_prompt
+from models.prompts.template import build_prompt
+from pagewright.artifacts import ArtifactStore, get_artifacts
 from tests.adapters import generated, make_adapter, plain_peft
 from tests.api.conftest import Server
 from tests.api.helpers import problem, submit, walk

@@ -14,11 +14,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event, update
 
 from api.routes import metrics
-from cli.up import free_port
-from db import job_counts
+from db.queries import job_counts
 from db.session import Database
-from db.tables import Dataset, Job
+from db.tables.datasets import Dataset
+from db.tables.jobs import Job
 from db.vocabulary import JobStatus, QueueName
+from pagewright.cli.up import free_port
 from tests.api.conftest import Worker
 from tests.api.helpers import PAGE, problem, submit, submit_batch
 from workers import queue

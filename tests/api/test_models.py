@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
 from db.session import Database
-from db.tables import Model
+from db.tables.models import Model
 from db.vocabulary import Role
 from tests.api.conftest import Server
 from tests.api.helpers import problem, submit, walk

@@ -9,7 +9,8 @@ from fastapi.testclient import TestClient
 from jsonschema import Draft202012Validator
 
 from api.app import create_app
-from db.tables import Dataset, Model
+from db.tables.datasets import Dataset
+from db.tables.models import Model
 from tests.api.helpers import ASKED, PAGE, Upload, submit
 
 DOCUMENT = create_app().openapi()

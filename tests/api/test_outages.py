@@ -8,14 +8,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from cli.up import free_port
 from db.session import Database
-from settings import get_settings
+from pagewright.cli.up import free_port
+from pagewright.settings import get_settings
 from tests.api.datasets.helpers import contents, post
 from tests.api.helpers import ASKED, problem, stored, submit, submit_batch
 from tests.disk import files_no_larger_than
 from workers import queue
-from workers.app import app as celery
+from workers.celery_app import app as celery
 
 
 @pytest.fixture

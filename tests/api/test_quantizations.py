@@ -9,9 +9,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.schemas.quantizations import QuantizationOptionsIn
-from db import models, quantizations
+from db.queries import models, quantizations
 from db.session import Database
-from db.tables import Dataset, Model
+from db.tables.datasets import Dataset
+from db.tables.models import Model
 from models.quantization.options import QuantizationOptions
 from tests.api.helpers import problem, stored, walk
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.up import free_port
-from db import api_keys, models
+from db.queries import api_keys, models
 from db.session import Database
-from db.tables import ApiKey
+from db.tables.api_keys import ApiKey
 from db.vocabulary import Role
-from settings import get_settings
+from pagewright.cli.up import free_port
+from pagewright.settings import get_settings
 from tests.hub import serve_hub
 from tests.processes import eventually, running
 

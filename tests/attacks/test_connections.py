@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from api.serving import MAX_HEAD_BYTES
+from api.server.connections import MAX_HEAD_BYTES
 from tests.api.helpers import ASKED, problem
 from tests.attacks.conftest import Api, running_api
 from tests.processes import eventually

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from db import api_keys
+from db.queries import api_keys
 from db.session import Database
-from db.tables import ApiKey
+from db.tables.api_keys import ApiKey
 from db.vocabulary import Role
 
 HASH_LENGTH = 64

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from db.session import Database
-from db.tables import Dataset
+from db.tables.datasets import Dataset
 from tests.api.helpers import PAGE
 from tests.attacks.conftest import Api
 from tests.attacks.schemathesis_hooks import LOCAL_MODEL, ROWS

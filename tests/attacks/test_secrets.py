@@ -14,8 +14,8 @@ import psutil
 import pytest
 from sqlalchemy import create_engine, make_url, select
 
-from cli.up import free_port
-from db.tables import Table
+from db.tables.base import Table
+from pagewright.cli.up import free_port
 from tests.api.datasets.helpers import ROWS
 from tests.api.helpers import ASKED, Upload
 from tests.hub import serve_hub

@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
 import migrations
-from db.tables import Table
+from db.tables.base import Table
 
 VERSIONS = Path(migrations.__file__).parent / "versions"
 

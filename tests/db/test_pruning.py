@@ -7,26 +7,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import event, func, select, update
 
-from db import evaluations, lifecycle, models, predictions, pruning
+from db import job_transitions, pruning
+from db.queries import evaluations, models, predictions
 from db.session import Database, now
-from db.tables import (
-    ApiKey,
-    Dataset,
-    Evaluation,
-    EvaluationFigure,
-    FineTune,
-    FineTuneMetrics,
-    Generation,
-    Job,
-    JobEvent,
-    Merge,
-    Model,
-    Prediction,
-    Quantization,
-    QuantizationVariant,
-    QuantizedModule,
-    Table,
-)
+from db.tables.api_keys import ApiKey
+from db.tables.base import Table
+from db.tables.datasets import Dataset
+from db.tables.evaluations import Evaluation, EvaluationFigure, Prediction
+from db.tables.fine_tunes import FineTune, FineTuneMetrics
+from db.tables.generations import Generation
+from db.tables.jobs import Job, JobEvent
+from db.tables.merges import Merge
+from db.tables.models import Model
+from db.tables.quantizations import Quantization, QuantizationVariant, QuantizedModule
 from db.vocabulary import JobKind, JobStatus, Metric, Role, Split
 from tests.ids import id_of
 
@@ -141,7 +134,7 @@ def test_what_is_not_over_not_old_or_not_asked_for_stays(
 ) -> None:
     queued, running, fresh, gone = old_jobs(4)
     with database.write() as session:
-        lifecycle.claim(session, [running.id], worker="a", lease_seconds=30)
+        job_transitions.claim(session, [running.id], worker="a", lease_seconds=30)
     end(database, [fresh.id], at=BEFORE + timedelta(minutes=1))
     end(database, [gone.id])
     assert prune(database, [JobKind.GENERATION, JobKind.MERGE]) == 2

@@ -21,11 +21,11 @@ from safetensors.numpy import save_file
 
 import migrations
 import models.starter
-from cli.up import Part, free_port, redis_server
-from db import api_keys
-from db import models as registered
+from db.queries import api_keys
+from db.queries import models as registered
 from db.session import Database
 from db.vocabulary import Role
+from pagewright.cli.up import Part, free_port, redis_server
 from tests.disk import small_disk
 from tests.processes import COMMAND, answers, eventually
 
@@ -196,7 +196,7 @@ def _stop_postgresql(server: PostgresServer) -> None:
 
 def make_small(folder: Path) -> None:
     """Write the starter's first layer as a model of its own, without loading either."""
-    starter = Path(models.starter.__file__).parent
+    starter = models.starter.FOLDER
     folder.mkdir(parents=True)
     for file in starter.glob("*.json"):
         shutil.copy(file, folder)

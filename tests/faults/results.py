@@ -11,16 +11,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.session import Database
-from db.tables import (
-    Evaluation,
-    EvaluationFigure,
-    FineTuneMetrics,
-    Generation,
-    Job,
-    Model,
-    Prediction,
-    QuantizedModule,
-)
+from db.tables.evaluations import Evaluation, EvaluationFigure, Prediction
+from db.tables.fine_tunes import FineTuneMetrics
+from db.tables.generations import Generation
+from db.tables.jobs import Job
+from db.tables.models import Model
+from db.tables.quantizations import QuantizedModule
 from db.vocabulary import JobKind, Metric
 
 TOLERANCE = 1e-4

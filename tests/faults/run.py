@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
-from db.tables import IS_QUEUED, IS_RUNNING, Job
+from db.tables.jobs import IS_QUEUED, IS_RUNNING, Job
 from db.vocabulary import JobKind
 from tests.faults import audit, results, verdict
 from tests.faults.client import Client

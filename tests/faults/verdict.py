@@ -10,9 +10,11 @@ from typing import Any
 import pyarrow.parquet as pq
 from sqlalchemy import select
 
-from db import datasets
+from db.queries import datasets
 from db.session import Database
-from db.tables import Dataset, Job, JobEvent, Model
+from db.tables.datasets import Dataset
+from db.tables.jobs import Job, JobEvent
+from db.tables.models import Model
 from db.vocabulary import JobKind, JobStatus, ModelSource, Split
 from tests.faults import audit, results
 from tests.faults.client import Client

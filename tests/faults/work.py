@@ -1,15 +1,15 @@
 """The stream of jobs: what is asked for, in which order, and when."""
 
-import importlib.resources
 import json
 import random
 from dataclasses import dataclass
 from typing import Any
 
+import models.starter
 from db.vocabulary import JobKind
 from tests.faults.installation import SMALL
 
-HELD_OUT = importlib.resources.files("models.starter").joinpath("held_out.jsonl").read_text().splitlines()
+HELD_OUT = models.starter.HELD_OUT.read_text().splitlines()
 ROWS = [json.loads(line) for line in sorted(HELD_OUT, key=len)[:24]]
 DATASET = "pages"
 ADAPTER = "reference"

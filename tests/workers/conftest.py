@@ -5,13 +5,17 @@ import pytest
 from sqlalchemy import update
 from uuid_utils.compat import uuid7
 
-from db import evaluations, generations, models
-from db.evaluations import EvaluationRow
-from db.generations import GenerationRow
+from db.queries import evaluations, generations, models
+from db.queries.evaluations import EvaluationRow
+from db.queries.generations import GenerationRow
 from db.session import Database, now
-from db.tables import ApiKey, Dataset, Evaluation, Generation, Job
+from db.tables.api_keys import ApiKey
+from db.tables.datasets import Dataset
+from db.tables.evaluations import Evaluation
+from db.tables.generations import Generation
+from db.tables.jobs import Job
 from db.vocabulary import JobKind, Metric, Role, Split
-from settings import get_settings
+from pagewright.settings import get_settings
 from workers.runtime import Runtime, WorkerRole
 
 ReadGeneration = Callable[[uuid.UUID], GenerationRow]

@@ -10,17 +10,17 @@ from contextlib import contextmanager
 import pytest
 from redis import Redis
 
-from cli.up import free_port
-from db import lifecycle
-from db.evaluations import EvaluationRow
-from db.generations import GenerationRow
+from db import job_transitions
+from db.queries.evaluations import EvaluationRow
+from db.queries.generations import GenerationRow
 from db.session import Database
-from db.tables import Job
+from db.tables.jobs import Job
 from db.vocabulary import JobKind, JobStatus, QueueName
+from pagewright.cli.up import free_port
 from tests.databases import on_postgresql
 from tests.processes import eventually, running, start_redis
 from workers import queue
-from workers.app import app
+from workers.celery_app import app
 
 SubmitJobs = Callable[..., list[Job]]
 Read = Callable[[uuid.UUID], GenerationRow]
@@ -96,7 +96,7 @@ def test_a_running_job_that_is_cancelled_stops_and_keeps_what_it_had_made(
     eventually(lambda: all_are(long_jobs, JobStatus.RUNNING), "running jobs")
     with database.write() as session:
         for job in long_jobs:
-            lifecycle.request_cancel(session, job.id)
+            job_transitions.request_cancel(session, job.id)
     eventually(lambda: all_are(long_jobs, JobStatus.CANCELLED), "the cancelled jobs' end")
     for job in long_jobs:
         generation = read(job.id).generation
@@ -179,7 +179,7 @@ def test_a_worker_outlives_a_redis_that_dies_and_comes_back_empty(
 
 
 def test_a_training_worker_loads_no_torch() -> None:
-    code = "import sys, workers.main, workers.tasks.fine_tune, workers.tasks.merge; assert 'torch' not in sys.modules"
+    code = "import sys, workers.main, workers.builds.fine_tune, workers.builds.merge; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

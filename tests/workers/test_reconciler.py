@@ -7,9 +7,10 @@ import pytest
 from redis import Redis
 from sqlalchemy import update
 
-from db import jobs, lifecycle
+from db import job_transitions
+from db.queries import jobs
 from db.session import Database
-from db.tables import Job
+from db.tables.jobs import Job
 from db.vocabulary import JobKind, JobStatus, QueueName
 from workers import queue
 from workers.reconciler import Reconciler, reconcile
@@ -33,7 +34,7 @@ def test_a_job_whose_worker_fell_silent_is_queued_and_published_again(
 ) -> None:
     [job] = submit_jobs()
     with database.write() as session:
-        lifecycle.claim(session, [job.id], worker="a", lease_seconds=-1)
+        job_transitions.claim(session, [job.id], worker="a", lease_seconds=-1)
     reconcile(database, grace_seconds=10)
     assert queue.oldest_message(QueueName.GENERATION) == job.id
 
@@ -76,9 +77,9 @@ def test_jobs_that_are_not_queued_are_left_alone(
     [job] = submit_jobs()
     with database.write() as session:
         if status == JobStatus.RUNNING:
-            lifecycle.claim(session, [job.id], worker="a", lease_seconds=30)
+            job_transitions.claim(session, [job.id], worker="a", lease_seconds=30)
         else:
-            lifecycle.request_cancel(session, job.id)
+            job_transitions.request_cancel(session, job.id)
     age(database, job.id, 60)
     reconcile(database, grace_seconds=10)
     assert published(redis) == 0
@@ -96,7 +97,7 @@ def test_after_a_gap_workers_have_a_moment_to_extend_leases_before_these_are_tak
 
     def claim() -> None:
         with database.write() as session:
-            assert lifecycle.claim(session, [job.id], worker="a", lease_seconds=-1)
+            assert job_transitions.claim(session, [job.id], worker="a", lease_seconds=-1)
 
     reconciler = Reconciler(database, grace_seconds=10, lease_seconds=4, settle_seconds=0.3)
     for gap in (0, 2.1):  # it has just started; then the database was away, or the machine slept

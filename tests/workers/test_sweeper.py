@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from artifacts import get_artifacts
-from db import datasets
+from db.queries import datasets
 from db.session import Database
-from db.tables import Dataset
+from db.tables.datasets import Dataset
+from pagewright.artifacts import get_artifacts
 from tests.processes import eventually
 from workers.sweeper import sweep
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from artifacts import get_artifacts
+from pagewright.artifacts import get_artifacts
 from tests.api.helpers import Upload, walk
 
 DATASETS = "/v1/datasets"

@@ -12,11 +12,11 @@ import pytest
 import models.starter
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 from models.fine_tuning.training import FineTuneTask
-from models.loading import ModelRef, Source
-from models.rows import Row
+from models.loading.refs import ModelRef, Source
+from models.prompts.rows import Row
 
 STARTER = ModelRef(Source.BUNDLED, "starter")
-HELD_OUT = Path(models.starter.__file__).parent / "held_out.jsonl"
+HELD_OUT = models.starter.HELD_OUT
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from models.fine_tuning import attention
 from models.fine_tuning.examples import Example, collate, encode
 from models.fine_tuning.options import LoraOptions
 from models.fine_tuning.training import add_adapter
-from models.loading import load
-from models.rows import Row
+from models.loading.loader import load
+from models.prompts.rows import Row
 from tests.models.fine_tuning.conftest import STARTER
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.fine_tuning.examples import IGNORED, Example, collate, encode, pack
-from models.loading import load
-from models.prompt import build_prompt
-from models.rows import Row
+from models.loading.loader import load
+from models.prompts.rows import Row
+from models.prompts.template import build_prompt
 from tests.models.fine_tuning.conftest import STARTER
 
 ROW = Row("Create a page.", "title: One", "<p>One</p>")

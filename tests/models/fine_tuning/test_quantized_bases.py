@@ -9,14 +9,15 @@ import pytest
 import torch
 from peft import PeftModel
 
-from models.engine import Sampling
 from models.fine_tuning.options import LoraOptions
 from models.fine_tuning.training import FineTuneTask, fine_tune
-from models.loading import ModelRef, load
-from models.pool import ModelPool
-from models.prompt import build_prompt
-from models.reports import Checkpointed, Measured, Report
-from models.rows import Row
+from models.loading.loader import load
+from models.loading.refs import ModelRef
+from models.prompts.rows import Row
+from models.prompts.template import build_prompt
+from models.serving.engine import Sampling
+from models.serving.pool import ModelPool
+from models.tasks.reports import Checkpointed, Measured, Report
 from tests.adapters import generated
 from tests.quantized import STARTER, in_autogptq_layout, make_gptq
 

@@ -13,10 +13,10 @@ from peft import PeftModel
 from models.fine_tuning.options import LoraOptions
 from models.fine_tuning.trainer import Diverged, FineTuneError
 from models.fine_tuning.training import FineTuneTask, fine_tune
-from models.loading import load
-from models.prompt import build_prompt
-from models.reports import Checkpointed, Happened, Measured, Report
-from models.rows import Row
+from models.loading.loader import load
+from models.prompts.rows import Row
+from models.prompts.template import build_prompt
+from models.tasks.reports import Checkpointed, Happened, Measured, Report
 from tests.models.fine_tuning.conftest import STARTER
 
 MakeTask = Callable[..., FineTuneTask]

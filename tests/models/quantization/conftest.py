@@ -13,14 +13,15 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import models.starter
-from models.loading import ModelRef, Source, load
+from models.loading.loader import load
+from models.loading.refs import ModelRef, Source
+from models.prompts.rows import Row
 from models.quantization.gptq import QuantizeTask, quantize
 from models.quantization.options import QuantizationOptions
-from models.reports import Report
-from models.rows import Row
+from models.tasks.reports import Report
 
 STARTER = ModelRef(Source.BUNDLED, "starter")
-HELD_OUT = Path(models.starter.__file__).parent / "held_out.jsonl"
+HELD_OUT = models.starter.HELD_OUT
 
 MakeTask = Callable[..., QuantizeTask]
 Kind = TypeVar("Kind")

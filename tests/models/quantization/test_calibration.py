@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from models.loading import ModelRef, load
-from models.prompt import build_prompt
+from models.loading.loader import load
+from models.loading.refs import ModelRef
+from models.prompts.rows import Row
+from models.prompts.template import build_prompt
 from models.quantization.calibration import calibration_tokens, sample_rows
 from models.quantization.options import QuantizationError, QuantizationOptions
-from models.rows import Row
 
 WriteRows = Callable[[Path, list[Row]], Path]
 WIDTHS = {"up": 256, "down": 768}

@@ -12,15 +12,16 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from models.loading import ModelLoadError, ModelRef, Source, describe, load
-from models.prompt import build_prompt
+from models.loading.loader import describe, load
+from models.loading.refs import ModelLoadError, ModelRef, Source
+from models.prompts.rows import Row
+from models.prompts.template import build_prompt
 from models.quantization.calibration import calibration_tokens
 from models.quantization.gptq import quantize
 from models.quantization.layers import find_layers
 from models.quantization.options import QuantizationError
 from models.quantization.rounding import rounded
-from models.reports import LayerError, Quantized, Report, VariantMeasured
-from models.rows import Row
+from models.tasks.reports import LayerError, Quantized, Report, VariantMeasured
 from tests.adapters import make_adapter
 from tests.models.quantization.conftest import STARTER, MakeTask, Quantization
 

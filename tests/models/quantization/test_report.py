@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from models.adapters import tensor_bytes
-from models.loading import ModelRef, Source, load
-from models.prompt import build_prompt
+from models.loading.adapters import tensor_bytes
+from models.loading.loader import load
+from models.loading.refs import ModelRef, Source
+from models.prompts.rows import Row
+from models.prompts.template import build_prompt
 from models.quantization.options import QuantizationOptions, Stopped
 from models.quantization.report import Variant, complete, mean_loss, measure, measure_variants
-from models.reports import VariantMeasured
-from models.rows import Row
+from models.tasks.reports import VariantMeasured
 from tests.models.quantization.conftest import STARTER, Quantization
 
 

@@ -1,0 +1,1 @@
+"""Connections and their limits, the request log, the limit on request bodies."""

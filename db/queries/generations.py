@@ -1,0 +1,107 @@
+"""Queries about generations: what was asked, and the completion that came of it."""
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from db.pages import Page, fetch_page
+from db.tables.base import columns_of
+from db.tables.generations import Generation
+from db.tables.jobs import Job
+from db.tables.models import Model
+from db.vocabulary import JobStatus
+
+
+@dataclass(frozen=True)
+class GenerationRow:
+    """A generation with its job and the name of its model: what one HTTP representation shows."""
+
+    job: Job
+    generation: Generation
+    model_name: str
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a worker stores of a finished generation."""
+
+    completion: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def add(session: Session, jobs: Sequence[Job], generations: Sequence[Generation]) -> None:
+    """Insert jobs with their generations, in a few statements however many there are."""
+    session.execute(insert(Job), [columns_of(job) for job in jobs])
+    session.execute(insert(Generation), [columns_of(generation) for generation in generations])
+
+
+def get(session: Session, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> GenerationRow | None:
+    """The generation, if its job is `owner`'s; None as owner means anybody's."""
+    statement = _joined().where(Generation.job_id == job_id)
+    if owner is not None:
+        statement = statement.where(Job.api_key_id == owner)
+    row = session.execute(statement).one_or_none()
+    return None if row is None else GenerationRow(*row)
+
+
+def page(
+    session: Session,
+    *,
+    owner: uuid.UUID | None,
+    status: JobStatus | None,
+    batch_id: uuid.UUID | None,
+    limit: int,
+    after: uuid.UUID | None,
+) -> Page[GenerationRow]:
+    statement = _joined()
+    if owner is not None:
+        statement = statement.where(Job.api_key_id == owner)
+    if status is not None:
+        statement = statement.where(Job.status == status)
+    if batch_id is not None:
+        statement = statement.where(Job.batch_id == batch_id)
+    if after is not None:
+        # of both tables, or a join that merges them reads all of the newer generations first
+        statement = statement.where(Generation.job_id < after)
+    return fetch_page(session, statement, Job.id, limit=limit, after=after).map(lambda row: GenerationRow(*row))
+
+
+def of_jobs(session: Session, job_ids: Collection[uuid.UUID]) -> list[tuple[Generation, Model]]:
+    rows = session.execute(
+        select(Generation, Model)
+        .join(Model, Model.id == Generation.model_id)
+        .where(Generation.job_id.in_(job_ids))
+        .order_by(Generation.job_id)
+    )
+    return [(generation, model) for generation, model in rows]
+
+
+def store(session: Session, completed: Mapping[uuid.UUID, Completed]) -> None:
+    """Store completions by job id. The caller ends the same jobs, as far as it holds them, in this transaction."""
+    session.execute(
+        update(Generation),
+        [
+            {
+                "job_id": job_id,
+                "completion": result.completion,
+                "finish_reason": result.finish_reason,
+                "prompt_tokens": result.prompt_tokens,
+                "completion_tokens": result.completion_tokens,
+            }
+            for job_id, result in completed.items()
+        ],
+    )
+
+
+def _joined() -> Any:
+    return (
+        select(Job, Generation, Model.name)
+        .join(Generation, Generation.job_id == Job.id)
+        .join(Model, Model.id == Generation.model_id)
+    )

@@ -1,0 +1,1 @@
+"""How a dataset's row becomes a prompt."""

@@ -1,0 +1,1 @@
+"""Engines that generate completions, and the pool that holds them."""

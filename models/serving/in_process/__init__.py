@@ -1,0 +1,1 @@
+"""The engine in the worker's own process, on transformers' continuous batching."""

@@ -1,0 +1,1 @@
+"""Long tasks that run in a process of their own, and what they report."""

@@ -1,0 +1,3 @@
+from pagewright.cli.main import app
+
+app()

@@ -1,0 +1,1 @@
+"""How the starter model was made: its data, its tokenizer, its training."""

@@ -1,0 +1,156 @@
+"""Each request has one line in the log, and an id that ties what happened meanwhile to it."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from redis import Redis
+from sqlalchemy.exc import IntegrityError
+
+from api.server.request_log import RequestLog
+from db.queries import generations
+from pagewright.logging import make_handler
+from pagewright.settings import Settings
+from pagewright.telemetry import REQUEST_SECONDS, REQUESTS
+from tests.api.helpers import ASKED, submit, submit_batch
+from workers import queue
+
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def lines(app_client: TestClient) -> Iterator[Lines]:
+    """Reads what was logged since it was last asked."""
+    stream = StringIO()
+    handler = make_handler(stream, Settings(log_format="json"))
+    logger = logging.getLogger()
+    logger.addHandler(handler)
+    names = ("api", "workers")
+    for name in names:
+        logging.getLogger(name).setLevel(logging.DEBUG)
+
+    def read() -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in stream.getvalue().splitlines()]
+        stream.seek(0)
+        stream.truncate()
+        return [line for line in found if line["logger"].split(".")[0] in names]
+
+    yield read
+    logger.removeHandler(handler)
+    for name in names:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+def only(lines: Lines) -> dict[str, Any]:
+    [line] = lines()
+    return line
+
+
+def test_a_request_has_a_line_that_names_what_was_asked_and_what_came_of_it(as_user: TestClient, lines: Lines) -> None:
+    response = as_user.get("/v1/models?limit=3")
+    line = only(lines)
+    assert line["request_id"] == response.headers["X-Request-ID"]
+    assert len(line["request_id"]) == 32
+    assert (line["method"], line["route"], line["status"]) == ("GET", "/v1/models", 200)
+    assert 0 < line["duration_seconds"] < 10
+    assert line["level"] == "INFO"
+    assert "job_id" not in line
+    assert as_user.get("/v1/models").headers["X-Request-ID"] != line["request_id"]
+
+
+def test_the_line_names_the_job_whether_it_is_made_found_again_or_asked_for(as_user: TestClient, lines: Lines) -> None:
+    job = submit(as_user)["id"]
+    assert only(lines)["job_id"] == job
+    for _ in range(2):
+        again = as_user.post("/v1/generations", json=ASKED, headers={"Idempotency-Key": "one"}).json()["id"]
+        assert only(lines)["job_id"] == again
+    as_user.head(f"/v1/generations/{job}")
+    line = only(lines)
+    assert (line["method"], line["route"], line["job_id"]) == ("HEAD", "/v1/generations/{job_id}", job)
+    as_user.post(f"/v1/jobs/{job}/cancel")
+    assert only(lines)["job_id"] == job
+    batch = submit_batch(as_user, 2)["id"]
+    assert only(lines)["batch_id"] == batch
+
+
+def test_a_path_that_is_none_and_an_id_that_is_none_are_not_written_down(as_user: TestClient, lines: Lines) -> None:
+    for path in ("/pw_planted", "/v1/jobs/pw_planted", "/v1/jobs?pw_planted=1", "/v1/models/pw_planted/download"):
+        as_user.get(path)
+        line = only(lines)
+        assert line["status"] in (404, 422)
+        assert "planted" not in json.dumps(line)
+    assert as_user.request("PLANTED", "/v1/models").status_code == 405
+    assert only(lines)["method"] == "other"
+
+
+def test_probes_are_shown_at_debug_alone(app_client: TestClient, lines: Lines) -> None:
+    for path in ("/healthz", "/readyz", "/metrics"):
+        app_client.get(path)
+    assert {line["level"] for line in lines()} == {"DEBUG"}
+
+
+def test_a_fault_is_logged_once_with_the_requests_id_and_without_what_was_sent(
+    as_user: TestClient, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = generations.add
+
+    def add_twice(*arguments: Any) -> None:
+        add(*arguments)
+        add(*arguments)
+
+    monkeypatch.setattr(generations, "add", add_twice)
+    response = as_user.post("/v1/generations", json=ASKED | {"prompt": "the planted prompt"})
+    assert response.status_code == 500
+    fault, line = lines()
+    assert fault["level"] == "ERROR"
+    assert IntegrityError.__name__ in fault["exc_info"]
+    assert "planted" not in fault["exc_info"]
+    assert {fault["request_id"], line["request_id"]} == {response.headers["X-Request-ID"]}
+    assert line["status"] == 500
+
+
+def test_a_line_from_below_says_which_job_it_is_about(
+    as_user: TestClient, lines: Lines, monkeypatch: pytest.MonkeyPatch, redis: Redis
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConnectionError("planted")
+
+    monkeypatch.setattr(queue.app, "send_task", refuse)
+    monkeypatch.setattr(queue, "_broken_until", 0.0)
+    job = submit(as_user)["id"]
+    warning, line = lines()
+    assert "could not publish" in warning["message"]
+    assert warning["job_id"] == line["job_id"] == job
+
+
+def test_requests_are_counted_by_route_and_held_ones_are_not_timed(as_user: TestClient) -> None:
+    def counted(route: str) -> tuple[float, float]:
+        timed = REQUEST_SECONDS.labels("GET", route)
+        return (
+            REQUESTS.labels("GET", route, 200)._value.get(),
+            next(sample.value for sample in timed._samples() if sample.name == "_count"),
+        )
+
+    job = submit(as_user)["id"]
+    as_user.post(f"/v1/jobs/{job}/cancel")
+    before = counted("/v1/jobs/{job_id}"), counted("/v1/jobs/{job_id}/events")
+    as_user.get(f"/v1/jobs/{job}")
+    as_user.get(f"/v1/jobs/{job}", headers={"Prefer": "wait=1"})
+    as_user.get(f"/v1/jobs/{job}/events")
+    after = counted("/v1/jobs/{job_id}"), counted("/v1/jobs/{job_id}/events")
+    assert [(b[0] - a[0], b[1] - a[1]) for a, b in zip(before, after, strict=True)] == [(2, 1), (1, 0)]
+
+
+def test_a_stream_that_breaks_is_not_made_to_look_whole(lines: Lines) -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise OSError("the store is gone")
+
+    with pytest.raises(OSError, match="the store is gone"):
+        TestClient(RequestLog(broken)).get("/")
+    assert [line["level"] for line in lines()] == ["ERROR", "INFO"]

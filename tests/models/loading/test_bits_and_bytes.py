@@ -1,0 +1,144 @@
+"""The starter model as bitsandbytes quantizes it while it is loaded: served, under adapters, and trained on."""
+
+import sys
+import weakref
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
+
+import models.starter
+from models.loading.adapters import tensor_bytes
+from models.loading.bits_and_bytes import states, tensors
+from models.loading.loader import describe, load, loaded_bytes
+from models.loading.refs import ModelLoadError, ModelRef, Source
+from models.prompts.template import build_prompt
+from models.serving.engine import Sampling
+from models.serving.in_process.engine import Engine
+from models.serving.pool import ModelPool
+from tests.adapters import STARTER, generated, make_adapter
+
+PROMPT = build_prompt("Create a web page with a heading and a list.")
+TOKENS = 40
+IN_8_BITS, IN_4_BITS = replace(STARTER, bitsandbytes=8), replace(STARTER, bitsandbytes=4)
+
+FOLDER = models.starter.FOLDER
+
+each_way = pytest.mark.parametrize("ref", [IN_8_BITS, IN_4_BITS], ids=["8 bits", "4 bits"])
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_adapter(tmp_path_factory.mktemp("adapter"))
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ModelPool]:
+    pool = ModelPool(2**29, device="cpu")
+    yield pool
+    pool.close()
+
+
+def plain(ref: ModelRef) -> Any:
+    """What transformers and PEFT themselves make of it."""
+    config = BitsAndBytesConfig(
+        load_in_8bit=ref.bitsandbytes == 8,
+        load_in_4bit=ref.bitsandbytes == 4,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+    )
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        FOLDER, quantization_config=config, dtype=torch.float32, device_map={"": "cpu"}
+    )
+    return model if ref.adapter is None else PeftModel.from_pretrained(model, ref.adapter).eval()
+
+
+def weights(engine: Engine) -> set[int]:
+    """Where the weights of the engine's model and their scales lie, what an adapter adds left out."""
+    model: Any = engine._batcher.model
+    found = {tensor.data_ptr() for name, tensor in model.named_parameters() if "lora_" not in name}
+    return found | {tensor.data_ptr() for state in states(model) for tensor in tensors(state)}
+
+
+@each_way
+def test_engines_over_the_same_weights_say_what_transformers_and_peft_themselves_do(
+    pool: ModelPool, ref: ModelRef, adapter: str
+) -> None:
+    refs = (ref, replace(ref, adapter=adapter))
+    with pool.lease(refs[0]) as base, pool.lease(refs[1]) as over:
+        before = weights(base)
+        running = [engine.submit(PROMPT, Sampling(max_new_tokens=TOKENS)) for engine in (base, over)]
+        texts = [request.future.result(60).text for request in running]
+        assert weights(base) == weights(over) == before
+    assert texts == [generated(plain(each), PROMPT, TOKENS) for each in refs]
+    assert texts[0] != texts[1]
+
+
+@each_way
+def test_loaded_for_training_it_has_its_gradient_also_after_an_evaluation(ref: ModelRef) -> None:
+    """On some CPUs bitsandbytes begins what takes no gradient by rewriting the weights into a form that has none."""
+    ids = torch.arange(3, 40)[None]
+    ours, theirs = load(ref, "cpu", for_training=True)[0], plain(ref)
+    with torch.no_grad():
+        ours.eval()(ids)
+    gradients = []
+    for model in (ours, theirs):
+        model.train()(ids, labels=ids).loss.backward()
+        gradients.append(model.get_input_embeddings().weight.grad)
+    torch.testing.assert_close(*gradients)
+
+
+@each_way
+def test_what_it_takes_in_memory_is_known_before_it_is_loaded(ref: ModelRef) -> None:
+    model, _ = load(ref, "cpu")
+    assert loaded_bytes(ref, "cpu") == pytest.approx(tensor_bytes(model), rel=0.05)
+    assert loaded_bytes(STARTER, "cpu") > 2 * loaded_bytes(IN_8_BITS, "cpu") > 2 * loaded_bytes(IN_4_BITS, "cpu")
+
+
+def test_layers_of_any_shape_compute_in_4_bits(tmp_path: Path) -> None:
+    """The CPU's fast kernel takes those alone whose output is a multiple of 32 and whose input is one of 64."""
+    shape = {"hidden_size": 48, "intermediate_size": 80, "num_attention_heads": 2, "head_dim": 20}
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(vocab_size=3072, num_hidden_layers=1, **shape)).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(FOLDER).save_pretrained(tmp_path)
+    model: Any = load(ModelRef(Source.LOCAL, str(tmp_path), bitsandbytes=4), "cpu")[0]
+    with torch.inference_mode():
+        assert model(torch.arange(8)[None]).logits.isfinite().all()
+
+
+def test_weights_are_freed_when_the_last_engine_over_them_goes(adapter: str) -> None:
+    tight = ModelPool(loaded_bytes(STARTER, "cpu") * 2, device="cpu")
+    with tight.lease(replace(IN_4_BITS, adapter=adapter)):
+        weight = weakref.ref(tight._bases[IN_4_BITS].model.get_input_embeddings().weight)
+    with tight.lease(STARTER):
+        assert weight() is None
+        assert tight.statistics().models == 1
+    tight.close()
+
+
+@each_way
+def test_a_model_is_described_as_it_will_be_loaded(ref: ModelRef) -> None:
+    assert describe(ref).quantized
+    assert replace(describe(ref), quantized=False) == describe(STARTER)
+
+
+def test_an_adapter_keeps_to_the_way_that_its_base_is_loaded(adapter: str) -> None:
+    assert replace(IN_4_BITS, adapter=adapter).base == IN_4_BITS
+
+
+def test_without_bitsandbytes_it_says_so_and_other_models_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(ModelLoadError, match=r"bitsandbytes is not installed .* leave out `load`"):
+        load(IN_4_BITS)
+    assert load(STARTER, "cpu")
+
+
+def test_without_a_kernel_for_the_device_it_says_so() -> None:
+    with pytest.raises(ModelLoadError, match=r"can't compute in 4 bits on this worker's meta.* leave out `load`"):
+        load(IN_4_BITS, "meta")

@@ -1,0 +1,179 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from models.prompts.rows import Row
+from models.scoring.baselines import BASELINES, TRAINING_ROWS_AT_ONCE, Constant, NearestNeighbour, open_baseline
+
+COLUMNS = ("instruction", "input", "output")
+Split = Callable[..., Path]
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Split:
+    """Stores rows, triples of instruction, input and output, as a dataset's training split."""
+
+    def store(*rows: tuple[str, str, str], row_group_size: int = 1000) -> Path:
+        schema = pa.schema([(column, pa.string()) for column in COLUMNS])
+        columns = [[row[place] for row in rows] for place in range(3)]
+        file = tmp_path / "train.parquet"
+        pq.write_table(
+            pa.Table.from_arrays(list(map(pa.array, columns)), schema=schema) if rows else schema.empty_table(),
+            file,
+            row_group_size=row_group_size,
+        )
+        return file
+
+    return store
+
+
+def asked(instruction: str, input: str = "") -> Row:
+    return Row(instruction, input, "never looked at")
+
+
+PAGES = (
+    ("Create a page with a heading.", "", "<h1>heading</h1>"),
+    ("Create a page with a table.", "rows: apples", "<table>apples</table>"),
+    ("Create a page with a form.", "", "<form></form>"),
+)
+
+
+def test_the_nearest_neighbour_answers_with_the_output_of_the_most_similar_instruction_and_input(train: Split) -> None:
+    baseline = NearestNeighbour(train(*PAGES))
+    rows = [asked("A form, please."), asked("Create it.", "apples"), asked("With a HEADING!")]
+    assert baseline.answers(rows) == ["<form></form>", "<table>apples</table>", "<h1>heading</h1>"]
+
+
+def test_of_equally_similar_rows_the_earliest_is_the_neighbour(train: Split) -> None:
+    baseline = NearestNeighbour(train(*PAGES, ("Create a page with a form.", "", "later")))
+    assert baseline.answers([asked("A form.")]) == ["<form></form>"]
+
+
+def test_of_words_that_no_training_row_has_the_neighbour_is_the_first_row(train: Split) -> None:
+    assert NearestNeighbour(train(*PAGES)).answers([asked("xyzzy"), asked("")]) == ["<h1>heading</h1>"] * 2
+
+
+def test_a_training_row_is_not_its_own_neighbour(train: Split) -> None:
+    baseline = NearestNeighbour(train(*PAGES))
+    rows = [Row(*row) for row in PAGES]
+    assert baseline.answers(rows) == [row.output for row in rows]
+    answers = baseline.answers(rows, leave_out=[0, 1, 2])
+    assert all(answer and answer != row.output for answer, row in zip(answers, rows, strict=True))
+
+
+def test_the_same_row_under_another_number_may_be_the_neighbour(train: Split) -> None:
+    row = ("Create a page.", "", "<p></p>")
+    assert NearestNeighbour(train(row, *PAGES, row)).answers([Row(*row)], leave_out=[0]) == ["<p></p>"]
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_there_must_be_as_many_numbers_to_leave_out_as_rows(train: Split, name: str) -> None:
+    with pytest.raises(ValueError, match="2 rows, but 1"):
+        open_baseline(name, train(*PAGES)).answers([asked("a form"), asked("a table")], leave_out=[0])
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_no_rows_have_no_answers(train: Split, name: str) -> None:
+    assert open_baseline(name, train(*PAGES)).answers([]) == []
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_single_training_row_answers_everything_but_itself(train: Split, name: str) -> None:
+    baseline = open_baseline(name, train(PAGES[0]))
+    assert baseline.answers([asked("a form")]) == ["<h1>heading</h1>"]
+    assert baseline.answers([Row(*PAGES[0])], leave_out=[0]) == [""]
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_training_split_without_rows_is_refused(train: Split, name: str) -> None:
+    with pytest.raises(ValueError, match="the training split has none"):
+        open_baseline(name, train())
+
+
+@pytest.mark.parametrize(
+    ("texts", "query", "answer"),
+    [
+        pytest.param(("a", "b", "c"), "b", "1", id="of one letter"),
+        pytest.param(("+", "- -", "*"), "*", "2", id="of signs"),
+        pytest.param(("", "", ""), "b", "0", id="of nothing"),
+    ],
+)
+def test_texts_without_words_have_neighbours_too(train: Split, texts: Any, query: str, answer: str) -> None:
+    baseline = NearestNeighbour(train(*((text, "", str(number)) for number, text in enumerate(texts))))
+    assert baseline.answers([asked(query)]) == [answer]
+
+
+def test_outputs_without_words_have_a_typical_one_too(train: Split) -> None:
+    assert Constant(train(("", "", ""), ("", "", ""))).answers([asked("a form")]) == [""]
+
+
+def test_neighbours_are_found_among_more_rows_than_are_compared_at_once(train: Split) -> None:
+    count = 2 * TRAINING_ROWS_AT_ONCE + 10
+    rows = [(f"page{number // 2}", "", str(number)) for number in range(count)]
+    baseline = NearestNeighbour(train(*rows))
+    numbers = [0, TRAINING_ROWS_AT_ONCE - 2, TRAINING_ROWS_AT_ONCE, 2 * TRAINING_ROWS_AT_ONCE, count - 2] * 100
+    questions = [Row(*rows[number]) for number in numbers]
+    assert baseline.answers(questions) == [str(number) for number in numbers]
+    assert baseline.answers(questions, leave_out=numbers) == [str(number + 1) for number in numbers]
+
+
+def test_a_batch_reads_each_row_group_at_most_once(train: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(f"page{number}", "", f"<p>{number}</p>") for number in range(100)]
+    baseline = NearestNeighbour(train(*rows, row_group_size=10))
+    read: list[int] = []
+    original = pq.ParquetFile.read_row_group
+
+    def counting(self: pq.ParquetFile, group: int, **options: Any) -> pa.Table:
+        read.append(group)
+        return original(self, group, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counting)
+    numbers = [95, 5, 44, 4, 90, 49, 5]
+    assert baseline.answers([asked(f"page{number}") for number in numbers]) == [
+        f"<p>{number}</p>" for number in numbers
+    ]
+    assert sorted(read) == [0, 4, 9]
+
+
+OUTPUTS = ("<p>one two</p>", "<p>one two three</p>", "<p>two three four</p>", "<b>quite another</b>")
+
+
+def test_the_constant_is_the_training_output_that_is_the_most_similar_to_the_others(train: Split) -> None:
+    baseline = Constant(train(*(("", "", output) for output in OUTPUTS)))
+    assert baseline.answers([asked("a form"), asked("a table")]) == ["<p>one two three</p>"] * 2
+
+
+def test_the_row_that_the_constant_is_from_gets_the_second_best(train: Split) -> None:
+    baseline = Constant(train(*(("", "", output) for output in OUTPUTS)))
+    answers = baseline.answers([Row("", "", output) for output in OUTPUTS], leave_out=range(4))
+    assert answers[1] in (OUTPUTS[0], OUTPUTS[2])
+    assert {answers[0], *answers[2:]} == {OUTPUTS[1]}
+
+
+def test_of_equally_typical_outputs_the_constant_is_the_earliest(train: Split) -> None:
+    baseline = Constant(train(*(("", "", output) for output in ("<i>lone</i>", "<p>this</p>", "<p> this </p>"))))
+    assert baseline.answers([asked("a form")]) == ["<p>this</p>"]
+
+
+def test_the_constant_is_chosen_among_the_first_thousand_rows(train: Split) -> None:
+    first = [("", "", f"<p>page {number}</p>") for number in range(1000)]
+    baseline = Constant(train(*first, *[("", "", "<b>later</b>")] * 2000))
+    assert baseline.answers([asked("a form")])[0].startswith("<p>page")
+
+
+def test_a_name_that_is_no_baseline_is_a_key_error(train: Split) -> None:
+    assert set(BASELINES) == {"baseline:nearest-neighbour", "baseline:constant"}
+    with pytest.raises(KeyError):
+        open_baseline("starter", train(*PAGES))
+
+
+def test_baselines_need_no_torch() -> None:
+    subprocess.run(
+        [sys.executable, "-c", "import models.scoring.baselines, sys; assert 'torch' not in sys.modules"], check=True
+    )

@@ -1,0 +1,107 @@
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import models.starter
+from models.loading.loader import describe
+from models.loading.refs import ModelLoadError, ModelRef, Source
+from models.serving.engine import EngineFailed, FinishReason, Sampling
+from models.serving.pool import ModelPool
+
+STARTER_FOLDER = models.starter.FOLDER
+STARTER = ModelRef(Source.BUNDLED, "starter")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
+    folder = tmp_path_factory.mktemp("other")
+    for file in STARTER_FOLDER.iterdir():
+        if file.suffix in (".json", ".safetensors"):
+            shutil.copy(file, folder)
+    return ModelRef(Source.LOCAL, str(folder))
+
+
+@pytest.fixture
+def pool() -> Iterator[ModelPool]:
+    pool = ModelPool()
+    yield pool
+    pool.close()
+
+
+# Float32 weights of two models and no room for their caches: one fits, with a cache, but not two.
+TIGHT = 2 * 2 * describe(STARTER).weight_bytes
+
+
+def test_a_model_is_loaded_once_for_all_who_ask_at_once(pool: ModelPool) -> None:
+    together = threading.Barrier(4)
+
+    def engine_of(_: int) -> int:
+        together.wait()
+        with pool.lease(STARTER) as engine:
+            return id(engine)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert len(set(threads.map(engine_of, range(4)))) == 1
+    assert pool.statistics().models == 1
+
+
+def test_two_models_stay_loaded_where_both_fit(pool: ModelPool, other: ModelRef) -> None:
+    for ref in (STARTER, other):
+        with pool.lease(ref):
+            pass
+    assert pool.statistics().models == 2
+
+
+def test_the_least_recently_used_model_makes_room(other: ModelRef) -> None:
+    pool = ModelPool(memory_budget_bytes=TIGHT)
+    with pool.lease(STARTER) as first:
+        pass
+    with pool.lease(other):
+        assert not first.alive
+        assert pool.statistics().models == 1
+        assert pool.statistics().bytes <= pool.statistics().budget_bytes
+    pool.close()
+
+
+def test_a_model_in_use_is_not_taken_away(other: ModelRef) -> None:
+    pool = ModelPool(memory_budget_bytes=TIGHT)
+    waiting = threading.Thread(target=lambda: pool.lease(other).__enter__())
+    with pool.lease(STARTER) as engine:
+        waiting.start()
+        request = engine.submit("### Instruction:\n", Sampling(max_new_tokens=20))
+        assert request.future.result(30).finish_reason in (FinishReason.STOP, FinishReason.LENGTH)
+        waiting.join(0.5)
+        assert waiting.is_alive()
+        assert engine.alive
+    waiting.join(30)
+    assert not engine.alive
+    pool.close()
+
+
+def test_a_model_larger_than_the_budget_is_refused_with_both_numbers() -> None:
+    pool = ModelPool(memory_budget_bytes=1_000_000)
+    with pytest.raises(ModelLoadError, match="1,000,000"), pool.lease(STARTER):
+        pass
+
+
+def test_an_engine_that_died_is_replaced(pool: ModelPool) -> None:
+    with pool.lease(STARTER) as dead:
+        dead.close()
+        with pytest.raises(EngineFailed):
+            dead.submit("### Instruction:\n", Sampling())
+    with pool.lease(STARTER) as engine:
+        assert engine is not dead
+        assert engine.submit("### Instruction:\n", Sampling(max_new_tokens=3)).future.result(30).completion_tokens == 3
+
+
+def test_a_load_that_fails_is_tried_anew_by_the_next(pool: ModelPool, other: ModelRef, tmp_path: Path) -> None:
+    ref = ModelRef(Source.LOCAL, str(tmp_path / "later"))
+    with pytest.raises(ModelLoadError), pool.lease(ref):
+        pass
+    shutil.copytree(other.location, ref.location)
+    with pool.lease(ref) as engine:
+        assert engine.alive

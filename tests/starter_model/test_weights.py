@@ -1,0 +1,58 @@
+"""The committed weights and tokenizer."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from models.scoring.html import parse_errors
+from starter_model import evaluate, train
+from starter_model.triples import held_out
+
+TOKENIZER = AutoTokenizer.from_pretrained(evaluate.HERE)
+
+
+def test_the_model_is_small() -> None:
+    model = AutoModelForCausalLM.from_pretrained(evaluate.HERE)
+    assert (evaluate.HERE / "model.safetensors").stat().st_size <= 16 * 2**20
+    assert sum(one.numel() for one in model.parameters()) <= 8_000_000
+    assert model.dtype == torch.bfloat16
+    assert not model.generation_config.do_sample
+    assert model.generation_config.eos_token_id == TOKENIZER.eos_token_id
+    assert model.generation_config.pad_token_id == TOKENIZER.pad_token_id
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text())
+def test_any_text_survives_the_tokenizer(text: str) -> None:
+    assert TOKENIZER.decode(TOKENIZER(text)["input_ids"]) == text
+
+
+@pytest.mark.parametrize("text", ["", " a  b\t\n\n  c \r\n", "<s>x</s>", "it 's , ok . !", "日本 😀 é"])
+def test_blanks_and_tags_survive_the_tokenizer(text: str) -> None:
+    assert TOKENIZER.is_fast
+    assert TOKENIZER.decode(TOKENIZER(text)["input_ids"]) == text
+
+
+def test_training_computes_what_the_model_computes() -> None:
+    model = AutoModelForCausalLM.from_pretrained(evaluate.HERE, dtype=torch.float32)
+    tokens = torch.tensor([TOKENIZER("Create a page with a heading")["input_ids"]])
+    with torch.inference_mode():
+        torch.testing.assert_close(train.forward(model, tokens), model(tokens).logits, rtol=1e-3, atol=1e-3)
+
+
+def test_batches_hold_every_example_and_label_its_page_alone() -> None:
+    shard = train.encoded(Tokenizer.from_file(str(evaluate.HERE / "tokenizer.json")), 1, 64)
+    made = list(train.batches(shard, TOKENIZER.pad_token_id, 1, 4096, "cpu"))
+    assert sum(int((tokens != TOKENIZER.pad_token_id).sum()) for tokens, _ in made) == len(shard.tokens)
+    assert sum(int((labels >= 0).sum()) for _, labels in made) == int((shard.lengths - shard.prompts).sum())
+
+
+def test_most_held_out_pages_come_out_exactly() -> None:
+    rows = held_out()[::8]
+    pages = evaluate.answers(evaluate.HERE, rows, device="cpu")
+    right = sum(evaluate.exact(page, one.output) for page, one in zip(pages, rows, strict=True))
+    assert right / len(rows) >= 0.7
+    assert [parse_errors(page) for page in pages if parse_errors(page)] == []

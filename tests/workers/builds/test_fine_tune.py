@@ -1,0 +1,411 @@
+"""Fine-tuning jobs on a training worker's runtime, each with a real process that trains."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from fastapi.testclient import TestClient
+
+from db import job_transitions
+from db.job_transitions import ErrorType
+from db.queries import fine_tunes, models
+from db.session import Database
+from db.tables.datasets import Dataset
+from db.vocabulary import JobStatus, ModelSource
+from models.serving.pool import ModelPool
+from models.tasks.reports import Checkpointed, Measured, Report
+from pagewright.settings import get_settings
+from tests.databases import on_sqlite
+from tests.processes import eventually
+from workers.builds.fine_tune import _Recorder, fine_tune
+from workers.builds.merge import merge
+from workers.inference.generation import generate
+from workers.leases import Interrupt
+from workers.runtime import Runtime, WorkerRole
+from workers.sweeper import sweep
+
+PAGE = '<!DOCTYPE html><html lang="en"><head><title>Shop {0}</title></head><body><h1>Shop {0}</h1></body></html>'
+ROWS = [(f"Create the page of shop {number}.", "", PAGE.format(number)) for number in range(8)]
+FAST = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "warmup_steps": 0, "learning_rate": 5e-3}
+LONG = 10_000
+
+Submit = Callable[..., uuid.UUID]
+
+
+@pytest.fixture
+def dataset(make_dataset: Callable[..., Dataset]) -> Dataset:
+    return make_dataset(ROWS, test=ROWS[:2])
+
+
+@pytest.fixture
+def submit(as_admin: TestClient, dataset: Dataset) -> Submit:
+    def send(
+        name: str = "shops", lora: dict[str, Any] | None = None, load: dict[str, Any] | None = None, **training: Any
+    ) -> uuid.UUID:
+        body = {"model": "starter", "dataset": dataset.name, "name": name, "lora": lora or {}, "training": training}
+        body["load"] = load
+        response = as_admin.post("/v1/fine-tunes", json=body)
+        assert response.status_code == 202, response.text
+        return uuid.UUID(response.json()["id"])
+
+    return send
+
+
+@pytest.fixture
+def show(as_admin: TestClient) -> Callable[[uuid.UUID], dict[str, Any]]:
+    def get(job_id: uuid.UUID) -> dict[str, Any]:
+        found: dict[str, Any] = as_admin.get(f"/v1/fine-tunes/{job_id}").json()
+        return found
+
+    return get
+
+
+Show = Callable[[uuid.UUID], dict[str, Any]]
+
+
+def curve(client: TestClient, job_id: uuid.UUID) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = client.get(f"/v1/fine-tunes/{job_id}/metrics").json()["items"]
+    return items
+
+
+def left_behind(runtime: Runtime) -> list[Any]:
+    """Everything of jobs that is neither a dataset nor a registered model."""
+    folders = list(runtime.work_folders.glob("*")) if runtime.work_folders.exists() else []
+    with runtime.database.read() as session:
+        unknown = [path for path in runtime.artifacts.list("models") if not models.is_at(session, path)]
+    return [*folders, *runtime.artifacts.list("checkpoints"), *unknown]
+
+
+def in_background(runtime: Runtime, job_id: uuid.UUID) -> threading.Thread:
+    thread = threading.Thread(target=fine_tune, args=[runtime, job_id])
+    thread.start()
+    return thread
+
+
+def trained_steps(client: TestClient, job_id: uuid.UUID) -> int:
+    return len(curve(client, job_id))
+
+
+@on_sqlite
+def test_an_adapter_comes_out_that_serves_and_merges(
+    runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient, database: Database
+) -> None:
+    job_id = submit(max_steps=20, eval_steps=10, **FAST)
+    fine_tune(runtime, job_id)
+    job = show(job_id)
+    assert job["status"] == "succeeded", job
+    assert (job["percent_done"], job["remaining_seconds"]) == (100, 0)
+    measured = curve(as_admin, job_id)
+    assert [step["step"] for step in measured] == list(range(1, 21))
+    assert measured[-1]["loss"] < 0.5 * measured[0]["loss"]
+    assert measured[19]["eval_loss"] < measured[9]["eval_loss"]
+    assert all(step["learning_rate"] and step["grad_norm"] and step["tokens_per_second"] for step in measured[:-1])
+    assert left_behind(runtime) == []
+
+    adapter = as_admin.get(f"/v1/models/{job['adapter_id']}").json()
+    assert (adapter["name"], adapter["kind"], adapter["parent"]) == ("shops", "adapter", "starter")
+    assert (adapter["job_id"], adapter["template"]) == (str(job_id), "pagewright-1")
+    assert adapter["parameters"]["training"]["learning_rate"] == FAST["learning_rate"]
+
+    merging = as_admin.post(f"/v1/models/{adapter['id']}/merge", json={"name": "shops-merged"})
+    assert merging.status_code == 202, merging.text
+    merge(runtime, uuid.UUID(merging.json()["id"]))
+    assert as_admin.get(merging.headers["Location"]).json()["status"] == "succeeded"
+
+    serving = Runtime(get_settings(), database, WorkerRole.INFERENCE, ModelPool())
+    pages = {name: generated(serving, as_admin, name) for name in ("starter", "shops", "shops-merged")}
+    serving.stop()
+    assert pages["shops"] == PAGE.format(3) == pages["shops-merged"]
+    assert pages["starter"] != pages["shops"]
+
+
+def generated(serving: Runtime, client: TestClient, model: str, **asked: Any) -> str:
+    body = {"model": model, "prompt": ROWS[3][0], "max_new_tokens": 100} | asked
+    job = client.post("/v1/generations", json=body).json()
+    generate(serving, [uuid.UUID(job["id"])])
+    done = client.get(f"/v1/generations/{job['id']}").json()
+    assert done["status"] == "succeeded", done
+    return str(done["completion"])
+
+
+@on_sqlite
+def test_an_adapter_that_was_trained_in_4_bits_is_served_over_whatever_is_asked_for(
+    runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient, database: Database
+) -> None:
+    load = {"method": "bitsandbytes", "bits": 4}
+    job_id = submit(max_steps=20, load=load, **FAST)
+    fine_tune(runtime, job_id)
+    job = show(job_id)
+    assert job["status"] == "succeeded", job
+    assert as_admin.get(f"/v1/models/{job['adapter_id']}").json()["parameters"]["load"] == load
+    serving = Runtime(get_settings(), database, WorkerRole.INFERENCE, ModelPool())
+    asked = (None, load, {"method": "bitsandbytes", "bits": 8})
+    pages = [generated(serving, as_admin, "shops", load=way) for way in asked]
+    serving.stop()
+    assert pages == [PAGE.format(3)] * 3
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("asked", "type", "said"),
+    [
+        ({"max_seq_length": 100_000}, ErrorType.INVALID_REQUEST, "context is 2048"),
+        ({"lora": {"target_modules": ["W_pack"]}}, ErrorType.INVALID_REQUEST, "it has down_proj"),
+        ({"learning_rate": 1e20, "warmup_steps": 0, "max_steps": 30}, ErrorType.DIVERGED, "lower learning_rate"),
+    ],
+    ids=["context", "modules", "diverged"],
+)
+def test_what_cannot_be_trained_fails_with_what_to_change(
+    runtime: Runtime, submit: Submit, show: Show, asked: dict[str, Any], type: ErrorType, said: str
+) -> None:
+    job_id = submit(**asked)
+    fine_tune(runtime, job_id)
+    job = show(job_id)
+    assert (job["status"], job["error"]["type"]) == ("failed", type)
+    assert said in job["error"]["message"]
+    assert left_behind(runtime) == []
+
+
+@on_sqlite
+def test_a_base_model_that_cannot_be_loaded_fails_the_job(
+    runtime: Runtime, database: Database, as_admin: TestClient, dataset: Dataset, show: Show
+) -> None:
+    with database.write() as session:
+        models.add(session, "missing", ModelSource.LOCAL, "not-there", None)
+    job = as_admin.post("/v1/fine-tunes", json={"model": "missing", "dataset": dataset.name, "name": "shops"}).json()
+    fine_tune(runtime, uuid.UUID(job["id"]))
+    assert show(job["id"])["error"]["type"] == ErrorType.MODEL_UNAVAILABLE
+
+
+@on_sqlite
+def test_a_name_that_was_taken_meanwhile_fails_the_job_and_leaves_nothing(
+    runtime: Runtime, submit: Submit, show: Show, database: Database
+) -> None:
+    job_id = submit(max_steps=1, **FAST)
+    with database.write() as session:
+        models.add(session, "shops", ModelSource.BUNDLED, "starter", None)
+    fine_tune(runtime, job_id)
+    assert "name" in show(job_id)["error"]["message"]
+    assert left_behind(runtime) == []
+
+
+@on_sqlite
+def test_a_name_that_was_taken_fails_the_job_also_where_the_store_lets_nothing_be_deleted(
+    runtime: Runtime, submit: Submit, show: Show, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submit(max_steps=1, **FAST)
+    with database.write() as session:
+        models.add(session, "shops", ModelSource.BUNDLED, "starter", None)
+
+    def refuse(path: str) -> None:
+        raise PermissionError(f"{path} may not be deleted")
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(runtime.artifacts, "delete", refuse)
+        fine_tune(runtime, job_id)
+    job = show(job_id)
+    assert (job["status"], job["attempt"]) == ("failed", 1)
+    assert "name" in job["error"]["message"]
+    sweep(database, runtime.artifacts)
+    assert left_behind(runtime) == []
+
+
+def test_a_cancelled_job_ends_its_process_and_leaves_nothing_but_its_curve(
+    runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient
+) -> None:
+    job_id = submit(max_steps=LONG, save_steps=2, **FAST)
+    training = in_background(runtime, job_id)
+    eventually(lambda: trained_steps(as_admin, job_id) > 3, "measured steps")
+    as_admin.post(f"/v1/jobs/{job_id}/cancel")
+    runtime.leases.heartbeat()
+    training.join(30)
+    assert show(job_id)["status"] == "cancelled"
+    assert curve(as_admin, job_id)
+    assert left_behind(runtime) == []
+    assert psutil.Process().children() == [child for child in psutil.Process().children() if not is_task(child)]
+
+
+def is_task(process: psutil.Process) -> bool:
+    return "models.tasks.process" in process.cmdline()
+
+
+def test_a_job_that_was_stopped_goes_on_elsewhere_as_if_it_had_not_been(
+    runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient, database: Database
+) -> None:
+    options = {"max_steps": 8, "save_steps": 50, "warmup_steps": 1, "per_device_train_batch_size": 2}
+    whole = submit("whole", **options)
+    fine_tune(runtime, whole)
+    stopped = submit("stopped", **options)
+    training = in_background(runtime, stopped)
+    eventually(lambda: trained_steps(as_admin, stopped) >= 2, "measured steps")
+    runtime.leases.interrupt_all(Interrupt.SHUTDOWN)
+    training.join(30)
+    job = show(stopped)
+    assert (job["status"], job["attempt"]) == ("queued", 1)
+    assert job["checkpoint_step"] >= 2
+
+    fine_tune(Runtime(get_settings(), database, WorkerRole.TRAINING, None), stopped)
+    assert show(stopped)["status"] == "succeeded"
+    for one, other in zip(curve(as_admin, whole), curve(as_admin, stopped), strict=True):
+        for value in ("step", "loss", "learning_rate", "grad_norm", "epoch"):
+            assert one[value] == pytest.approx(other[value], abs=1e-6)
+    assert left_behind(runtime) == []
+
+
+@on_sqlite
+def test_a_process_that_crashes_costs_an_attempt_and_the_job_goes_on_from_its_checkpoint(
+    runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient
+) -> None:
+    job_id = submit(max_steps=12, save_steps=2, **FAST)
+    training = in_background(runtime, job_id)
+    eventually(lambda: (show(job_id)["checkpoint_step"] or 0) >= 2, "a stored checkpoint")
+    [task] = [child for child in psutil.Process().children() if is_task(child)]
+    task.kill()
+    training.join(30)
+    job = show(job_id)
+    assert (job["status"], job["attempt"]) == ("queued", 1)
+    fine_tune(runtime, job_id)
+    job = show(job_id)
+    assert (job["status"], job["attempt"]) == ("succeeded", 2)
+    assert [step["step"] for step in curve(as_admin, job_id)] == list(range(1, 13))
+    assert left_behind(runtime) == []
+
+
+def test_what_a_lost_attempt_left_in_the_store_is_swept_away_once_the_job_is_over(
+    runtime: Runtime, submit: Submit, database: Database, tmp_path: Path, as_admin: TestClient
+) -> None:
+    job_id = submit()
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "weights").touch()
+    for path in (f"checkpoints/{job_id}/1-50", f"models/{job_id}.1", "models/somebody-elses"):
+        runtime.artifacts.put_folder(tmp_path / "files", path)
+    sweep(database, runtime.artifacts)
+    assert len(left_behind(runtime)) == 3
+    as_admin.post(f"/v1/jobs/{job_id}/cancel")
+    sweep(database, runtime.artifacts)
+    assert left_behind(runtime) == ["models/somebody-elses"]
+
+
+def test_a_lost_lease_stops_the_process_and_changes_nothing(
+    runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient, database: Database
+) -> None:
+    job_id = submit(max_steps=LONG, **FAST)
+    training = in_background(runtime, job_id)
+    eventually(lambda: trained_steps(as_admin, job_id) > 1, "measured steps")
+    with database.write() as session:
+        [lease] = runtime.leases.held()
+        job_transitions.requeue(session, [lease.claim], "a test took it")
+    before = show(job_id)
+    runtime.leases.heartbeat()
+    training.join(30)
+    assert show(job_id) == before
+    assert before["status"] == JobStatus.QUEUED
+
+
+@on_sqlite
+def test_a_worker_that_lost_its_lease_unawares_leaves_the_checkpoint_that_another_goes_on_from(
+    runtime: Runtime, submit: Submit, show: Show, database: Database
+) -> None:
+    """It trains to the end, and stores more checkpoints on the way; no heartbeat tells it."""
+    job_id = submit(max_steps=14, save_steps=2, **FAST)
+    training = in_background(runtime, job_id)
+    eventually(lambda: (show(job_id)["checkpoint_step"] or 0) >= 2, "a stored checkpoint")
+    with database.write() as session:
+        [lease] = runtime.leases.held()
+        job_transitions.requeue(session, [lease.claim], "a test took it")
+        row = fine_tunes.get(session, job_id, owner=None)
+    assert row is not None
+    assert row.fine_tune.checkpoint is not None
+    training.join(60)
+    assert show(job_id)["status"] == JobStatus.QUEUED
+    assert runtime.artifacts.files(row.fine_tune.checkpoint)
+
+    fine_tune(runtime, job_id)
+    job = show(job_id)
+    assert (job["status"], job["attempt"]) == ("succeeded", 2)
+
+
+SMALL_MEMORY = """
+import resource, sys, threading, time
+
+def limit():
+    while "models.fine_tuning.training" not in sys.modules:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 1500 * 2**20,) * 2)
+
+if "models.tasks.process" in sys.orig_argv:
+    threading.Thread(target=limit, daemon=True).start()
+"""
+
+
+@on_sqlite
+def test_no_step_is_shown_before_the_checkpoint_that_came_before_it_is_stored(
+    runtime: Runtime, submit: Submit, as_admin: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job_id = submit()
+    [lease] = runtime.leases.claim([job_id], 60)
+    shown = []
+
+    def put_folder(source: Path, path: str) -> None:
+        shown.append((path.rsplit("-", 1)[-1], trained_steps(as_admin, job_id)))
+
+    def measured(step: int) -> Measured:
+        return Measured(step, epoch=0.1, percent_done=step, remaining_seconds=1, loss=2.0)
+
+    monkeypatch.setattr(runtime.artifacts, "put_folder", put_folder)
+    folder = str(tmp_path)
+    reports: list[Report] = [measured(1), measured(2), Checkpointed(2, folder), measured(3), Checkpointed(3, folder)]
+    _Recorder(runtime, lease).receive([*reports, measured(4)])
+    assert shown == [("2", 2), ("3", 3)]
+    assert trained_steps(as_admin, job_id) == 4
+
+
+@on_sqlite
+def test_a_checkpoint_that_may_not_be_deleted_is_left_to_the_sweeper(
+    runtime: Runtime, submit: Submit, show: Show, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job_id = submit()
+    [lease] = runtime.leases.claim([job_id], 60)
+
+    def refuse(path: str) -> None:
+        raise PermissionError(f"{path} may not be deleted")
+
+    monkeypatch.setattr(runtime.artifacts, "delete", refuse)
+    for step in (2, 3):
+        (tmp_path / str(step)).mkdir()
+    recorder = _Recorder(runtime, lease)
+    recorder.receive([Checkpointed(step, str(tmp_path / str(step))) for step in (2, 3)])
+    assert show(job_id)["checkpoint_step"] == 3
+
+
+@on_sqlite
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    runtime: Runtime,
+    make_dataset: Callable[..., Dataset],
+    as_admin: TestClient,
+    show: Show,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The process that trains finds its memory limited by the operating system."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(SMALL_MEMORY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    large = make_dataset([("Create a long page.", "", "<p>word</p>" * 250)] * 16, name="large")
+    training = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 1, "max_steps": 1}
+    body = {"model": "starter", "dataset": large.name, "name": "large", "training": training}
+    job_id = as_admin.post("/v1/fine-tunes", json=body).json()["id"]
+    fine_tune(runtime, uuid.UUID(job_id))
+    job = show(job_id)
+    assert job["status"] == "succeeded", job
+    halvings = [event["message"] for event in job["events"] if event["type"] == "out-of-memory"]
+    assert halvings[0].startswith("out of memory: per_device_train_batch_size is 8 instead of 16")
+    batch = job["training"]["per_device_train_batch_size"]
+    assert batch * job["training"]["gradient_accumulation_steps"] == 16
+    assert batch == 16 // 2 ** len(halvings)

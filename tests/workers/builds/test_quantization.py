@@ -1,0 +1,110 @@
+"""Quantization jobs on a training worker's runtime, each with a real process that quantizes."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from db import job_transitions
+from db.job_transitions import ErrorType
+from db.queries import models
+from db.session import Database
+from db.tables.datasets import Dataset
+from db.vocabulary import ModelKind
+from tests.databases import on_sqlite
+from tests.processes import eventually
+from tests.workers.conftest import triples
+from workers.builds.quantization import quantize
+from workers.runtime import Runtime
+
+pytestmark = on_sqlite
+
+Submit = Callable[..., uuid.UUID]
+Show = Callable[[uuid.UUID], dict[str, Any]]
+
+
+@pytest.fixture
+def submit(as_admin: TestClient, make_dataset: Callable[..., Dataset]) -> Submit:
+    make_dataset(triples(20), test=triples(2))
+
+    def send(options: dict[str, Any] | None = None, **changes: Any) -> uuid.UUID:
+        body = {"model": "starter", "dataset": "pages", "name": "smaller", "report_rows": 0} | changes
+        options = {"group_size": 64, "samples": 20} | (options or {})
+        response = as_admin.post("/v1/quantizations", json=body | {"options": options})
+        assert response.status_code == 202, response.text
+        return uuid.UUID(response.json()["id"])
+
+    return send
+
+
+@pytest.fixture
+def show(as_admin: TestClient) -> Show:
+    def get(job_id: uuid.UUID) -> dict[str, Any]:
+        found: dict[str, Any] = as_admin.get(f"/v1/quantizations/{job_id}").json()
+        return found
+
+    return get
+
+
+def left_behind(runtime: Runtime) -> list[Any]:
+    folders = list(runtime.work_folders.glob("*")) if runtime.work_folders.exists() else []
+    with runtime.database.read() as session:
+        return [*folders, *(path for path in runtime.artifacts.list("models") if not models.is_at(session, path))]
+
+
+def test_a_quantized_model_is_registered_with_its_parent_and_how_it_was_made(
+    runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient
+) -> None:
+    job_id = submit(report_rows=1)
+    quantize(runtime, job_id)
+    job = show(job_id)
+    assert job["status"] == "succeeded", job
+    assert job["percent_done"] == 100
+    layers = {module["layer"] for module in job["modules"]}
+    assert layers == set(range(len(layers)))
+    assert len(job["modules"]) == 7 * len(layers)
+    assert all(0 < module["relative_error"] < 1 for module in job["modules"])
+    variants = {variant["variant"]: variant for variant in job["report"]}
+    assert set(variants) >= {"original", "gptq", "bitsandbytes-8", "bitsandbytes-4"}
+    assert variants["gptq"]["disk_bytes"] < variants["original"]["disk_bytes"]
+    model = as_admin.get(f"/v1/models/{job['quantized_id']}").json()
+    assert (model["name"], model["kind"], model["parent"]) == ("smaller", ModelKind.FULL, "starter")
+    assert model["parameters"]["quantization"]["bits"] == 4
+    assert left_behind(runtime) == []
+
+    again = submit(model="smaller", name="smaller-still")
+    quantize(runtime, again)
+    failed = show(again)
+    assert (failed["status"], failed["error"]["type"]) == ("failed", ErrorType.INVALID_REQUEST)
+    assert "quantized" in failed["error"]["message"]
+    assert left_behind(runtime) == []
+
+
+def test_what_cannot_be_quantized_fails_and_says_what_to_change(runtime: Runtime, submit: Submit, show: Show) -> None:
+    for options, name in (({"group_size": 1024}, "group_size"), ({"samples": 1, "max_length": 8}, "samples")):
+        job_id = submit(options, name=f"by-{name}")
+        quantize(runtime, job_id)
+        job = show(job_id)
+        assert (job["status"], job["error"]["type"]) == ("failed", ErrorType.INVALID_REQUEST)
+        assert name in job["error"]["message"]
+        assert job["quantized_id"] is None
+    assert left_behind(runtime) == []
+
+
+def test_a_cancelled_quantization_leaves_nothing_and_its_name_free(
+    runtime: Runtime, submit: Submit, show: Show, database: Database
+) -> None:
+    job_id = submit()
+    working = threading.Thread(target=quantize, args=[runtime, job_id])
+    working.start()
+    eventually(lambda: bool(show(job_id)["modules"]), "the first quantized module", 100)
+    with database.write() as session:
+        job_transitions.request_cancel(session, job_id)
+    runtime.leases.heartbeat()
+    working.join()
+    assert (show(job_id)["status"], show(job_id)["quantized_id"]) == ("cancelled", None)
+    assert left_behind(runtime) == []
+    assert show(submit())["status"] == "queued"

@@ -1,0 +1,397 @@
+"""Evaluation jobs as a worker runs them: with the starter's engine, baselines, and everything that may interrupt."""
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from db import job_transitions
+from db.job_transitions import Claim, ErrorType
+from db.queries import datasets, evaluations, predictions
+from db.queries.evaluations import EvaluationRow
+from db.session import Database
+from db.tables.datasets import Dataset
+from db.tables.evaluations import Prediction
+from db.tables.models import Model
+from db.vocabulary import Baseline, JobStatus, Metric, QueueName, Split
+from models.loading.refs import ModelRef, Source
+from models.prompts.rows import read_rows
+from models.prompts.template import build_prompt
+from models.scoring.metrics import exact_match
+from models.serving.engine import Sampling
+from models.serving.pool import ModelPool
+from pagewright.artifacts import get_artifacts
+from pagewright.settings import get_settings
+from tests.adapters import make_adapter
+from tests.databases import on_sqlite
+from tests.workers.conftest import triples
+from workers import queue
+from workers.inference.evaluation import evaluate
+from workers.inference.predicting import SHARE, by_engine
+from workers.runtime import Runtime, WorkerRole
+
+STARTER = ModelRef(Source.BUNDLED, "starter", None)
+MANY = 80
+"""More rows than the batch takes at once, so that some are done while others wait."""
+
+Submit = Callable[..., uuid.UUID]
+Read = Callable[[uuid.UUID], EvaluationRow]
+Rows = Callable[[uuid.UUID], list[Prediction]]
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ModelPool]:
+    pool = ModelPool()
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def runtime(database: Database, pool: ModelPool) -> Runtime:
+    return Runtime(get_settings(), database, WorkerRole.INFERENCE, pool)
+
+
+@pytest.fixture
+def rows(database: Database) -> Rows:
+    def all_of(job_id: uuid.UUID) -> list[Prediction]:
+        with database.read() as session:
+            return list(session.scalars(select(Prediction).where(Prediction.job_id == job_id).order_by(Prediction.row)))
+
+    return all_of
+
+
+def values(row: EvaluationRow) -> dict[str, tuple[float, float | None, float | None, int]]:
+    return {figure.metric: (figure.value, figure.low, figure.high, figure.n) for figure in row.figures}
+
+
+def test_every_row_is_predicted_by_the_model_scored_and_summed_up(
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows
+) -> None:
+    job_id = submit_evaluation()
+    evaluate(runtime, job_id)
+    found = read_evaluation(job_id)
+    assert (found.job.status, found.job.percent_done, found.evaluation.rows_done) == (JobStatus.SUCCEEDED, 100, 6)
+    stored = rows(job_id)
+    with runtime.pool.lease(STARTER) as engine:
+        limit = found.evaluation.max_new_tokens
+        assert limit == 1 + max(engine.count_tokens([output for *_, output in triples(6)]))
+        asked = [engine.submit(build_prompt(prompt, ""), Sampling(max_new_tokens=limit)) for prompt, *_ in triples(6)]
+        expected = [request.future.result() for request in asked]
+    assert [prediction.completion for prediction in stored] == [completion.text for completion in expected]
+    assert [(prediction.prompt, prediction.input, prediction.reference) for prediction in stored] == triples(6)
+    assert [prediction.prompt_tokens for prediction in stored] == [completion.prompt_tokens for completion in expected]
+    assert all(prediction.latency_seconds > 0 for prediction in stored)
+    exact = [exact_match(prediction.completion, prediction.reference) for prediction in stored]
+    assert [prediction.exact_match for prediction in stored] == exact
+    assert sum(exact) > 0
+    assert values(found)["exact_match"][0] == pytest.approx(sum(exact) / 6)
+    assert set(values(found)) == set(Metric)
+    assert runtime.leases.held() == []
+
+
+@on_sqlite
+def test_only_the_first_rows_are_predicted_and_only_what_was_asked_for_is_scored(
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows
+) -> None:
+    job_id = submit_evaluation(limit=2, rows=2, metrics=["validity"], max_new_tokens=5)
+    evaluate(runtime, job_id)
+    assert set(values(read_evaluation(job_id))) == {"validity"}
+    stored = rows(job_id)
+    assert [prediction.row for prediction in stored] == [0, 1]
+    assert {(prediction.finish_reason, prediction.completion_tokens) for prediction in stored} == {("length", 5)}
+    assert {(prediction.exact_match, prediction.chrf_statistics) for prediction in stored} == {(None, None)}
+    assert read_evaluation(job_id).evaluation.max_new_tokens == 5
+
+
+@on_sqlite
+def test_a_model_is_evaluated_as_it_was_asked_to_be_loaded(
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows
+) -> None:
+    job_id = submit_evaluation(load={"method": "bitsandbytes", "bits": 4})
+    with runtime.pool.lease(replace(STARTER, bitsandbytes=4)) as engine:
+        evaluate(runtime, job_id)
+        assert engine.statistics().requests_finished == 6
+        found = read_evaluation(job_id)
+        assert found.job.status == JobStatus.SUCCEEDED
+        limit = found.evaluation.max_new_tokens
+        asked = [engine.submit(build_prompt(prompt, ""), Sampling(max_new_tokens=limit)) for prompt, *_ in triples(6)]
+        texts = [request.future.result().text for request in asked]
+    assert [prediction.completion for prediction in rows(job_id)] == texts
+
+
+def test_an_evaluation_goes_on_where_a_lost_worker_left_it_and_comes_to_the_same(
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
+) -> None:
+    whole, lost = submit_evaluation(), submit_evaluation()
+    evaluate(runtime, whole)
+    with database.write() as session:
+        [claim] = job_transitions.claim(session, [lost], worker="one that dies", lease_seconds=0.01)
+        done = [clone(prediction, lost) for prediction in rows(whole) if prediction.row in (1, 4)]
+        done[0].latency_seconds = 123.0
+        predictions.add(session, lost, done)
+    expire(database, claim)
+    evaluate(runtime, lost)
+    found = read_evaluation(lost)
+    assert (found.job.status, found.job.attempt, found.evaluation.rows_done) == (JobStatus.SUCCEEDED, 2, 6)
+    assert [prediction.row for prediction in rows(lost)] == list(range(6))
+    assert rows(lost)[1].latency_seconds == 123.0
+    assert [prediction.completion for prediction in rows(lost)] == [prediction.completion for prediction in rows(whole)]
+    assert values(found) == values(read_evaluation(whole))
+
+
+@on_sqlite
+def test_one_whose_rows_are_all_done_is_only_summed_up(
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
+) -> None:
+    whole, lost = submit_evaluation(), submit_evaluation()
+    evaluate(runtime, whole)
+    with database.write() as session:
+        [claim] = job_transitions.claim(session, [lost], worker="one that dies", lease_seconds=0.01)
+        predictions.add(session, lost, [clone(prediction, lost) for prediction in rows(whole)])
+    expire(database, claim)
+    evaluate(runtime, lost)
+    assert values(read_evaluation(lost)) == values(read_evaluation(whole))
+
+
+def test_a_cancelled_evaluation_keeps_what_it_has(
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
+) -> None:
+    job_id = submit_evaluation(count=MANY, metrics=["exact_match"])
+    interrupt = when_some_are_done(database, job_id, lambda: cancel(runtime, database, job_id))
+    evaluate(runtime, job_id)
+    interrupt.join()
+    found = read_evaluation(job_id)
+    done = len(rows(job_id))
+    assert found.job.status == JobStatus.CANCELLED
+    assert 0 < done < MANY
+    assert found.evaluation.rows_done == done
+    assert values(found)["exact_match"][3] == done
+    assert all(prediction.finish_reason in ("stop", "length") for prediction in rows(job_id))
+
+
+@on_sqlite
+def test_a_worker_that_stops_gives_it_back_with_its_rows_and_another_ends_it(
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
+) -> None:
+    job_id = submit_evaluation(count=MANY, metrics=["exact_match"])
+    interrupt = when_some_are_done(database, job_id, lambda: setattr(runtime.leases, "draining", True))
+    evaluate(runtime, job_id)
+    interrupt.join()
+    found = read_evaluation(job_id)
+    before = len(rows(job_id))
+    assert (found.job.status, found.job.max_attempts) == (JobStatus.QUEUED, 4)
+    assert 0 < before < MANY
+    assert queue.oldest_message(QueueName.EVALUATION) == job_id
+    runtime.leases.draining = False
+    evaluate(runtime, job_id)
+    assert (read_evaluation(job_id).job.status, len(rows(job_id))) == (JobStatus.SUCCEEDED, MANY)
+
+
+@on_sqlite
+def test_a_worker_that_lost_its_lease_stores_nothing_more(
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
+) -> None:
+    job_id = submit_evaluation(count=MANY, metrics=["exact_match"])
+
+    def lose() -> None:
+        with database.write() as session:
+            job_transitions.requeue(session, [Claim(job_id, 1)], "a test")
+            job_transitions.claim(session, [job_id], worker="another", lease_seconds=60)
+
+    interrupt = when_some_are_done(database, job_id, lose)
+    evaluate(runtime, job_id)
+    interrupt.join()
+    found = read_evaluation(job_id)
+    assert (found.job.status, found.job.attempt, found.job.worker) == (JobStatus.RUNNING, 2, "another")
+    assert len(rows(job_id)) == found.evaluation.rows_done < MANY
+    assert runtime.leases.held() == []
+
+
+@on_sqlite
+def test_one_over_its_time_limit_fails_and_keeps_what_it_has(
+    runtime: Runtime,
+    submit_evaluation: Submit,
+    read_evaluation: Read,
+    rows: Rows,
+    database: Database,
+    configure: Callable[..., None],
+) -> None:
+    configure(evaluation_time_limit_seconds=0.01)
+    impatient = Runtime(get_settings(), runtime.database, WorkerRole.INFERENCE, runtime.pool)
+    job_id = submit_evaluation(count=MANY, metrics=["exact_match"])
+    interrupt = when_some_are_done(database, job_id, impatient.leases.heartbeat)
+    evaluate(impatient, job_id)
+    interrupt.join()
+    found = read_evaluation(job_id)
+    assert (found.job.status, found.job.error_type) == (JobStatus.FAILED, ErrorType.TIME_LIMIT)
+    assert values(found)["exact_match"][3] == len(rows(job_id)) > 0
+
+
+def test_a_row_whose_prompt_does_not_fit_counts_as_wrong_and_says_why(
+    runtime: Runtime,
+    submit_evaluation: Submit,
+    read_evaluation: Read,
+    rows: Rows,
+    database: Database,
+    make_dataset: Callable[..., Dataset],
+) -> None:
+    dataset = make_dataset([], test=[("page " * 3000, "", "<p>Hi</p>"), *triples(1)])
+    job_id = submit_evaluation(dataset_id=dataset.id, rows=2)
+    evaluate(runtime, job_id)
+    too_long, well = rows(job_id)
+    assert read_evaluation(job_id).job.status == JobStatus.SUCCEEDED
+    assert (too_long.completion, too_long.finish_reason, too_long.exact_match, too_long.chrf) == ("", "error", 0, 0)
+    assert too_long.error is not None
+    assert "2048" in too_long.error
+    assert (well.error, well.finish_reason) == (None, "stop")
+    assert values(read_evaluation(job_id))["exact_match"][3] == 2
+
+
+@pytest.mark.parametrize("baseline", Baseline)
+def test_a_baseline_is_evaluated_like_a_model(
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, baseline: Baseline
+) -> None:
+    job_id = submit_evaluation(model=baseline)
+    evaluate(runtime, job_id)
+    found, stored = read_evaluation(job_id), rows(job_id)
+    assert (found.job.status, found.evaluation.model_id) == (JobStatus.SUCCEEDED, None)
+    outputs = [output for *_, output in triples(20)]
+    assert all(prediction.completion in outputs for prediction in stored)
+    nearest = baseline == Baseline.NEAREST_NEIGHBOUR
+    assert values(found)["exact_match"][0] == (
+        1.0 if nearest else pytest.approx(sum(p.exact_match or 0 for p in stored) / 6)
+    )
+    assert len({prediction.completion for prediction in stored}) == (6 if nearest else 1)
+
+
+@on_sqlite
+def test_no_training_row_is_its_own_nearest_neighbour(runtime: Runtime, submit_evaluation: Submit, rows: Rows) -> None:
+    job_id = submit_evaluation(model=Baseline.NEAREST_NEIGHBOUR, split=Split.TRAIN)
+    evaluate(runtime, job_id)
+    assert [prediction.exact_match for prediction in rows(job_id)] == [0.0] * 6
+
+
+@on_sqlite
+def test_an_adapter_is_evaluated_over_its_base(
+    runtime: Runtime, submit_evaluation: Submit, rows: Rows, make_model: Callable[..., Model], tmp_path: Path
+) -> None:
+    make_model("adapted", files=Path(make_adapter(tmp_path / "adapter")))
+    base, adapter = submit_evaluation(limit=2, rows=2), submit_evaluation(model="adapted", limit=2, rows=2)
+    for job_id in (base, adapter):
+        evaluate(runtime, job_id)
+    assert [row.completion for row in rows(base)] != [row.completion for row in rows(adapter)]
+
+
+@on_sqlite
+def test_a_seed_gives_each_row_a_sample_of_its_own_and_the_same_again(
+    runtime: Runtime, submit_evaluation: Submit, rows: Rows, make_dataset: Callable[..., Dataset]
+) -> None:
+    dataset = make_dataset([], test=[("Create a page.", "", "<p>Hi</p>")] * 2)
+    asked = {"dataset_id": dataset.id, "rows": 2, "temperature": 2.0, "max_new_tokens": 30}
+    first, again, other = (submit_evaluation(**asked, seed=seed) for seed in (2**63 - 1, 2**63 - 1, 5))
+    for job_id in (first, again, other):
+        evaluate(runtime, job_id)
+    texts = [[row.completion for row in rows(job_id)] for job_id in (first, again, other)]
+    assert texts[0] == texts[1] != texts[2]
+    assert texts[0][0] != texts[0][1]
+
+
+def test_what_cannot_be_evaluated_fails_or_waits_for_another_attempt(
+    runtime: Runtime,
+    submit_evaluation: Submit,
+    read_evaluation: Read,
+    database: Database,
+    make_model: Callable[..., Model],
+) -> None:
+    gone = make_model("gone")
+    runtime.artifacts.delete(gone.location)
+    no_model = submit_evaluation(model="gone")
+    evaluate(runtime, no_model)
+    assert (read_evaluation(no_model).job.status, read_evaluation(no_model).job.error_type) == (
+        JobStatus.FAILED,
+        ErrorType.MODEL_UNAVAILABLE,
+    )
+    no_rows = submit_evaluation(count=7, max_attempts=1)
+    get_artifacts().delete(datasets.artifact("pages-7"))
+    evaluate(runtime, no_rows)
+    failed = read_evaluation(no_rows).job
+    assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.ATTEMPTS_EXHAUSTED)
+    assert failed.error_message is not None
+    assert "datasets/pages-7" in failed.error_message
+
+
+@on_sqlite
+def test_an_engine_that_dies_costs_an_attempt_and_no_row(
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
+) -> None:
+    job_id = submit_evaluation(count=MANY, metrics=["exact_match"])
+    with runtime.pool.lease(STARTER) as engine:
+        death = when_some_are_done(database, job_id, engine.close)
+        evaluate(runtime, job_id)
+        death.join()
+    assert (read_evaluation(job_id).job.status, read_evaluation(job_id).job.attempt) == (JobStatus.QUEUED, 1)
+    kept = len(rows(job_id))
+    assert 0 < kept < MANY
+    evaluate(runtime, job_id)
+    assert (read_evaluation(job_id).job.status, len(rows(job_id))) == (JobStatus.SUCCEEDED, MANY)
+
+
+@on_sqlite
+def test_a_part_of_the_batch_is_left_to_generations_and_an_evaluation_takes_no_more_than_is_free(
+    runtime: Runtime, submit_evaluation: Submit, database: Database
+) -> None:
+    job_id = submit_evaluation(count=200)
+    with database.read() as session:
+        asked, dataset, _ = evaluations.work(session, job_id)
+    file = runtime.artifacts.local_folder(datasets.artifact(dataset.sha256)) / "test.parquet"
+    with runtime.pool.lease(STARTER) as engine:
+        slots = engine.limits.max_requests
+        answers = by_engine(engine, asked, 400, enumerate(read_rows(file)))
+        next(answers)
+        alone = engine.load
+        others = [engine.submit("page", Sampling(max_new_tokens=400, temperature=50.0, seed=n)) for n in range(slots)]
+        done = 0
+        while done <= alone:
+            done += len(next(answers))
+        beside = engine.load - sum(not other.future.done() for other in others)
+        answers.close()
+        for other in others:
+            other.cancel()
+    assert alone <= slots - slots // SHARE
+    assert 0 < beside <= slots // SHARE
+
+
+def clone(prediction: Prediction, job_id: uuid.UUID) -> Prediction:
+    columns = {column.key: getattr(prediction, column.key) for column in Prediction.__mapper__.columns}
+    return Prediction(**columns | {"job_id": job_id})
+
+
+def expire(database: Database, claim: Claim) -> None:
+    with database.write() as session:
+        assert job_transitions.requeue(session, [claim], "it died")
+
+
+def cancel(runtime: Runtime, database: Database, job_id: uuid.UUID) -> None:
+    with database.write() as session:
+        job_transitions.request_cancel(session, job_id)
+    runtime.leases.heartbeat()
+
+
+def when_some_are_done(database: Database, job_id: uuid.UUID, act: Callable[[], object]) -> threading.Thread:
+    """Does something once the first predictions are stored."""
+
+    def watch() -> None:
+        for _ in range(2000):
+            with database.read() as session:
+                if predictions.rows_done(session, job_id):
+                    act()
+                    return
+            threading.Event().wait(0.02)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread

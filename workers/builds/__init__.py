@@ -1,0 +1,1 @@
+"""Fine-tune, merge and quantization jobs: each makes a model in a process of its own."""
