@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from db.session import Database, serialize
-from db.tables.evaluations import Evaluation, EvaluationFigure, Prediction
-from db.tables.fine_tunes import FineTune, FineTuneMetrics
+from db.tables.evaluations import Evaluation, EvaluationScore, Prediction
+from db.tables.fine_tunes import FineTune, FineTuneStep
 from db.tables.generations import Generation
 from db.tables.jobs import IS_QUEUED, IS_RUNNING, Job, JobEvent
 from db.tables.merges import Merge
@@ -25,8 +25,8 @@ ROWS_AT_ONCE = 2000
 """What one transaction deletes: it holds SQLite's only lock, and others' submits wait for it, for milliseconds."""
 
 _ASKED: tuple[Any, ...] = (Generation, FineTune, Merge, Evaluation, Quantization)
-_LONG: tuple[tuple[Any, Any], ...] = ((Prediction, Prediction.row), (FineTuneMetrics, FineTuneMetrics.step))
-_SHORT: tuple[Any, ...] = (EvaluationFigure, QuantizedModule, QuantizationVariant, JobEvent)
+_LONG: tuple[tuple[Any, Any], ...] = ((Prediction, Prediction.row), (FineTuneStep, FineTuneStep.step))
+_SHORT: tuple[Any, ...] = (EvaluationScore, QuantizedModule, QuantizationVariant, JobEvent)
 
 
 @dataclass(frozen=True)

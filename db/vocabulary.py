@@ -11,7 +11,7 @@ class Role(StrEnum):
 class QueueName(StrEnum):
     GENERATION = "generation"
     EVALUATION = "evaluation"
-    TRAINING = "training"
+    BUILDS = "builds"
 
 
 class JobKind(StrEnum):
@@ -27,7 +27,7 @@ class JobKind(StrEnum):
     def queue(self) -> QueueName:
         if self in (JobKind.GENERATION, JobKind.EVALUATION):
             return QueueName(self.value)
-        return QueueName.TRAINING
+        return QueueName.BUILDS
 
 
 class JobStatus(StrEnum):

@@ -97,7 +97,7 @@ class Settings(BaseSettings):
         86400.0, description="From claim to failure of an attempt at an evaluation."
     )
     evaluation_concurrency: PositiveInt = Field(4, description="Evaluations that an inference worker runs at once.")
-    training_time_limit_seconds: PositiveFloat = Field(
+    build_time_limit_seconds: PositiveFloat = Field(
         7 * 86400.0, description="From claim to failure of an attempt at a fine-tuning job."
     )
     model_memory_bytes: PositiveInt | None = Field(

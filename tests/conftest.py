@@ -211,7 +211,7 @@ def make_model(database: Database, tmp_path: Path) -> Callable[..., Model]:
             [starter] = models.ids_by_name(session, ["starter"]).values()
             location = f"models/{name}"
             row = defaults | {"parent_id": starter} | row
-            model = models.add_made(session, name=name, kind=kind, location=location, **row)
+            model = models.add_result_model(session, name=name, kind=kind, location=location, **row)
         assert model is not None
         return model
 

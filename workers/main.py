@@ -23,15 +23,15 @@ log = logging.getLogger(__name__)
 
 TASKS = {
     WorkerRole.INFERENCE: ["workers.inference.generation", "workers.inference.evaluation"],
-    WorkerRole.TRAINING: ["workers.builds.fine_tune", "workers.builds.merge", "workers.builds.quantization"],
+    WorkerRole.BUILD: ["workers.builds.fine_tune", "workers.builds.merge", "workers.builds.quantization"],
 }
-"""Imported for the role that runs them alone: a training worker has no need of torch."""
+"""Imported for the role that runs them alone: a build worker has no need of torch."""
 
 
 def run(role: WorkerRole, pool: "ModelPool | None" = None) -> int:
     """Work until SIGTERM or SIGINT, then end in order; a second SIGINT ends at once. Returns the exit status.
 
-    Threads, since an inference worker's jobs share one engine and mostly wait for it, and a training worker waits for
+    Threads, since an inference worker's jobs share one engine and mostly wait for it, and a build worker waits for
     the process that trains. `pool` takes the place of one that loads models.
     """
     settings = get_settings()

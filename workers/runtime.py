@@ -22,7 +22,7 @@ from workers.leases import Interrupt, Leases
 from workers.reconciler import Reconciler
 from workers.sweeper import sweep
 
-if TYPE_CHECKING:  # a training worker loads no torch: it starts processes that do
+if TYPE_CHECKING:  # a build worker loads no torch: it starts processes that do
     from models.serving.pool import ModelPool
 
 log = logging.getLogger(__name__)
@@ -33,18 +33,18 @@ SWEEP_SECONDS = 600.0
 
 class WorkerRole(StrEnum):
     INFERENCE = "inference"
-    TRAINING = "training"
+    BUILD = "build"
 
     @property
     def queues(self) -> list[QueueName]:
         if self == WorkerRole.INFERENCE:
             return [QueueName.GENERATION, QueueName.EVALUATION]
-        return [QueueName.TRAINING]
+        return [QueueName.BUILDS]
 
 
 class Runtime:
     def __init__(self, settings: Settings, database: Database, role: WorkerRole, pool: "ModelPool | None") -> None:
-        """`pool` is an inference worker's; a training worker loads models in processes of their own."""
+        """`pool` is an inference worker's; a build worker loads models in processes of their own."""
         self.settings = settings
         self.database = database
         self.artifacts = get_artifacts()
@@ -78,7 +78,7 @@ class Runtime:
             ),
         )
         self._every(ANNOUNCE_SECONDS, "announcer", lambda: queue.announce(self.worker, self.role.queues))
-        if self.role == WorkerRole.TRAINING:
+        if self.role == WorkerRole.BUILD:
             self._every(SWEEP_SECONDS, "sweeper", self._sweep)
 
     def drain(self) -> None:
@@ -87,7 +87,7 @@ class Runtime:
         Training is not waited for: it goes on elsewhere from where it stood.
         """
         self.leases.draining = True
-        seconds = 0.0 if self.role == WorkerRole.TRAINING else self.settings.shutdown_grace_seconds
+        seconds = 0.0 if self.role == WorkerRole.BUILD else self.settings.shutdown_grace_seconds
         grace = threading.Timer(seconds, self.leases.interrupt_all, [Interrupt.SHUTDOWN])
         grace.daemon = True
         grace.start()

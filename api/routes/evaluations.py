@@ -22,7 +22,7 @@ from api.schemas.evaluations import (
     PredictionOut,
     PredictionsOut,
 )
-from api.schemas.sampling import DecodingOut
+from api.schemas.sampling import SamplingOut
 from api.submission import SubmitterDep
 from db.queries import evaluations, models, predictions
 from db.queries.evaluations import EvaluationRow
@@ -228,7 +228,7 @@ def _add(body: EvaluationIn, session: Session, job: Job) -> None:
         rows_done=0,
         metrics=[metric.value for metric in Metric if metric in body.metrics],
         load=body.loading(),
-        **{name: getattr(body, name) for name in DecodingOut.model_fields},
+        **{name: getattr(body, name) for name in SamplingOut.model_fields},
     )
     evaluations.add(session, job, evaluation)
 

@@ -9,7 +9,7 @@ from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute, 
 from api.errors import document_problems, invalid, name_taken, not_found
 from api.references import dataset_with_rows, full_model
 from api.schemas.common import PageOut
-from api.schemas.fine_tunes import FineTuneDetails, FineTuneIn, FineTuneOut, MetricsOut, MetricsPageOut
+from api.schemas.fine_tunes import FineTuneDetails, FineTuneIn, FineTuneOut, StepOut, StepsOut
 from api.submission import SubmitterDep
 from db.queries import fine_tunes, job_events, models
 from db.session import Database
@@ -50,20 +50,20 @@ def show(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> FineTun
     return _find(database, caller.owner, job_id)
 
 
-@router.get("/{job_id}/metrics", responses=document_problems(404))
+@router.get("/{job_id}/steps", responses=document_problems(404))
 def metrics(
     job_id: uuid.UUID,
     caller: AnyCaller,
     database: DatabaseDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
     after: Annotated[int, Query(ge=-1, le=2**31 - 1, description="`next` of the page before.")] = -1,
-) -> MetricsPageOut:
+) -> StepsOut:
     """The loss curve and what goes with it. An attempt that goes on from a checkpoint replaces the steps it redoes."""
     _find(database, caller.owner, job_id)
     with database.read() as session:
-        rows = fine_tunes.metrics(session, job_id, after=after, limit=limit + 1)
-    items = [MetricsOut.of(row) for row in rows[:limit]]
-    return MetricsPageOut(items=items, next=items[-1].step if len(rows) > limit else None)
+        rows = fine_tunes.steps(session, job_id, after=after, limit=limit + 1)
+    items = [StepOut.of(row) for row in rows[:limit]]
+    return StepsOut(items=items, next=items[-1].step if len(rows) > limit else None)
 
 
 def _add(body: FineTuneIn, session: Session, job: Job) -> None:

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute, Paging, WatcherDep
 from api.errors import document_problems, not_found
 from api.schemas.common import PageOut
-from api.schemas.fine_tunes import JobEventOut, MetricsOut
+from api.schemas.fine_tunes import JobEventOut, StepOut
 from api.schemas.jobs import JobOut
 from db import job_transitions
 from db.queries import fine_tunes, job_events, jobs
@@ -102,11 +102,11 @@ class _Seen:
             return []
         with database.read() as session:
             happened = job_events.of_job(session, self._job.id, after=self._event)
-            measured = fine_tunes.metrics(session, self._job.id, after=self._step, limit=None)
+            measured = fine_tunes.steps(session, self._job.id, after=self._step, limit=None)
         if happened:
             self._event = happened[-1].id
         if measured:
             self._step = measured[-1].step
         return [ServerSentEvent(event="event", data=JobEventOut.of(event)) for event in happened] + [
-            ServerSentEvent(event="metrics", data=MetricsOut.of(metrics)) for metrics in measured
+            ServerSentEvent(event="step", data=StepOut.of(step)) for step in measured
         ]

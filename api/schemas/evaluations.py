@@ -6,10 +6,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.schemas.common import Name
 from api.schemas.jobs import JobOut, job_fields
-from api.schemas.load_options import LoadIn, LoadingIn, LoadingOut
-from api.schemas.sampling import DecodingIn, DecodingOut
+from api.schemas.load_options import LoadOptions, WithLoadOptionsIn, WithLoadOptionsOut
+from api.schemas.sampling import SamplingIn, SamplingOut
 from db.queries.evaluations import EvaluationRow
-from db.tables.evaluations import EvaluationFigure, Prediction
+from db.tables.evaluations import EvaluationScore, Prediction
 from db.vocabulary import Baseline, JobStatus, Metric, Split
 
 
@@ -19,7 +19,7 @@ def _unique(metrics: list[Metric]) -> list[Metric]:
     return metrics
 
 
-class EvaluationIn(DecodingIn, LoadingIn):
+class EvaluationIn(SamplingIn, WithLoadOptionsIn):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -44,7 +44,7 @@ class EvaluationIn(DecodingIn, LoadingIn):
     )
 
 
-class FigureOut(BaseModel):
+class OverallScoreOut(BaseModel):
     """A metric over all rows."""
 
     value: float
@@ -53,16 +53,16 @@ class FigureOut(BaseModel):
     n: int = Field(description="Rows that it is the figure of.")
 
     @classmethod
-    def of(cls, figure: EvaluationFigure) -> Self:
+    def of(cls, figure: EvaluationScore) -> Self:
         return cls.model_validate(figure, from_attributes=True)
 
 
-def _figures(row: EvaluationRow) -> dict[Metric, FigureOut]:
-    found = {figure.metric: FigureOut.of(figure) for figure in row.figures}
+def _figures(row: EvaluationRow) -> dict[Metric, OverallScoreOut]:
+    found = {figure.metric: OverallScoreOut.of(figure) for figure in row.figures}
     return {metric: found[metric] for metric in Metric if metric in found}
 
 
-class EvaluationOut(DecodingOut, LoadingOut, JobOut):
+class EvaluationOut(SamplingOut, WithLoadOptionsOut, JobOut):
     """An evaluation job: what was asked, and what it came to so far."""
 
     model: str
@@ -73,7 +73,7 @@ class EvaluationOut(DecodingOut, LoadingOut, JobOut):
     rows: int = Field(description="How many there are to predict.")
     rows_done: int
     partial: bool = Field(description="Whether it ended before all rows were done.")
-    scores: dict[Metric, FigureOut] = Field(
+    scores: dict[Metric, OverallScoreOut] = Field(
         description="Over the rows done. While it runs, they lag behind `rows_done`. chrF is that of the whole corpus, "
         "0 to 100; of the others, 0 to 1, the mean."
     )
@@ -85,7 +85,7 @@ class EvaluationOut(DecodingOut, LoadingOut, JobOut):
         final = JobStatus(row.job.status).final
         return cls(
             **job_fields(row.job),
-            **{name: getattr(asked, name) for name in DecodingOut.model_fields},
+            **{name: getattr(asked, name) for name in SamplingOut.model_fields},
             load=asked.load,
             model=asked.model_name,
             dataset=row.dataset.name,
@@ -199,9 +199,9 @@ class ComparisonOut(BaseModel):
 class LeaderboardItemOut(BaseModel):
     evaluation_id: uuid.UUID
     model: str
-    load: LoadIn | None = Field(description="How it was loaded; a model stands here once for each way.")
+    load: LoadOptions | None = Field(description="How it was loaded; a model stands here once for each way.")
     finished_at: datetime
-    scores: dict[Metric, FigureOut]
+    scores: dict[Metric, OverallScoreOut]
 
     @classmethod
     def of(cls, row: EvaluationRow) -> Self:

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from api.schemas.common import Name, NewModelName, RequestBody
 from api.schemas.jobs import JobOut, job_fields
-from api.schemas.load_options import LoadingIn, LoadingOut
+from api.schemas.load_options import WithLoadOptionsIn, WithLoadOptionsOut
 from db.queries.fine_tunes import FineTuneRow
-from db.tables.fine_tunes import FineTuneMetrics
+from db.tables.fine_tunes import FineTuneStep
 from db.tables.jobs import JobEvent
 from db.vocabulary import Split
 
@@ -101,7 +101,7 @@ class TrainingIn(RequestBody):
         return options
 
 
-class FineTuneIn(LoadingIn):
+class FineTuneIn(WithLoadOptionsIn):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -142,7 +142,7 @@ class JobEventOut(BaseModel):
         return cls.model_validate(event, from_attributes=True)
 
 
-class FineTuneOut(LoadingOut, JobOut):
+class FineTuneOut(WithLoadOptionsOut, JobOut):
     """A fine-tuning job: what was asked, and when it has succeeded, the adapter."""
 
     model: str
@@ -153,7 +153,7 @@ class FineTuneOut(LoadingOut, JobOut):
     training: dict[str, Any]
     devices: int
     checkpoint_step: int | None = Field(description="Where it goes on, should its worker be lost.")
-    adapter_id: uuid.UUID | None = Field(description="The model that came of it.")
+    result_model_id: uuid.UUID | None = Field(description="The model that came of it.")
 
     @classmethod
     def of_row(cls, row: FineTuneRow) -> Self:
@@ -181,11 +181,11 @@ def _fields(row: FineTuneRow) -> dict[str, Any]:
         "load": asked.load,
         "devices": asked.devices,
         "checkpoint_step": asked.checkpoint_step,
-        "adapter_id": row.made and row.made.id,
+        "result_model_id": row.made and row.made.id,
     }
 
 
-class MetricsOut(BaseModel):
+class StepOut(BaseModel):
     """What one optimizer step measured. Losses are means over tokens, in nats."""
 
     step: int
@@ -197,12 +197,12 @@ class MetricsOut(BaseModel):
     eval_loss: float | None
 
     @classmethod
-    def of(cls, metrics: FineTuneMetrics) -> Self:
+    def of(cls, metrics: FineTuneStep) -> Self:
         return cls.model_validate(metrics, from_attributes=True)
 
 
-class MetricsPageOut(BaseModel):
+class StepsOut(BaseModel):
     """Measured steps, in order."""
 
-    items: list[MetricsOut]
+    items: list[StepOut]
     next: int | None = Field(description="Pass as `after` for the next page; null on the last one.")

@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.common import Name, RequestBody, Text, VisibleText
 from api.schemas.jobs import JobOut, job_fields
-from api.schemas.load_options import LoadingIn, LoadingOut
-from api.schemas.sampling import DecodingIn, DecodingOut
+from api.schemas.load_options import WithLoadOptionsIn, WithLoadOptionsOut
+from api.schemas.sampling import SamplingIn, SamplingOut
 from db.queries.generations import GenerationRow
 from db.vocabulary import JobStatus
 
@@ -16,7 +16,7 @@ MAX_TEXT = 200_000
 """Characters; what a model's context holds is checked in tokens by the worker."""
 
 
-class GenerationIn(DecodingIn, LoadingIn):
+class GenerationIn(SamplingIn, WithLoadOptionsIn):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -56,7 +56,7 @@ class GenerationBatchIn(RequestBody):
     items: list[GenerationIn] = Field(min_length=1, max_length=MAX_BATCH)
 
 
-class GenerationOut(DecodingOut, LoadingOut, JobOut):
+class GenerationOut(SamplingOut, WithLoadOptionsOut, JobOut):
     """A generation job: what was asked, and when it has ended, the completion."""
 
     model: str

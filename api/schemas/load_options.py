@@ -7,15 +7,15 @@ from pydantic import BaseModel, Field
 from api.schemas.common import RequestBody
 
 
-class LoadIn(RequestBody):
+class LoadOptions(RequestBody):
     """Quantize the weights as they are loaded."""
 
     method: Literal["bitsandbytes"]
     bits: Literal[8, 4] = Field(description="8 is LLM.int8(), 4 is NF4.")
 
 
-class LoadingIn(RequestBody):
-    load: LoadIn | None = Field(
+class WithLoadOptionsIn(RequestBody):
+    load: LoadOptions | None = Field(
         None,
         description="Null: as the model is stored. The weights of an adapter's base are loaded so, whatever the "
         "adapter was trained over. A model that is quantized already can't be asked for in another way.",
@@ -26,5 +26,5 @@ class LoadingIn(RequestBody):
         return self.load.model_dump() if self.load else None
 
 
-class LoadingOut(BaseModel):
-    load: LoadIn | None
+class WithLoadOptionsOut(BaseModel):
+    load: LoadOptions | None

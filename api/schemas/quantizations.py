@@ -62,7 +62,7 @@ class QuantizationOut(JobOut):
     name: str
     options: dict[str, Any]
     report_rows: int
-    quantized_id: uuid.UUID | None = Field(description="The model that came of it.")
+    result_model_id: uuid.UUID | None = Field(description="The model that came of it.")
 
     @classmethod
     def of_row(cls, row: QuantizationRow) -> Self:
@@ -129,5 +129,5 @@ def _fields(row: QuantizationRow) -> dict[str, Any]:
         "name": asked.name,
         "options": asked.options,
         "report_rows": asked.report_rows,
-        "quantized_id": row.made and row.made.id,
+        "result_model_id": row.made and row.made.id,
     }

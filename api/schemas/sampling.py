@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from api.schemas.common import RequestBody, Text
 
 
-class DecodingIn(RequestBody):
+class SamplingIn(RequestBody):
     max_new_tokens: int | None = Field(None, ge=1, le=131_072, description="Null: what the model's context leaves.")
     temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy.")
     top_p: float = Field(1.0, gt=0, le=1)
@@ -18,7 +18,7 @@ class DecodingIn(RequestBody):
     )
 
 
-class DecodingOut(BaseModel):
+class SamplingOut(BaseModel):
     max_new_tokens: int | None
     temperature: float
     top_p: float

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, aliased
 
 from db.pages import Page, fetch_page
 from db.tables.datasets import Dataset
-from db.tables.evaluations import Evaluation, EvaluationFigure
+from db.tables.evaluations import Evaluation, EvaluationScore
 from db.tables.jobs import Job
 from db.tables.models import Model
 from db.vocabulary import JobStatus, Metric, Split
@@ -23,7 +23,7 @@ class EvaluationRow:
     job: Job
     evaluation: Evaluation
     dataset: Dataset
-    figures: Sequence[EvaluationFigure]
+    figures: Sequence[EvaluationScore]
 
 
 def add(session: Session, job: Job, evaluation: Evaluation) -> None:
@@ -72,12 +72,12 @@ def page(
     if sort is None:
         found = fetch_page(session, statement, Job.id, limit=limit, after=after)
         return Page(_with_figures(session, found.items), found.next)
-    order = tuple_(EvaluationFigure.value, EvaluationFigure.job_id)
+    order = tuple_(EvaluationScore.value, EvaluationScore.job_id)
     statement = statement.join(
-        EvaluationFigure, (EvaluationFigure.job_id == Evaluation.job_id) & (EvaluationFigure.metric == sort)
+        EvaluationScore, (EvaluationScore.job_id == Evaluation.job_id) & (EvaluationScore.metric == sort)
     ).order_by(*(column.desc() if descending else column for column in order))
     if after is not None:
-        last = session.get(EvaluationFigure, (after, sort))
+        last = session.get(EvaluationScore, (after, sort))
         if last is None:
             return Page([], None)
         seen = tuple_(last.value, last.job_id)
@@ -101,7 +101,7 @@ def leaderboard(
             func.row_number().over(partition_by=contender, order_by=Evaluation.job_id.desc()).label("age"),
         )
         .join(Job, Job.id == Evaluation.job_id)
-        .join(EvaluationFigure, (EvaluationFigure.job_id == Evaluation.job_id) & (EvaluationFigure.metric == sort))
+        .join(EvaluationScore, (EvaluationScore.job_id == Evaluation.job_id) & (EvaluationScore.metric == sort))
         .where(
             Evaluation.dataset_id == dataset_id,
             Evaluation.split == split,
@@ -110,7 +110,7 @@ def leaderboard(
         )
         .subquery()
     )
-    figure = aliased(EvaluationFigure)
+    figure = aliased(EvaluationScore)
     statement = (
         _joined()
         .join(latest, (latest.c.job_id == Evaluation.job_id) & (latest.c.age == 1))
@@ -148,13 +148,13 @@ def count_done(session: Session, job_id: uuid.UUID, rows: int) -> None:
     _update(session, job_id, rows_done=Evaluation.rows_done + rows)
 
 
-def set_figures(
+def set_overall_scores(
     session: Session, job_id: uuid.UUID, figures: Mapping[Metric, Mapping[str, Any]], chrf_signature: str
 ) -> None:
     """Replace an evaluation's figures by these: value, low, high and n by name."""
-    session.execute(delete(EvaluationFigure).where(EvaluationFigure.job_id == job_id))
+    session.execute(delete(EvaluationScore).where(EvaluationScore.job_id == job_id))
     session.add_all(
-        EvaluationFigure(
+        EvaluationScore(
             job_id=job_id, metric=metric, signature=chrf_signature if metric == Metric.CHRF else None, **figure
         )
         for metric, figure in figures.items()
@@ -177,7 +177,7 @@ def _joined() -> Any:
 
 def _with_figures(session: Session, rows: Iterable[Any]) -> list[EvaluationRow]:
     found = list(rows)
-    by_job: dict[uuid.UUID, list[EvaluationFigure]] = {job.id: [] for job, *_ in found}
-    for figure in session.scalars(select(EvaluationFigure).where(EvaluationFigure.job_id.in_(by_job))):
+    by_job: dict[uuid.UUID, list[EvaluationScore]] = {job.id: [] for job, *_ in found}
+    for figure in session.scalars(select(EvaluationScore).where(EvaluationScore.job_id.in_(by_job))):
         by_job[figure.job_id].append(figure)
     return [EvaluationRow(job, evaluation, dataset, by_job[job.id]) for job, evaluation, dataset in found]

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, aliased
 from db.pages import Page, fetch_page
 from db.session import now
 from db.tables.datasets import Dataset
-from db.tables.fine_tunes import FineTune, FineTuneMetrics
+from db.tables.fine_tunes import FineTune, FineTuneStep
 from db.tables.jobs import Job
 from db.tables.models import Model
 from db.vocabulary import JobStatus
@@ -67,11 +67,11 @@ def _joined() -> Any:
     )
 
 
-def add_metrics(session: Session, job_id: uuid.UUID, step: int, **values: float | None) -> None:
+def add_step(session: Session, job_id: uuid.UUID, step: int, **values: float | None) -> None:
     """Store what a step measured, over what an earlier attempt at the same step did. None leaves a value as it is."""
-    row = session.get(FineTuneMetrics, (job_id, step))
+    row = session.get(FineTuneStep, (job_id, step))
     if row is None:
-        row = FineTuneMetrics(job_id=job_id, step=step, created_at=now(session))
+        row = FineTuneStep(job_id=job_id, step=step, created_at=now(session))
         session.add(row)
     for name, value in values.items():
         if value is not None:
@@ -79,12 +79,12 @@ def add_metrics(session: Session, job_id: uuid.UUID, step: int, **values: float 
     session.flush()
 
 
-def metrics(session: Session, job_id: uuid.UUID, *, after: int, limit: int | None) -> Sequence[FineTuneMetrics]:
+def steps(session: Session, job_id: uuid.UUID, *, after: int, limit: int | None) -> Sequence[FineTuneStep]:
     """The first `limit` measured steps (None: all) that come after the step `after`, in order."""
     return session.scalars(
-        select(FineTuneMetrics)
-        .where(FineTuneMetrics.job_id == job_id, FineTuneMetrics.step > after)
-        .order_by(FineTuneMetrics.step)
+        select(FineTuneStep)
+        .where(FineTuneStep.job_id == job_id, FineTuneStep.step > after)
+        .order_by(FineTuneStep.step)
         .limit(limit)
     ).all()
 
@@ -99,6 +99,6 @@ def set_training(session: Session, job_id: uuid.UUID, training: dict[str, Any]) 
     session.execute(statement.execution_options(synchronize_session=False))
 
 
-def forget_metrics_after(session: Session, job_id: uuid.UUID, step: int) -> None:
+def forget_steps_after(session: Session, job_id: uuid.UUID, step: int) -> None:
     """Delete what an attempt that is lost measured after the checkpoint at `step`: those steps are done again."""
-    session.execute(delete(FineTuneMetrics).where(FineTuneMetrics.job_id == job_id, FineTuneMetrics.step > step))
+    session.execute(delete(FineTuneStep).where(FineTuneStep.job_id == job_id, FineTuneStep.step > step))

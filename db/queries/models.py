@@ -43,7 +43,7 @@ def add(
     return _add(session, model)
 
 
-def add_made(
+def add_result_model(
     session: Session,
     *,
     name: str,

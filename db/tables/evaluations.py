@@ -7,11 +7,11 @@ from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Table
-from db.tables.options import Decoding, Loading
+from db.tables.options import LoadColumn, SamplingColumns
 from db.vocabulary import Metric, Split
 
 
-class Evaluation(Decoding, Loading, Table):
+class Evaluation(SamplingColumns, LoadColumn, Table):
     """What an evaluation job was asked for; `max_new_tokens`, if it named none, as its worker has then found it."""
 
     __tablename__ = "evaluations"
@@ -69,10 +69,10 @@ class Prediction(Table):
     created_at: Mapped[datetime]
 
 
-class EvaluationFigure(Table):
+class EvaluationScore(Table):
     """A metric over all the rows of an evaluation that are done, with its 95 % interval."""
 
-    __tablename__ = "evaluation_figures"
+    __tablename__ = "evaluation_scores"
 
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     metric: Mapped[Metric] = mapped_column(primary_key=True)
@@ -83,4 +83,4 @@ class EvaluationFigure(Table):
     signature: Mapped[str | None] = mapped_column(String(200))
     """sacrebleu's, of the chrF."""
 
-    __table_args__ = (Index("ix_evaluation_figures_metric_value_job_id", "metric", "value", "job_id"),)
+    __table_args__ = (Index("ix_evaluation_scores_metric_value_job_id", "metric", "value", "job_id"),)

@@ -8,11 +8,11 @@ from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Table
-from db.tables.options import Loading
+from db.tables.options import LoadColumn
 from db.vocabulary import Split
 
 
-class FineTune(Loading, Table):
+class FineTune(LoadColumn, Table):
     """What a fine-tuning job was asked for, and the checkpoint that its next attempt goes on from."""
 
     __tablename__ = "fine_tunes"
@@ -32,10 +32,10 @@ class FineTune(Loading, Table):
     checkpoint_step: Mapped[int | None]
 
 
-class FineTuneMetrics(Table):
+class FineTuneStep(Table):
     """What one logged optimizer step measured."""
 
-    __tablename__ = "fine_tune_metrics"
+    __tablename__ = "fine_tune_steps"
 
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True)

@@ -6,10 +6,10 @@ from sqlalchemy import ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Table
-from db.tables.options import Decoding, Loading
+from db.tables.options import LoadColumn, SamplingColumns
 
 
-class Generation(Decoding, Loading, Table):
+class Generation(SamplingColumns, LoadColumn, Table):
     """The request and, once its job has ended, the completion of a generation job."""
 
     __tablename__ = "generations"

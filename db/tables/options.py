@@ -6,7 +6,7 @@ from sqlalchemy import JSON, BigInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
 
-class Decoding:
+class SamplingColumns:
     """How tokens are chosen, and where a completion ends."""
 
     max_new_tokens: Mapped[int | None]
@@ -17,7 +17,7 @@ class Decoding:
     stop: Mapped[list[str]]
 
 
-class Loading:
+class LoadColumn:
     """How the model is loaded for the job: `method` and what it takes. None is as it is stored."""
 
     load: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))

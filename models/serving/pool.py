@@ -82,7 +82,7 @@ class ModelPool:
         self._load_lock = threading.Lock()
 
     @contextmanager
-    def lease(self, ref: ModelRef) -> Iterator[Engine]:
+    def borrow(self, ref: ModelRef) -> Iterator[Engine]:
         """The model's engine, loaded if need be, and kept loaded for the length of the block.
 
         Callers that want the same model wait for one load. An engine that has died is replaced. Raises ModelLoadError,

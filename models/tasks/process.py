@@ -1,4 +1,4 @@
-"""A long task in a process of its own: `python -m models.tasks.process SPECIFICATION`, alone or under `accelerate launch`.
+"""A long task in a process of its own: `python -m models.tasks.process SPECIFICATION`, or under `accelerate launch`.
 
 A process that ends gives back all of its GPU memory, and one that crashes takes nobody with it. The specification is a
 JSON file that `write_specification` makes. Reports go to `reports.jsonl` in the work folder, and what is made to
@@ -77,7 +77,7 @@ def _fine_tune(fields: dict[str, Any], folder: Path, report: Callable[[Report], 
 
 
 def _merge(fields: dict[str, Any], folder: Path, report: Callable[[Report], None]) -> bool:
-    from models.loading.loader.merging import merge
+    from models.loading.merging import merge
 
     merge(_model_ref(fields["model"]), folder / MADE)
     return True

@@ -112,7 +112,7 @@ def _parts(settings: Settings) -> list[Part]:
     command = [sys.executable, "-m", "pagewright"]
     parts.append(Part("api", [*command, "api"], environment, 10))
     grace = settings.shutdown_grace_seconds + 20
-    for role in ("inference", "training"):
+    for role in ("inference", "build"):
         parts.append(Part(f"{role} worker", [*command, "worker", "--role", role], environment, grace))
     return parts
 

@@ -46,7 +46,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int]] = [
     ("POST", "/v1/fine-tunes", FINE_TUNE, 401, 403, 403, 202),
     ("GET", "/v1/fine-tunes", None, 401, 200, 200, 200),
     ("GET", "/v1/fine-tunes/{job_id}", None, 401, 404, 404, 200),
-    ("GET", "/v1/fine-tunes/{job_id}/metrics", None, 401, 404, 404, 200),
+    ("GET", "/v1/fine-tunes/{job_id}/steps", None, 401, 404, 404, 200),
     ("POST", "/v1/quantizations", QUANTIZATION, 401, 403, 403, 202),
     ("GET", "/v1/quantizations", None, 401, 200, 200, 200),
     ("GET", "/v1/quantizations/{job_id}", None, 401, 404, 404, 200),

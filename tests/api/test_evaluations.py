@@ -86,7 +86,7 @@ def evaluated(as_user: TestClient, database: Database, worker: Worker) -> Evalua
             scores = predictions.scores(session, job_id, job["metrics"])
             overall = statistics.overall(scores.by_metric, scores.chrf_statistics)
             by_metric = {Metric(name): asdict(figure) for name, figure in overall.items()}
-            evaluations.set_figures(session, job_id, by_metric, CHRF_SIGNATURE)
+            evaluations.set_overall_scores(session, job_id, by_metric, CHRF_SIGNATURE)
             if end:
                 assert job_transitions.succeed(session, [claim])
         return str(job["id"])

@@ -51,7 +51,7 @@ def test_the_defaults_are_the_original_experiments(as_admin: TestClient) -> None
     training = job["training"]
     assert (training["per_device_train_batch_size"], training["gradient_accumulation_steps"]) == (2, 4)
     assert (training["warmup_steps"], training["max_steps"], training["learning_rate"]) == (2, 100, 2e-4)
-    assert (job["status"], job["split"], job["percent_done"], job["adapter_id"]) == ("queued", "train", None, None)
+    assert (job["status"], job["split"], job["percent_done"], job["result_model_id"]) == ("queued", "train", None, None)
 
 
 def test_what_the_api_takes_is_what_the_worker_knows() -> None:
@@ -152,36 +152,36 @@ def test_fine_tunes_are_listed_with_their_jobs(as_admin: TestClient, as_user: Te
     assert walk(as_admin, FINE_TUNES, status="running") == []
     assert walk(as_user, FINE_TUNES) == []
     problem(as_user.get(f"{FINE_TUNES}/{ids[0]}"), 404, "not-found")
-    problem(as_user.get(f"{FINE_TUNES}/{ids[0]}/metrics"), 404, "not-found")
+    problem(as_user.get(f"{FINE_TUNES}/{ids[0]}/steps"), 404, "not-found")
 
 
 def measure(database: Database, job_id: str, steps: range) -> None:
     with database.write() as session:
         for step in steps:
-            fine_tunes.add_metrics(session, uuid.UUID(job_id), step, epoch=0.5, loss=1 / step)
+            fine_tunes.add_step(session, uuid.UUID(job_id), step, epoch=0.5, loss=1 / step)
 
 
 def test_the_curve_comes_in_pages(as_admin: TestClient, database: Database) -> None:
     job_id = ask(as_admin)["id"]
     measure(database, job_id, range(1, 8))
-    first = as_admin.get(f"{FINE_TUNES}/{job_id}/metrics?limit=5").json()
+    first = as_admin.get(f"{FINE_TUNES}/{job_id}/steps?limit=5").json()
     assert [item["step"] for item in first["items"]] == [1, 2, 3, 4, 5]
-    last = as_admin.get(f"{FINE_TUNES}/{job_id}/metrics?limit=5&after={first['next']}").json()
+    last = as_admin.get(f"{FINE_TUNES}/{job_id}/steps?limit=5&after={first['next']}").json()
     assert ([item["step"] for item in last["items"]], last["next"]) == ([6, 7], None)
     assert last["items"][0]["loss"] == pytest.approx(1 / 6)
     for query in ("limit=0", "limit=1001", "after=x", "step=1"):
-        assert as_admin.get(f"{FINE_TUNES}/{job_id}/metrics?{query}").status_code == 422
+        assert as_admin.get(f"{FINE_TUNES}/{job_id}/steps?{query}").status_code == 422
 
 
 def test_a_step_that_is_done_again_replaces_what_it_measured(as_admin: TestClient, database: Database) -> None:
     job_id = ask(as_admin)["id"]
     measure(database, job_id, range(1, 5))
     with database.write() as session:
-        fine_tunes.add_metrics(session, uuid.UUID(job_id), 4, epoch=0.5, eval_loss=0.25)
-        fine_tunes.add_metrics(session, uuid.UUID(job_id), 2, epoch=0.5, loss=9.0)
-        fine_tunes.forget_metrics_after(session, uuid.UUID(job_id), 3)
-        fine_tunes.add_metrics(session, uuid.UUID(job_id), 4, epoch=0.5, loss=0.5)
-    curve = as_admin.get(f"{FINE_TUNES}/{job_id}/metrics").json()["items"]
+        fine_tunes.add_step(session, uuid.UUID(job_id), 4, epoch=0.5, eval_loss=0.25)
+        fine_tunes.add_step(session, uuid.UUID(job_id), 2, epoch=0.5, loss=9.0)
+        fine_tunes.forget_steps_after(session, uuid.UUID(job_id), 3)
+        fine_tunes.add_step(session, uuid.UUID(job_id), 4, epoch=0.5, loss=0.5)
+    curve = as_admin.get(f"{FINE_TUNES}/{job_id}/steps").json()["items"]
     assert [(item["step"], item["loss"], item["eval_loss"]) for item in curve][1::2] == [(2, 9.0, None), (4, 0.5, None)]
 
 
@@ -194,14 +194,14 @@ def test_the_curve_and_what_happens_are_live_in_the_event_stream(
         measure(database, job["id"], range(1, 2))
         with client.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
             lines = stream.iter_lines()
-            assert next_event(lines) == ("metrics", {"step": 1})
+            assert next_event(lines) == ("step", {"step": 1})
             assert next_event(lines)[0] == "job"
             measure(database, job["id"], range(2, 4))
             with database.write() as session:
                 job_events.add(session, claim.job_id, claim.attempt, "out-of-memory", "half the batch")
                 assert job_transitions.progress(session, claim, percent_done=3.0, remaining_seconds=97.0)
             assert next_event(lines) == ("event", {"type": "out-of-memory"})
-            assert [next_event(lines) for _ in range(2)] == [("metrics", {"step": 2}), ("metrics", {"step": 3})]
+            assert [next_event(lines) for _ in range(2)] == [("step", {"step": 2}), ("step", {"step": 3})]
             kind, state = next_event(lines)
             assert (kind, state["percent_done"], state["remaining_seconds"]) == ("job", 3.0, 97.0)
 

@@ -51,7 +51,7 @@ def test_a_made_models_name_is_taken_once(database: Database, make_model: MakeMo
     model = make_model()
     columns = {name: getattr(model, name) for name in ("dataset_id", "template", "parameters", "job_id", "parent_id")}
     with database.write() as session:
-        again = models.add_made(session, name="starter", kind=ModelKind.FULL, location="models/2", **columns)
+        again = models.add_result_model(session, name="starter", kind=ModelKind.FULL, location="models/2", **columns)
     assert again is None
 
 

@@ -52,7 +52,7 @@ def test_live_jobs_are_there_by_queue_kind_and_status(
     make_dataset: Callable[..., Dataset],
 ) -> None:
     assert scrape(app_client)["pagewright_jobs{generation,generation,queued}"] == 0
-    assert scrape(app_client)["pagewright_queue_oldest_job_age_seconds{training}"] == 0
+    assert scrape(app_client)["pagewright_queue_oldest_job_age_seconds{builds}"] == 0
     make_dataset([("Create a page.", "", PAGE)], name="pages")
     submit_batch(as_user, 3)
     running, done, old = (submit(as_user)["id"] for _ in range(3))
@@ -65,11 +65,11 @@ def test_live_jobs_are_there_by_queue_kind_and_status(
     found = scrape(app_client)
     assert found["pagewright_jobs{generation,generation,queued}"] == 4
     assert found["pagewright_jobs{generation,generation,running}"] == 1
-    assert found["pagewright_jobs{fine_tune,training,queued}"] == 1
-    assert found["pagewright_jobs{merge,training,queued}"] == 0
+    assert found["pagewright_jobs{fine_tune,builds,queued}"] == 1
+    assert found["pagewright_jobs{merge,builds,queued}"] == 0
     assert found["pagewright_jobs{evaluation,evaluation,queued}"] == 0
     assert 3600 <= found["pagewright_queue_oldest_job_age_seconds{generation}"] < 3700
-    assert 0 < found["pagewright_queue_oldest_job_age_seconds{training}"] < 100
+    assert 0 < found["pagewright_queue_oldest_job_age_seconds{builds}"] < 100
     assert found["pagewright_queue_oldest_job_age_seconds{evaluation}"] == 0
 
 
@@ -92,17 +92,17 @@ def test_what_comes_and_goes_is_counted(as_user: TestClient, app_client: TestCli
 def test_workers_are_counted_and_what_does_not_answer_is_said_so(
     app_client: TestClient, configure: Callable[..., None]
 ) -> None:
-    queue.announce("a", [QueueName.TRAINING])
+    queue.announce("a", [QueueName.BUILDS])
     found = scrape(app_client)
     assert (found["pagewright_database_up"], found["pagewright_redis_up"]) == (1, 1)
-    assert (found["pagewright_workers{training}"], found["pagewright_workers{generation}"]) == (1, 0)
-    queue.withdraw("a", [QueueName.TRAINING])
+    assert (found["pagewright_workers{builds}"], found["pagewright_workers{generation}"]) == (1, 0)
+    queue.withdraw("a", [QueueName.BUILDS])
 
     configure(database_url=f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
     found = scrape(app_client)
     assert (found["pagewright_database_up"], found["pagewright_redis_up"]) == (0, 1)
     assert not [name for name in found if name.startswith(("pagewright_jobs{", "pagewright_queue"))]
-    assert found["pagewright_workers{training}"] == 0
+    assert found["pagewright_workers{builds}"] == 0
 
 
 def test_a_token_that_is_set_is_asked_for(app_client: TestClient, configure: Callable[..., None]) -> None:

@@ -36,7 +36,12 @@ def ask(client: Any, **changes: Any) -> dict[str, Any]:
 
 def test_the_defaults_are_four_bits_in_groups_calibrated_on_the_training_rows(as_admin: TestClient) -> None:
     job = ask(as_admin)
-    assert (job["kind"], job["status"], job["split"], job["quantized_id"]) == ("quantization", "queued", "train", None)
+    assert (job["kind"], job["status"], job["split"], job["result_model_id"]) == (
+        "quantization",
+        "queued",
+        "train",
+        None,
+    )
     assert (job["options"]["bits"], job["options"]["group_size"], job["options"]["sym"]) == (4, 128, True)
     assert (job["report"], job["modules"], job["events"]) == ([], [], [])
     assert job["report_rows"] == 2

@@ -13,8 +13,8 @@ from db.session import Database, now
 from db.tables.api_keys import ApiKey
 from db.tables.base import Table
 from db.tables.datasets import Dataset
-from db.tables.evaluations import Evaluation, EvaluationFigure, Prediction
-from db.tables.fine_tunes import FineTune, FineTuneMetrics
+from db.tables.evaluations import Evaluation, EvaluationScore, Prediction
+from db.tables.fine_tunes import FineTune, FineTuneStep
 from db.tables.generations import Generation
 from db.tables.jobs import Job, JobEvent
 from db.tables.merges import Merge
@@ -95,10 +95,10 @@ def long_jobs(
                 Merge(job_id=ids[JobKind.MERGE], model_id=model.id, name="b"),
                 Evaluation(job_id=tested, rows=5, metrics=list(Metric), **about, **decoding),
                 Quantization(job_id=shrunk, name="c", options={}, report_rows=0, **about),
-                EvaluationFigure(job_id=tested, metric=Metric.CHRF, value=1.0, n=5),
+                EvaluationScore(job_id=tested, metric=Metric.CHRF, value=1.0, n=5),
                 QuantizedModule(job_id=shrunk, layer=0, module="q", tokens=1, seconds=1.0),
                 QuantizationVariant(job_id=shrunk, variant="quantized"),
-                *(FineTuneMetrics(job_id=tuned, step=step, epoch=0.0, created_at=OLD) for step in range(1, 6)),
+                *(FineTuneStep(job_id=tuned, step=step, epoch=0.0, created_at=OLD) for step in range(1, 6)),
                 *(JobEvent(job_id=job_id, attempt=1, type="x", message="y", created_at=OLD) for job_id in ids.values()),
             ]
         )
@@ -149,7 +149,7 @@ def test_the_job_that_made_a_registered_model_stays(
 ) -> None:
     make_model(name="tuned", job_id=long_jobs[JobKind.FINE_TUNE])
     assert prune(database) == len(long_jobs) - 1
-    assert rows(database, FineTune, FineTuneMetrics, JobEvent, Model) == [1, 5, 1, 3]
+    assert rows(database, FineTune, FineTuneStep, JobEvent, Model) == [1, 5, 1, 3]
 
 
 def test_a_batch_goes_as_a_whole_or_not_at_all(database: Database, old_jobs: Callable[[int], list[Job]]) -> None:
@@ -183,7 +183,7 @@ def test_page_after_page_is_deleted_in_short_transactions(
 
     assert prune(database) == 10 + len(long_jobs)
     assert 2 <= max(deleted) <= 4
-    assert rows(database, Job, Prediction, FineTuneMetrics) == [0, 0, 0]
+    assert rows(database, Job, Prediction, FineTuneStep) == [0, 0, 0]
 
 
 class Killed(Exception):

@@ -59,7 +59,7 @@ def command_of(service: str) -> list[str]:
 def test_the_services_do_the_main_job_together(profile: str, local: dict[str, str]) -> None:
     subprocess.run(command_of("migrate"), env=environment_of("migrate", local), check=True)
     with ExitStack() as stack:
-        for service in ("api", f"worker-{profile}", f"trainer-{profile}"):
+        for service in ("api", f"worker-{profile}", f"build-worker-{profile}"):
             process = subprocess.Popen(command_of(service), env=environment_of(service, local))
             stack.callback(process.wait, 60)
             stack.callback(process.terminate)
@@ -113,7 +113,7 @@ def test_every_setting_that_compose_names_exists() -> None:
 
 
 def test_a_worker_has_longer_to_stop_than_it_gives_its_jobs() -> None:
-    for name in ("worker-cpu", "worker-gpu", "trainer-cpu", "trainer-gpu"):
+    for name in ("worker-cpu", "worker-gpu", "build-worker-cpu", "build-worker-gpu"):
         assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > Settings().shutdown_grace_seconds
 
 
@@ -123,7 +123,7 @@ def test_every_build_target_is_a_stage_of_the_dockerfile() -> None:
     assert targets <= stages
 
 
-def test_the_images_build_with_every_module_that_the_package_names() -> None:
-    package = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    [copied] = re.findall(r"^COPY (pyproject\.toml (?:.|\\\n)*?) \./$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert {f"{name}.py" for name in package["py-modules"]} <= set(copied.split())
+def test_the_images_install_dependencies_before_the_source_is_copied() -> None:
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    [folders] = re.findall(r"^RUN mkdir (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert {name.removesuffix("*") for name in package["include"]} == set(folders.split())

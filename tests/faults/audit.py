@@ -34,7 +34,7 @@ CREATE TRIGGER audit_status AFTER UPDATE OF status ON jobs FOR EACH ROW
     WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION audit_status();
 CREATE TRIGGER audit_completion AFTER UPDATE OF completion ON generations FOR EACH ROW
     EXECUTE FUNCTION audit_completion();
-CREATE TRIGGER audit_forgotten_step AFTER DELETE ON fine_tune_metrics FOR EACH ROW
+CREATE TRIGGER audit_forgotten_step AFTER DELETE ON fine_tune_steps FOR EACH ROW
     EXECUTE FUNCTION audit_forgotten_step();
 """
 

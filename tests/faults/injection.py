@@ -23,12 +23,12 @@ from tests.faults.installation import APIS, INFERENCE, LEASE_SECONDS, REDIS, TRA
 
 class Fault(StrEnum):
     KILL_INFERENCE = "kill -9 an inference worker"
-    KILL_TRAINING = "kill -9 the training worker"
+    KILL_BUILD_WORKER = "kill -9 the build worker"
     KILL_TASK = "kill -9 the process that trains or quantizes"
     STOP_INFERENCE = "SIGTERM to an inference worker"
-    STOP_TRAINING = "SIGTERM to the training worker"
+    STOP_BUILD_WORKER = "SIGTERM to the build worker"
     PAUSE_INFERENCE = "an inference worker paused past its lease"
-    PAUSE_TRAINING = "the training worker paused past its lease"
+    PAUSE_BUILD_WORKER = "the build worker paused past its lease"
     KILL_API = "kill -9 an API process"
     EMPTY_REDIS = "Redis restarted, empty"
     STOP_REDIS = "Redis away for a while"
@@ -63,7 +63,7 @@ def plan(random_: random.Random, count: int, seconds: float, outage_seconds: flo
         lasts = random_.uniform(0.5, 1) * outage_seconds
         if fault in (Fault.RESTART_POSTGRESQL, Fault.CRASH_POSTGRESQL):
             lasts = random_.uniform(0, min(4, outage_seconds))
-        if fault in (Fault.PAUSE_INFERENCE, Fault.PAUSE_TRAINING):
+        if fault in (Fault.PAUSE_INFERENCE, Fault.PAUSE_BUILD_WORKER):
             lasts = LEASE_SECONDS + random_.uniform(1, 3)
         found.append(Planned(random_.uniform(0.05, 0.9) * seconds, fault, random_.randrange(2), lasts))
     return sorted(found, key=lambda planned: planned.at)
@@ -107,7 +107,7 @@ class Injector:
         inference, api = INFERENCE[planned.target], APIS[planned.target]
         lasting: dict[Fault, tuple[str, Callable[[], None], Callable[[], None]]] = {
             Fault.PAUSE_INFERENCE: (inference, partial(self._pause, inference), partial(self._go_on, inference)),
-            Fault.PAUSE_TRAINING: (TRAINING, partial(self._pause, TRAINING), partial(self._go_on, TRAINING)),
+            Fault.PAUSE_BUILD_WORKER: (TRAINING, partial(self._pause, TRAINING), partial(self._go_on, TRAINING)),
             Fault.PAUSE_REDIS: (REDIS, partial(self._pause, REDIS), partial(self._go_on, REDIS)),
             Fault.STOP_REDIS: (REDIS, self._stop_redis, self._start_redis),
             Fault.RESTART_POSTGRESQL: ("database", partial(self._stop_postgresql, "fast"), self._start_postgresql),
@@ -116,9 +116,9 @@ class Injector:
         }
         at_once: dict[Fault, tuple[str, int]] = {
             Fault.KILL_INFERENCE: (inference, signal.SIGKILL),
-            Fault.KILL_TRAINING: (TRAINING, signal.SIGKILL),
+            Fault.KILL_BUILD_WORKER: (TRAINING, signal.SIGKILL),
             Fault.STOP_INFERENCE: (inference, signal.SIGTERM),
-            Fault.STOP_TRAINING: (TRAINING, signal.SIGTERM),
+            Fault.STOP_BUILD_WORKER: (TRAINING, signal.SIGTERM),
             Fault.KILL_API: (api, signal.SIGKILL),
             Fault.EMPTY_REDIS: (REDIS, signal.SIGKILL),
         }
@@ -145,7 +145,7 @@ class Injector:
         data = self._installation.data
         if planned.fault == Fault.KILL_API:
             return not any(data.glob("uploads/*"))
-        if planned.fault in (Fault.KILL_TRAINING, Fault.KILL_TASK):
+        if planned.fault in (Fault.KILL_BUILD_WORKER, Fault.KILL_TASK):
             return all(_reports(file) < 2 * planned.seconds for file in data.glob("work/*/reports.jsonl"))
         return False
 

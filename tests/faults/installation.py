@@ -38,7 +38,7 @@ SMALL = "small"
 REDIS = "redis"
 APIS = ["api 1", "api 2"]
 INFERENCE = ["inference worker 1", "inference worker 2"]
-TRAINING = "training worker"
+TRAINING = "build worker"
 
 ORDERLY = {0, -signal.SIGKILL, -signal.SIGTERM}
 """How a part ends that was sent a signal; by SIGTERM itself the API does, at last, and a worker that only starts."""
@@ -242,7 +242,7 @@ def _parts(folder: Path, environment: dict[str, str], redis_port: int, ports: li
         environments[name] = {**environment, "PAGEWRIGHT_PORT": str(port)}
     for name in INFERENCE:
         commands[name] = [*COMMAND, "worker", "--role", "inference"]
-    commands[TRAINING] = [*COMMAND, "worker", "--role", "training"]
+    commands[TRAINING] = [*COMMAND, "worker", "--role", "build"]
     parts = {}
     for name, command in commands.items():
         shell = ["sh", "-c", 'exec "$@" >>"$0" 2>&1', str(folder / "logs" / f"{name}.log"), *command]

@@ -11,8 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.session import Database
-from db.tables.evaluations import Evaluation, EvaluationFigure, Prediction
-from db.tables.fine_tunes import FineTuneMetrics
+from db.tables.evaluations import Evaluation, EvaluationScore, Prediction
+from db.tables.fine_tunes import FineTuneStep
 from db.tables.generations import Generation
 from db.tables.jobs import Job
 from db.tables.models import Model
@@ -56,7 +56,7 @@ def _generation(session: Session, _: Path, job_id: uuid.UUID) -> Any:
 
 def _evaluation(session: Session, _: Path, job_id: uuid.UUID) -> Any:
     rows = session.scalars(select(Prediction).where(Prediction.job_id == job_id).order_by(Prediction.row)).all()
-    figures = session.scalars(select(EvaluationFigure).where(EvaluationFigure.job_id == job_id)).all()
+    figures = session.scalars(select(EvaluationScore).where(EvaluationScore.job_id == job_id)).all()
     names = ["row", "completion", "finish_reason", "error", "reference", "chrf_statistics", *Metric]
     return {
         "rows_done": session.get_one(Evaluation, job_id).rows_done,
@@ -69,7 +69,7 @@ def _fine_tune(session: Session, artifacts: Path, job_id: uuid.UUID) -> Any:
     model = _made(session, job_id)
     if model is None:
         return None
-    measured = session.scalars(select(FineTuneMetrics).where(FineTuneMetrics.job_id == job_id)).all()
+    measured = session.scalars(select(FineTuneStep).where(FineTuneStep.job_id == job_id)).all()
     weights = load_file(artifacts / model.location / "adapter_model.safetensors")
     return {"losses": {row.step: row.loss for row in measured}, "weights": weights}
 

@@ -22,7 +22,7 @@ def test_the_folder_of_a_killed_process_is_removed_and_one_that_it_had_not_locke
     code = f"""if True:
         import os, signal
         from pathlib import Path
-        from work_folders import work_folder
+        from pagewright.work_folders import work_folder
         with work_folder(Path({str(tmp_path / "work")!r})) as folder:
             (folder / "file").write_text("text")
             os.kill(os.getpid(), signal.SIGKILL)

@@ -39,7 +39,7 @@ def test_a_dataset_goes_in_and_an_adapter_comes_out_and_serves_though_its_worker
     generated(client, "starter")  # the base is loaded, and its engine runs, before the adapter is there
 
     eventually(lambda: (client.get(path).json()["checkpoint_step"] or 0) >= 5, "a checkpoint")
-    [worker] = [child for child in supervisor.children() if "training" in child.cmdline()]
+    [worker] = [child for child in supervisor.children() if "build" in child.cmdline()]
     tasks = worker.children()
     worker.kill()
     eventually(lambda: not any(task.is_running() for task in tasks), "the end of what the killed worker had started")
@@ -51,20 +51,20 @@ def test_a_dataset_goes_in_and_an_adapter_comes_out_and_serves_though_its_worker
             if line.startswith("event: "):
                 kind = line.removeprefix("event: ")
                 kinds.add(kind)
-            elif line.startswith("data: ") and kind == "metrics":
+            elif line.startswith("data: ") and kind == "step":
                 losses.append(json.loads(line.removeprefix("data: "))["loss"])
-    assert kinds >= {"metrics", "job"}
+    assert kinds >= {"step", "job"}
     assert losses[-1] < 0.2 * losses[0]
 
     job = made(client.get(path), 200)
     assert (job["status"], job["attempt"], job["percent_done"]) == ("succeeded", 2, 100)
-    curve = client.get(f"{path}/metrics").json()["items"]
+    curve = client.get(f"{path}/steps").json()["items"]
     assert [step["step"] for step in curve] == list(range(1, 31))
     assert curve[29]["eval_loss"] is not None
     assert generated(client, "shops") == PAGE.format(3)
     assert generated(client, "starter") != PAGE.format(3)
 
-    archive = client.get(f"/v1/models/{job['adapter_id']}/download")
+    archive = client.get(f"/v1/models/{job['result_model_id']}/download")
     assert archive.headers["Content-Type"] == "application/x-tar"
     assert client.delete(f"/v1/datasets/{dataset['id']}").status_code == 204
     left = [path for path in (tmp_path / "data").rglob("*") if "checkpoints" in path.parts or "work" in path.parts]

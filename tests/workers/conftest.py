@@ -23,8 +23,8 @@ ReadGeneration = Callable[[uuid.UUID], GenerationRow]
 
 @pytest.fixture
 def runtime(database: Database) -> Iterator[Runtime]:
-    """A training worker's; tests of an inference worker make their own."""
-    runtime = Runtime(get_settings(), database, WorkerRole.TRAINING, None)
+    """A build worker's; tests of an inference worker make their own."""
+    runtime = Runtime(get_settings(), database, WorkerRole.BUILD, None)
     yield runtime
     runtime.stop()
 

@@ -40,7 +40,7 @@ def test_the_jobs_of_a_batch_share_messages_and_keep_their_order(redis: Redis) -
 
 def test_the_jobs_of_a_long_kind_travel_alone(redis: Redis) -> None:
     queue.publish(JobKind.FINE_TUNE, [uuid7(), uuid7()])
-    assert redis.llen("training") == 2
+    assert redis.llen("builds") == 2
 
 
 def test_the_oldest_message_is_the_next_to_be_taken() -> None:
@@ -52,17 +52,17 @@ def test_the_oldest_message_is_the_next_to_be_taken() -> None:
 
 
 def test_a_worker_counts_as_live_from_its_announcement_until_it_withdraws() -> None:
-    assert queue.live_workers() == {QueueName.GENERATION: 0, QueueName.EVALUATION: 0, QueueName.TRAINING: 0}
+    assert queue.live_workers() == {QueueName.GENERATION: 0, QueueName.EVALUATION: 0, QueueName.BUILDS: 0}
     queue.announce("a", [QueueName.GENERATION])
     queue.announce("a", [QueueName.GENERATION])
     queue.announce("b", [QueueName.GENERATION])
-    assert queue.live_workers() == {QueueName.GENERATION: 2, QueueName.EVALUATION: 0, QueueName.TRAINING: 0}
-    queue.announce("c", [QueueName.TRAINING])
+    assert queue.live_workers() == {QueueName.GENERATION: 2, QueueName.EVALUATION: 0, QueueName.BUILDS: 0}
+    queue.announce("c", [QueueName.BUILDS])
     queue.withdraw("a", [QueueName.GENERATION])
-    assert queue.live_workers() == {QueueName.GENERATION: 1, QueueName.EVALUATION: 0, QueueName.TRAINING: 1}
+    assert queue.live_workers() == {QueueName.GENERATION: 1, QueueName.EVALUATION: 0, QueueName.BUILDS: 1}
 
 
 def test_a_worker_that_fell_silent_no_longer_counts(redis: Redis) -> None:
     queue.announce("a", [QueueName.GENERATION])
     redis.zincrby("pagewright:workers:generation", -queue.WORKER_EXPIRY_SECONDS - 1, "a")
-    assert queue.live_workers() == {QueueName.GENERATION: 0, QueueName.EVALUATION: 0, QueueName.TRAINING: 0}
+    assert queue.live_workers() == {QueueName.GENERATION: 0, QueueName.EVALUATION: 0, QueueName.BUILDS: 0}

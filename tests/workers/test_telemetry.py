@@ -67,7 +67,7 @@ def test_a_worker_logs_and_measures_what_it_does_for_each_job(
         assert queue.publish(JobKind.EVALUATION, [evaluation])
         eventually(over, "the end of the jobs")
         found = scraped(port)
-        with running("worker", "--role", "training", log=log, worker_metrics_port=port):
+        with running("worker", "--role", "build", log=log, worker_metrics_port=port):
             eventually(lambda: f":{port + 1}/metrics" in log.read_text(), "the metrics of a second worker")
             beside = scraped(port + 1)
         first.terminate()

@@ -48,7 +48,7 @@ def _train(runtime: Runtime, lease: Lease, folder: Path) -> Ended | None:
     with runtime.database.write() as session:
         row = _read(session, lease.job_id)
         dataset = row.dataset
-        fine_tunes.forget_metrics_after(session, lease.job_id, row.fine_tune.checkpoint_step or 0)
+        fine_tunes.forget_steps_after(session, lease.job_id, row.fine_tune.checkpoint_step or 0)
     asked = row.fine_tune
     base = model_ref(runtime.database, row.base, runtime.settings, runtime.artifacts, asked.load)
     rows = runtime.artifacts.local_folder(datasets.artifact(dataset.sha256))
@@ -124,7 +124,7 @@ class _Recorder:
                 continue
             values: dict[str, Any] = asdict(report)
             self._progress = (values.pop("percent_done"), values.pop("remaining_seconds"))
-            fine_tunes.add_metrics(session, claim.job_id, **values)
+            fine_tunes.add_step(session, claim.job_id, **values)
         job_transitions.progress(session, claim, *self._progress)
 
     def _keep(self, report: Checkpointed) -> None:
@@ -161,7 +161,7 @@ def _read(session: Session, job_id: uuid.UUID) -> FineTuneRow:
 
 def _register(session: Session, job_id: uuid.UUID, path: str) -> Model | None:
     asked = _read(session, job_id).fine_tune
-    return models.add_made(
+    return models.add_result_model(
         session,
         name=asked.name,
         kind=ModelKind.ADAPTER,

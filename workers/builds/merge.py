@@ -39,7 +39,7 @@ def _merge(runtime: Runtime, lease: Lease, folder: Path) -> Ended | None:
 
 def _register(session: Session, job_id: uuid.UUID, path: str) -> Model | None:
     row = merges.get(session, job_id)
-    return models.add_made(
+    return models.add_result_model(
         session,
         name=row.merge.name,
         kind=ModelKind.FULL,

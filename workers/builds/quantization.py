@@ -91,7 +91,7 @@ def _read(session: Session, job_id: uuid.UUID) -> QuantizationRow:
 def _register(session: Session, job_id: uuid.UUID, path: str) -> Model | None:
     row = _read(session, job_id)
     asked = row.quantization
-    return models.add_made(
+    return models.add_result_model(
         session,
         name=asked.name,
         kind=ModelKind.FULL,

@@ -1,4 +1,4 @@
-"""What the jobs of the training queue have in common: one process each, and an end for every way it may go."""
+"""What the jobs of the builds queue have in common: one process each, and an end for every way it may go."""
 
 import logging
 import shutil
@@ -30,7 +30,7 @@ Register = Callable[[Session, str], Model | None]
 """Registers what a job made, given where it is in the artifact store; None if the name is taken."""
 
 ROOM_BYTES = 100_000_000
-"""What must be free on a training worker's disk for it to begin a job."""
+"""What must be free on a build worker's disk for it to begin a job."""
 
 _ERRORS = {
     Outcome.INVALID: ErrorType.INVALID_REQUEST,
@@ -55,7 +55,7 @@ def run_job(runtime: Runtime, kind: JobKind, job_id: uuid.UUID, work: Work, regi
     if leases.draining:
         queue.publish(kind, [job_id])
         return
-    claimed = leases.claim([job_id], runtime.settings.training_time_limit_seconds)
+    claimed = leases.claim([job_id], runtime.settings.build_time_limit_seconds)
     if not claimed:
         return
     [lease] = claimed
@@ -139,7 +139,7 @@ def _end(runtime: Runtime, lease: Lease, ended: Ended | None) -> None:
     if lease.interrupted == Interrupt.CANCELLED:
         leases.cancel([lease], lambda *_: None)
     elif lease.interrupted == Interrupt.TIME_LIMIT:
-        limit = runtime.settings.training_time_limit_seconds
+        limit = runtime.settings.build_time_limit_seconds
         leases.fail([lease], ErrorType.TIME_LIMIT, f"not done {limit:g} seconds after its claim")
     else:
         assert ended is not None

@@ -103,7 +103,7 @@ class _Evaluation:
             return
         runtime, load = self._runtime, self._asked.load
         ref = model_ref(runtime.database, self._model, runtime.settings, runtime.artifacts, load)
-        with self._runtime.pool.lease(ref) as engine:
+        with self._runtime.pool.borrow(ref) as engine:
             limit = self._asked.max_new_tokens or longest_reference(engine, self._rows(file))
             self._write(lambda session: evaluations.set_token_limit(session, self._lease.job_id, limit))
             self._score(by_engine(engine, self._asked, limit, left))
@@ -168,7 +168,7 @@ def summed_up(runtime: Runtime, job_id: uuid.UUID) -> Callable[[Session], None]:
         scores = predictions.scores(session, job_id, asked.metrics)
     found = statistics.overall(scores.by_metric, scores.chrf_statistics)
     rows = {Metric(metric): asdict(figure) for metric, figure in found.items()}
-    return lambda session: evaluations.set_figures(session, job_id, rows, CHRF_SIGNATURE)
+    return lambda session: evaluations.set_overall_scores(session, job_id, rows, CHRF_SIGNATURE)
 
 
 def _end(runtime: Runtime, lease: Lease) -> None:

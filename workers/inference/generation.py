@@ -61,7 +61,7 @@ def _run_claimed(runtime: Runtime, leases: list[Lease]) -> None:
         leases = [lease for lease, _ in items]
         try:
             ref = model_ref(runtime.database, model, runtime.settings, runtime.artifacts, json.loads(load))
-            with runtime.pool.lease(ref) as engine:
+            with runtime.pool.borrow(ref) as engine:
                 _run_on(runtime, engine, items)
         except ModelLoadError as error:
             runtime.leases.fail(leases, ErrorType.MODEL_UNAVAILABLE, str(error))

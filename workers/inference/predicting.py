@@ -112,7 +112,7 @@ class _Predictor:
         """How many more requests may join the batch: all but the free part, less what others have in it."""
         slots = self._engine.limits.max_requests
         part = max(1, slots // SHARE)
-        others = self._engine.load - len(self._running)
+        others = self._engine.pending - len(self._running)
         return max(max(part, slots - part - others) - self._unread, 0)
 
     def submit(self, number: int, row: Row, prompt_tokens: int) -> None:

@@ -169,7 +169,7 @@ class Engine:
         )
 
     @property
-    def load(self) -> int:
+    def pending(self) -> int:
         """How many requests are running or waiting."""
         return len(self._requests)
 

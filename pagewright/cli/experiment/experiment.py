@@ -94,7 +94,7 @@ class _Asking:
         with self.steps.step(f"fine-tune the {base}") as tell:
             named_body = named(self.options, what, body, self.base.revision)
             made = jobs.make(self.client, "/v1/fine-tunes", named_body, tell)
-        curve = list(walk(self.client, f"/v1/fine-tunes/{made.job_id}/metrics", Point, limit=1000))
+        curve = list(walk(self.client, f"/v1/fine-tunes/{made.job_id}/steps", Point, limit=1000))
         return FineTuned(**dict(made), system=system, curve=curve)
 
     def evaluate(self, system: System, model: str, limit: int | None) -> Evaluated:

@@ -20,7 +20,7 @@ INDEX, RESULTS = "index.html", "results.json"
 def write(folder: Path, results: Results, predictions: Mapping[System, Sequence[Prediction]]) -> None:
     """Write the report into a folder that is there. Raises ExperimentError if that can't be done."""
     environment = Environment(
-        loader=PackageLoader("cli.experiment"),
+        loader=PackageLoader("pagewright.cli.experiment"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

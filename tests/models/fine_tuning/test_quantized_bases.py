@@ -47,7 +47,7 @@ def losses(reports: list[Report]) -> dict[int, float]:
 def served(refs: list[ModelRef], prompt: str) -> list[str]:
     """What engines over the same weights say at once."""
     pool = ModelPool(2**29, device="cpu")
-    leases = [pool.lease(ref) for ref in refs]
+    leases = [pool.borrow(ref) for ref in refs]
     engines = [lease.__enter__() for lease in leases]
     running = [engine.submit(prompt, Sampling(max_new_tokens=TOKENS)) for engine in engines]
     texts = [request.future.result(60).text for request in running]

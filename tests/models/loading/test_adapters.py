@@ -91,7 +91,7 @@ def refuse(ref: ModelRef, reason: str) -> None:
 def test_an_adapters_output_is_that_of_peft_and_its_base_keeps_its_own(
     pool: ModelPool, adapter: ModelRef, other: ModelRef
 ) -> None:
-    with pool.lease(STARTER) as base, pool.lease(adapter) as one, pool.lease(other) as two:
+    with pool.borrow(STARTER) as base, pool.borrow(adapter) as one, pool.borrow(other) as two:
         running = [engine.submit(PROMPT, Sampling(max_new_tokens=TOKENS)) for engine in (base, one, two)]
         texts = [request.future.result(60).text for request in running]
     device = default_device()
@@ -102,17 +102,17 @@ def test_an_adapters_output_is_that_of_peft_and_its_base_keeps_its_own(
 
 
 def test_adapters_share_the_weights_of_their_base(pool: ModelPool, adapter: ModelRef, other: ModelRef) -> None:
-    with pool.lease(adapter) as one, pool.lease(STARTER) as base, pool.lease(other) as two:
+    with pool.borrow(adapter) as one, pool.borrow(STARTER) as base, pool.borrow(other) as two:
         assert weights(one) == weights(base) == weights(two)
 
 
 def test_the_weights_of_a_base_are_counted_once(adapter: ModelRef, other: ModelRef) -> None:
     pool = ModelPool(2**28)
-    with pool.lease(STARTER) as engine:
+    with pool.borrow(STARTER) as engine:
         caches = engine.cache_bytes
         base = pool.statistics().bytes - caches
     for ref in (adapter, other):
-        with pool.lease(ref) as engine:
+        with pool.borrow(ref) as engine:
             caches += engine.cache_bytes
     stored = sum(
         tensor.numel() * 4
@@ -126,11 +126,11 @@ def test_the_weights_of_a_base_are_counted_once(adapter: ModelRef, other: ModelR
 
 def test_room_for_an_adapter_is_made_without_loading_its_base_again(adapter: ModelRef, other: ModelRef) -> None:
     tight = ModelPool(TIGHT, device="cpu")
-    with tight.lease(STARTER) as base:
+    with tight.borrow(STARTER) as base:
         before = weights(base)
         assert completion(base)
     for ref in (adapter, other, adapter):
-        with tight.lease(ref) as engine:
+        with tight.borrow(ref) as engine:
             assert weights(engine) == before
         assert tight.statistics().bytes <= TIGHT
     assert not base.alive
@@ -142,9 +142,9 @@ def test_weights_are_freed_when_the_last_engine_over_them_goes(adapter: ModelRef
     shutil.copytree(models.starter.FOLDER, copy.location)
     tight = ModelPool(TIGHT, device="cpu")
     for ref in (STARTER, adapter):
-        with tight.lease(ref):
+        with tight.borrow(ref):
             weight = weakref.ref(tight._bases[STARTER].model.get_input_embeddings().weight)
-    with tight.lease(copy):
+    with tight.borrow(copy):
         assert weight() is None
         assert tight.statistics().models == 1
         assert tight.statistics().bytes <= TIGHT
@@ -152,10 +152,10 @@ def test_weights_are_freed_when_the_last_engine_over_them_goes(adapter: ModelRef
 
 
 def test_an_adapter_whose_engine_died_is_loaded_again(pool: ModelPool, adapter: ModelRef) -> None:
-    with pool.lease(adapter) as dead:
+    with pool.borrow(adapter) as dead:
         text = completion(dead)
         dead.close()
-    with pool.lease(adapter) as engine:
+    with pool.borrow(adapter) as engine:
         assert completion(engine) == text
 
 
@@ -168,7 +168,7 @@ def test_a_model_with_an_adapter_loads_without_a_pool(adapter: ModelRef) -> None
 
 def test_no_room_for_a_cache_is_an_error_with_the_number(adapter: ModelRef) -> None:
     pool = ModelPool(2 * describe(STARTER).weight_bytes + 10_000)
-    with pytest.raises(ModelLoadError, match="bytes for models are too few"), pool.lease(adapter):
+    with pytest.raises(ModelLoadError, match="bytes for models are too few"), pool.borrow(adapter):
         pass
     assert (pool.statistics().models, pool.statistics().bytes) == (0, 0)
 
@@ -236,9 +236,9 @@ def test_what_the_configuration_names_is_not_fetched(
 
 
 def test_a_load_that_failed_leaves_the_base_as_it_was(pool: ModelPool, broken: Callable[..., ModelRef]) -> None:
-    with pool.lease(STARTER) as base:
+    with pool.borrow(STARTER) as base:
         text, before = completion(base), pool.statistics()
-        with pytest.raises(ModelLoadError), pool.lease(broken(r=5)):
+        with pytest.raises(ModelLoadError), pool.borrow(broken(r=5)):
             pass
         assert completion(base) == text
     assert pool.statistics() == before

@@ -71,7 +71,7 @@ def test_engines_over_the_same_weights_say_what_transformers_and_peft_themselves
     pool: ModelPool, ref: ModelRef, adapter: str
 ) -> None:
     refs = (ref, replace(ref, adapter=adapter))
-    with pool.lease(refs[0]) as base, pool.lease(refs[1]) as over:
+    with pool.borrow(refs[0]) as base, pool.borrow(refs[1]) as over:
         before = weights(base)
         running = [engine.submit(PROMPT, Sampling(max_new_tokens=TOKENS)) for engine in (base, over)]
         texts = [request.future.result(60).text for request in running]
@@ -114,9 +114,9 @@ def test_layers_of_any_shape_compute_in_4_bits(tmp_path: Path) -> None:
 
 def test_weights_are_freed_when_the_last_engine_over_them_goes(adapter: str) -> None:
     tight = ModelPool(loaded_bytes(STARTER, "cpu") * 2, device="cpu")
-    with tight.lease(replace(IN_4_BITS, adapter=adapter)):
+    with tight.borrow(replace(IN_4_BITS, adapter=adapter)):
         weight = weakref.ref(tight._bases[IN_4_BITS].model.get_input_embeddings().weight)
-    with tight.lease(STARTER):
+    with tight.borrow(STARTER):
         assert weight() is None
         assert tight.statistics().models == 1
     tight.close()

@@ -77,7 +77,7 @@ def test_both_layouts_load_to_the_same_model_and_are_not_quantized_again(today: 
 def test_a_quantized_model_serves_as_transformers_generates(ref: ModelRef) -> None:
     """Twice at once, as an evaluation and generations share an engine."""
     pool = ModelPool(2**28, device="cpu")
-    with pool.lease(ref) as engine:
+    with pool.borrow(ref) as engine:
         running = [engine.submit(PROMPT, Sampling(max_new_tokens=30)) for _ in range(2)]
         texts = [request.future.result(60).text for request in running]
     pool.close()
@@ -86,7 +86,7 @@ def test_a_quantized_model_serves_as_transformers_generates(ref: ModelRef) -> No
 
 def test_its_size_in_memory_is_known_before_it_is_loaded(ref: ModelRef) -> None:
     pool = ModelPool(2**28, device="cpu")
-    with pool.lease(ref) as engine:
+    with pool.borrow(ref) as engine:
         weights = pool.statistics().bytes - engine.cache_bytes
     pool.close()
     assert loaded_bytes(ref, "cpu") == pytest.approx(weights, rel=0.02)

@@ -41,7 +41,7 @@ def test_a_model_is_loaded_once_for_all_who_ask_at_once(pool: ModelPool) -> None
 
     def engine_of(_: int) -> int:
         together.wait()
-        with pool.lease(STARTER) as engine:
+        with pool.borrow(STARTER) as engine:
             return id(engine)
 
     with ThreadPoolExecutor(4) as threads:
@@ -51,16 +51,16 @@ def test_a_model_is_loaded_once_for_all_who_ask_at_once(pool: ModelPool) -> None
 
 def test_two_models_stay_loaded_where_both_fit(pool: ModelPool, other: ModelRef) -> None:
     for ref in (STARTER, other):
-        with pool.lease(ref):
+        with pool.borrow(ref):
             pass
     assert pool.statistics().models == 2
 
 
 def test_the_least_recently_used_model_makes_room(other: ModelRef) -> None:
     pool = ModelPool(memory_budget_bytes=TIGHT)
-    with pool.lease(STARTER) as first:
+    with pool.borrow(STARTER) as first:
         pass
-    with pool.lease(other):
+    with pool.borrow(other):
         assert not first.alive
         assert pool.statistics().models == 1
         assert pool.statistics().bytes <= pool.statistics().budget_bytes
@@ -69,8 +69,8 @@ def test_the_least_recently_used_model_makes_room(other: ModelRef) -> None:
 
 def test_a_model_in_use_is_not_taken_away(other: ModelRef) -> None:
     pool = ModelPool(memory_budget_bytes=TIGHT)
-    waiting = threading.Thread(target=lambda: pool.lease(other).__enter__())
-    with pool.lease(STARTER) as engine:
+    waiting = threading.Thread(target=lambda: pool.borrow(other).__enter__())
+    with pool.borrow(STARTER) as engine:
         waiting.start()
         request = engine.submit("### Instruction:\n", Sampling(max_new_tokens=20))
         assert request.future.result(30).finish_reason in (FinishReason.STOP, FinishReason.LENGTH)
@@ -84,24 +84,24 @@ def test_a_model_in_use_is_not_taken_away(other: ModelRef) -> None:
 
 def test_a_model_larger_than_the_budget_is_refused_with_both_numbers() -> None:
     pool = ModelPool(memory_budget_bytes=1_000_000)
-    with pytest.raises(ModelLoadError, match="1,000,000"), pool.lease(STARTER):
+    with pytest.raises(ModelLoadError, match="1,000,000"), pool.borrow(STARTER):
         pass
 
 
 def test_an_engine_that_died_is_replaced(pool: ModelPool) -> None:
-    with pool.lease(STARTER) as dead:
+    with pool.borrow(STARTER) as dead:
         dead.close()
         with pytest.raises(EngineFailed):
             dead.submit("### Instruction:\n", Sampling())
-    with pool.lease(STARTER) as engine:
+    with pool.borrow(STARTER) as engine:
         assert engine is not dead
         assert engine.submit("### Instruction:\n", Sampling(max_new_tokens=3)).future.result(30).completion_tokens == 3
 
 
 def test_a_load_that_fails_is_tried_anew_by_the_next(pool: ModelPool, other: ModelRef, tmp_path: Path) -> None:
     ref = ModelRef(Source.LOCAL, str(tmp_path / "later"))
-    with pytest.raises(ModelLoadError), pool.lease(ref):
+    with pytest.raises(ModelLoadError), pool.borrow(ref):
         pass
     shutil.copytree(other.location, ref.location)
-    with pool.lease(ref) as engine:
+    with pool.borrow(ref) as engine:
         assert engine.alive

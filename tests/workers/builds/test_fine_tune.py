@@ -1,4 +1,4 @@
-"""Fine-tuning jobs on a training worker's runtime, each with a real process that trains."""
+"""Fine-tuning jobs on a build worker's runtime, each with a real process that trains."""
 
 import threading
 import uuid
@@ -68,7 +68,7 @@ Show = Callable[[uuid.UUID], dict[str, Any]]
 
 
 def curve(client: TestClient, job_id: uuid.UUID) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = client.get(f"/v1/fine-tunes/{job_id}/metrics").json()["items"]
+    items: list[dict[str, Any]] = client.get(f"/v1/fine-tunes/{job_id}/steps").json()["items"]
     return items
 
 
@@ -106,7 +106,7 @@ def test_an_adapter_comes_out_that_serves_and_merges(
     assert all(step["learning_rate"] and step["grad_norm"] and step["tokens_per_second"] for step in measured[:-1])
     assert left_behind(runtime) == []
 
-    adapter = as_admin.get(f"/v1/models/{job['adapter_id']}").json()
+    adapter = as_admin.get(f"/v1/models/{job['result_model_id']}").json()
     assert (adapter["name"], adapter["kind"], adapter["parent"]) == ("shops", "adapter", "starter")
     assert (adapter["job_id"], adapter["template"]) == (str(job_id), "pagewright-1")
     assert adapter["parameters"]["training"]["learning_rate"] == FAST["learning_rate"]
@@ -141,7 +141,7 @@ def test_an_adapter_that_was_trained_in_4_bits_is_served_over_whatever_is_asked_
     fine_tune(runtime, job_id)
     job = show(job_id)
     assert job["status"] == "succeeded", job
-    assert as_admin.get(f"/v1/models/{job['adapter_id']}").json()["parameters"]["load"] == load
+    assert as_admin.get(f"/v1/models/{job['result_model_id']}").json()["parameters"]["load"] == load
     serving = Runtime(get_settings(), database, WorkerRole.INFERENCE, ModelPool())
     asked = (None, load, {"method": "bitsandbytes", "bits": 8})
     pages = [generated(serving, as_admin, "shops", load=way) for way in asked]
@@ -248,7 +248,7 @@ def test_a_job_that_was_stopped_goes_on_elsewhere_as_if_it_had_not_been(
     assert (job["status"], job["attempt"]) == ("queued", 1)
     assert job["checkpoint_step"] >= 2
 
-    fine_tune(Runtime(get_settings(), database, WorkerRole.TRAINING, None), stopped)
+    fine_tune(Runtime(get_settings(), database, WorkerRole.BUILD, None), stopped)
     assert show(stopped)["status"] == "succeeded"
     for one, other in zip(curve(as_admin, whole), curve(as_admin, stopped), strict=True):
         for value in ("step", "loss", "learning_rate", "grad_norm", "epoch"):

@@ -1,4 +1,4 @@
-"""Quantization jobs on a training worker's runtime, each with a real process that quantizes."""
+"""Quantization jobs on a build worker's runtime, each with a real process that quantizes."""
 
 import threading
 import uuid
@@ -70,7 +70,7 @@ def test_a_quantized_model_is_registered_with_its_parent_and_how_it_was_made(
     variants = {variant["variant"]: variant for variant in job["report"]}
     assert set(variants) >= {"original", "gptq", "bitsandbytes-8", "bitsandbytes-4"}
     assert variants["gptq"]["disk_bytes"] < variants["original"]["disk_bytes"]
-    model = as_admin.get(f"/v1/models/{job['quantized_id']}").json()
+    model = as_admin.get(f"/v1/models/{job['result_model_id']}").json()
     assert (model["name"], model["kind"], model["parent"]) == ("smaller", ModelKind.FULL, "starter")
     assert model["parameters"]["quantization"]["bits"] == 4
     assert left_behind(runtime) == []
@@ -90,7 +90,7 @@ def test_what_cannot_be_quantized_fails_and_says_what_to_change(runtime: Runtime
         job = show(job_id)
         assert (job["status"], job["error"]["type"]) == ("failed", ErrorType.INVALID_REQUEST)
         assert name in job["error"]["message"]
-        assert job["quantized_id"] is None
+        assert job["result_model_id"] is None
     assert left_behind(runtime) == []
 
 
@@ -105,6 +105,6 @@ def test_a_cancelled_quantization_leaves_nothing_and_its_name_free(
         job_transitions.request_cancel(session, job_id)
     runtime.leases.heartbeat()
     working.join()
-    assert (show(job_id)["status"], show(job_id)["quantized_id"]) == ("cancelled", None)
+    assert (show(job_id)["status"], show(job_id)["result_model_id"]) == ("cancelled", None)
     assert left_behind(runtime) == []
     assert show(submit())["status"] == "queued"

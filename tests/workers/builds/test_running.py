@@ -69,7 +69,7 @@ def test_a_worker_told_to_stop_waits_for_room_no_longer(
     runtime.drain()
     working.join(10)
     assert (read(job_id).job.status, read(job_id).job.attempt) == (JobStatus.QUEUED, 0)
-    assert queue.oldest_message(QueueName.TRAINING) == job_id
+    assert queue.oldest_message(QueueName.BUILDS) == job_id
 
 
 @pytest.fixture

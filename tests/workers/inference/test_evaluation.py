@@ -76,7 +76,7 @@ def test_every_row_is_predicted_by_the_model_scored_and_summed_up(
     found = read_evaluation(job_id)
     assert (found.job.status, found.job.percent_done, found.evaluation.rows_done) == (JobStatus.SUCCEEDED, 100, 6)
     stored = rows(job_id)
-    with runtime.pool.lease(STARTER) as engine:
+    with runtime.pool.borrow(STARTER) as engine:
         limit = found.evaluation.max_new_tokens
         assert limit == 1 + max(engine.count_tokens([output for *_, output in triples(6)]))
         asked = [engine.submit(build_prompt(prompt, ""), Sampling(max_new_tokens=limit)) for prompt, *_ in triples(6)]
@@ -112,7 +112,7 @@ def test_a_model_is_evaluated_as_it_was_asked_to_be_loaded(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows
 ) -> None:
     job_id = submit_evaluation(load={"method": "bitsandbytes", "bits": 4})
-    with runtime.pool.lease(replace(STARTER, bitsandbytes=4)) as engine:
+    with runtime.pool.borrow(replace(STARTER, bitsandbytes=4)) as engine:
         evaluate(runtime, job_id)
         assert engine.statistics().requests_finished == 6
         found = read_evaluation(job_id)
@@ -329,7 +329,7 @@ def test_an_engine_that_dies_costs_an_attempt_and_no_row(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
     job_id = submit_evaluation(count=MANY, metrics=["exact_match"])
-    with runtime.pool.lease(STARTER) as engine:
+    with runtime.pool.borrow(STARTER) as engine:
         death = when_some_are_done(database, job_id, engine.close)
         evaluate(runtime, job_id)
         death.join()
@@ -348,16 +348,16 @@ def test_a_part_of_the_batch_is_left_to_generations_and_an_evaluation_takes_no_m
     with database.read() as session:
         asked, dataset, _ = evaluations.work(session, job_id)
     file = runtime.artifacts.local_folder(datasets.artifact(dataset.sha256)) / "test.parquet"
-    with runtime.pool.lease(STARTER) as engine:
+    with runtime.pool.borrow(STARTER) as engine:
         slots = engine.limits.max_requests
         answers = by_engine(engine, asked, 400, enumerate(read_rows(file)))
         next(answers)
-        alone = engine.load
+        alone = engine.pending
         others = [engine.submit("page", Sampling(max_new_tokens=400, temperature=50.0, seed=n)) for n in range(slots)]
         done = 0
         while done <= alone:
             done += len(next(answers))
-        beside = engine.load - sum(not other.future.done() for other in others)
+        beside = engine.pending - sum(not other.future.done() for other in others)
         answers.close()
         for other in others:
             other.cancel()

@@ -224,7 +224,7 @@ def test_jobs_whose_engine_dies_run_again_on_a_new_one(
 ) -> None:
     [job] = submit_jobs()
     ask(job.id, max_new_tokens=30)
-    with runtime.pool.lease(STARTER) as engine:
+    with runtime.pool.borrow(STARTER) as engine:
         engine.close()
     for _ in range(2):
         generate(runtime, [job.id])
