@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 import models.starter
-from db.vocabulary import Metric
 from models.prompts.template import build_prompt
+from models.scoring.names import Metric
 from pagewright.cli.demo import running_server
 
 ROOT = Path(__file__).parent.parent

@@ -29,7 +29,7 @@ from rich.table import Table
 
 from benchmarks.history import Costs, costs_of_history
 from benchmarks.serving import INSTANT_WORKER, PROMPT, Stack, serving
-from db.vocabulary import Metric
+from models.scoring.names import Metric
 
 MIB = 2**20
 console = Console(width=120)

@@ -70,21 +70,3 @@ class Split(StrEnum):
     @property
     def other(self) -> "Split":
         return Split.TEST if self == Split.TRAIN else Split.TRAIN
-
-
-class Baseline(StrEnum):
-    """What is evaluated like a model and is none; its name is taken."""
-
-    NEAREST_NEIGHBOUR = "baseline:nearest-neighbour"
-    CONSTANT = "baseline:constant"
-
-
-class Metric(StrEnum):
-    """What a prediction is scored by. Each is a column of `predictions`; chrF goes to 100, all others to 1."""
-
-    EXACT_MATCH = "exact_match"
-    NORMALIZED_EXACT_MATCH = "normalized_exact_match"
-    CHRF = "chrf"
-    VALIDITY = "validity"
-    STRUCTURAL_SIMILARITY = "structural_similarity"
-    TEXT_SIMILARITY = "text_similarity"

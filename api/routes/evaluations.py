@@ -30,7 +30,8 @@ from db.session import Database
 from db.tables.datasets import Dataset
 from db.tables.evaluations import Evaluation
 from db.tables.jobs import Job
-from db.vocabulary import Baseline, JobKind, JobStatus, Metric
+from db.vocabulary import JobKind, JobStatus
+from models.scoring.names import Baseline, Metric
 
 router = APIRouter(
     prefix="/v1/evaluations", tags=["evaluations"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)

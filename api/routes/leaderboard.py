@@ -8,7 +8,8 @@ from api.routes.evaluations import PageLimit
 from api.schemas.common import Name
 from api.schemas.evaluations import LeaderboardItemOut, LeaderboardOut
 from db.queries import datasets, evaluations
-from db.vocabulary import Baseline, Metric, Split
+from db.vocabulary import Split
+from models.scoring.names import Baseline, Metric
 
 router = APIRouter(
     prefix="/v1/leaderboard", tags=["evaluations"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)

@@ -6,6 +6,7 @@ from typing import Annotated, Generic, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from db.pages import Page
+from models.scoring.names import BASELINE_PREFIX
 
 T = TypeVar("T")
 
@@ -43,8 +44,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0
 
 
 def _no_baseline(name: str) -> str:
-    if name.startswith("baseline:"):
-        raise ValueError("names that begin with `baseline:` are taken")
+    if name.startswith(BASELINE_PREFIX):
+        raise ValueError(f"names that start with `{BASELINE_PREFIX}` are reserved for baselines")
     return name
 
 

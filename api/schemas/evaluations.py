@@ -10,7 +10,8 @@ from api.schemas.load_options import LoadOptions, WithLoadOptionsIn, WithLoadOpt
 from api.schemas.sampling import SamplingIn, SamplingOut
 from db.queries.evaluations import EvaluationRow
 from db.tables.evaluations import EvaluationScore, Prediction
-from db.vocabulary import Baseline, JobStatus, Metric, Split
+from db.vocabulary import JobStatus, Split
+from models.scoring.names import Baseline, Metric
 
 
 def _unique(metrics: list[Metric]) -> list[Metric]:

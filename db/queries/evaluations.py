@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session, aliased
 
 from db.pages import Page, fetch_page
 from db.tables.datasets import Dataset
-from db.tables.evaluations import Evaluation, EvaluationScore
+from db.tables.evaluations import CHRF, Evaluation, EvaluationScore
 from db.tables.jobs import Job
 from db.tables.models import Model
-from db.vocabulary import JobStatus, Metric, Split
+from db.vocabulary import JobStatus, Split
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def page(
     model: str | None,
     dataset: str | None,
     status: JobStatus | None,
-    sort: Metric | None,
+    sort: str | None,
     descending: bool,
     limit: int,
     after: uuid.UUID | None,
@@ -88,7 +88,7 @@ def page(
 
 
 def leaderboard(
-    session: Session, dataset_id: uuid.UUID, split: Split, rows: int, *, sort: Metric, limit: int
+    session: Session, dataset_id: uuid.UUID, split: Split, rows: int, *, sort: str, limit: int
 ) -> Sequence[EvaluationRow]:
     """Each model's latest evaluation that succeeded over just these rows, the best by `sort` first.
 
@@ -149,14 +149,12 @@ def count_done(session: Session, job_id: uuid.UUID, rows: int) -> None:
 
 
 def set_overall_scores(
-    session: Session, job_id: uuid.UUID, figures: Mapping[Metric, Mapping[str, Any]], chrf_signature: str
+    session: Session, job_id: uuid.UUID, figures: Mapping[str, Mapping[str, Any]], chrf_signature: str
 ) -> None:
     """Replace an evaluation's figures by these: value, low, high and n by name."""
     session.execute(delete(EvaluationScore).where(EvaluationScore.job_id == job_id))
     session.add_all(
-        EvaluationScore(
-            job_id=job_id, metric=metric, signature=chrf_signature if metric == Metric.CHRF else None, **figure
-        )
+        EvaluationScore(job_id=job_id, metric=metric, signature=chrf_signature if metric == CHRF else None, **figure)
         for metric, figure in figures.items()
     )
     session.flush()

@@ -12,8 +12,7 @@ from sqlalchemy.orm import Session, aliased
 from db.queries import evaluations
 from db.session import Database
 from db.tables.base import columns_of
-from db.tables.evaluations import Prediction
-from db.vocabulary import Metric
+from db.tables.evaluations import CHRF, Prediction
 
 EXPORT_ROWS = 500
 """Rows that an export, or a reading of scores, holds in memory."""
@@ -48,7 +47,7 @@ class ScoreColumns:
         """One row more, with the columns of `_columns`."""
         for scores, score in zip(self.by_metric.values(), row, strict=False):
             scores.append(score)
-        if Metric.CHRF in self.by_metric:
+        if CHRF in self.by_metric:
             self._counts.append(array("l", row[-1]))
 
 
@@ -90,12 +89,12 @@ def paired_scores(
 
 
 def changed(
-    session: Session, a: uuid.UUID, b: uuid.UUID, metric: Metric, *, limit: int, after: int
+    session: Session, a: uuid.UUID, b: uuid.UUID, metric: str, *, limit: int, after: int
 ) -> tuple[list[tuple[Prediction, Prediction]], int | None]:
     """The first rows after number `after` whose score by `metric` differs, and what to pass as `after` next."""
     left, right = aliased(Prediction), aliased(Prediction)
     statement = _on_same_rows(select(left, right), left, right, a, b)
-    differs = getattr(left, metric.value) != getattr(right, metric.value)
+    differs = getattr(left, metric) != getattr(right, metric)
     rows = session.execute(statement.where(differs, left.row > after).order_by(left.row).limit(limit + 1)).all()
     return [(row[0], row[1]) for row in rows[:limit]], rows[limit - 1][0].row if len(rows) > limit else None
 
@@ -105,7 +104,7 @@ def page(
     job_id: uuid.UUID,
     wanted: Filter,
     *,
-    sort: Metric | None,
+    sort: str | None,
     descending: bool,
     limit: int,
     after: int | None,
@@ -113,7 +112,7 @@ def page(
     """Predictions in the order of their rows, or of a score; and what to pass as `after` for the next page."""
     statement = select(Prediction).where(*_conditions(job_id, wanted))
     # a row that was not scored comes where the lowest score would
-    order = [func.coalesce(getattr(Prediction, sort.value), -1.0)] if sort else []
+    order = [func.coalesce(getattr(Prediction, sort), -1.0)] if sort else []
     if after is not None:
         last = [after] if sort is None else [_score_of(session, job_id, after, sort), after]
         ordered, seen = tuple_(*order, Prediction.row), tuple_(*last)
@@ -147,8 +146,8 @@ def _conditions(job_id: uuid.UUID, wanted: Filter) -> Iterable[ColumnElement[boo
         )
 
 
-def _score_of(session: Session, job_id: uuid.UUID, row: int, metric: Metric) -> float:
-    column = getattr(Prediction, metric.value)
+def _score_of(session: Session, job_id: uuid.UUID, row: int, metric: str) -> float:
+    column = getattr(Prediction, metric)
     score: float | None = session.scalars(
         select(column).where(Prediction.job_id == job_id, Prediction.row == row)
     ).one_or_none()
@@ -160,5 +159,5 @@ def _on_same_rows(statement: Any, left: Any, right: Any, a: uuid.UUID, b: uuid.U
 
 
 def _columns(table: Any, metrics: Collection[str]) -> list[Any]:
-    names = [*metrics, *(["chrf_statistics"] if Metric.CHRF in metrics else [])]
+    names = [*metrics, *(["chrf_statistics"] if CHRF in metrics else [])]
     return [getattr(table, name) for name in names]

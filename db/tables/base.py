@@ -8,7 +8,7 @@ from sqlalchemy import JSON, DateTime, MetaData, String, TypeDecorator, Uuid
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase
 
-from db.vocabulary import DatasetSource, JobKind, JobStatus, Metric, ModelKind, ModelSource, Role, Split
+from db.vocabulary import DatasetSource, JobKind, JobStatus, ModelKind, ModelSource, Role, Split
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -49,7 +49,6 @@ class Table(DeclarativeBase):
         ModelKind: String(16),
         DatasetSource: String(16),
         Split: String(16),
-        Metric: String(32),
         list[str]: JSON(),
         list[int]: JSON(none_as_null=True),
         dict[str, str]: JSON(),

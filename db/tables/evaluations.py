@@ -8,7 +8,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Table
 from db.tables.options import LoadColumn, SamplingColumns
-from db.vocabulary import Metric, Split
+from db.vocabulary import Split
+
+CHRF = "chrf"
+"""The metric whose overall score comes from counts of its own, and is stored with a signature."""
 
 
 class Evaluation(SamplingColumns, LoadColumn, Table):
@@ -75,7 +78,7 @@ class EvaluationScore(Table):
     __tablename__ = "evaluation_scores"
 
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
-    metric: Mapped[Metric] = mapped_column(primary_key=True)
+    metric: Mapped[str] = mapped_column(String(32), primary_key=True)
     value: Mapped[float]
     low: Mapped[float | None]
     high: Mapped[float | None]

@@ -9,7 +9,6 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 
 import torch
-from sacrebleu.metrics.chrf import CHRF
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,6 +21,7 @@ from models.prompts.template import build_prompt
 from models.quantization.layers import find_layers
 from models.quantization.options import QuantizationOptions, Stopped
 from models.quantization.rounding import round_to_nearest
+from models.scoring.chrf import corpus_score
 from models.scoring.metrics import exact_match
 from models.serving.engine import Completion, RequestError, Sampling
 from models.serving.in_process.batching import context_length, eos_token_ids
@@ -122,7 +122,7 @@ def measure(variant: Variant, rows: Sequence[Row], should_stop: Callable[[], boo
     return replace(
         measured,
         exact_match=matches / len(rows) if rows else None,
-        chrf=CHRF().corpus_score(answers, [references]).score if rows else None,
+        chrf=corpus_score(answers, references) if rows else None,
         tokens_per_second=tokens_per_second,
     )
 

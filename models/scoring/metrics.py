@@ -1,6 +1,10 @@
-"""How close a page that a model wrote is to the page that was wanted.
+"""Scores of a completion against its reference.
 
-Every metric takes any two texts. On texts of up to 200,000 characters each takes less than a second, and none raises.
+Every metric accepts any two texts and never raises. On texts of up to 200,000 characters each, every metric takes less
+than a second (measured by `benchmarks/scoring.py`).
+
+To add a metric: add it to `models.scoring.names.Metric`, to `Scores` and to `SCORERS` here, and as a column to the
+table `predictions` with a migration.
 """
 
 from collections.abc import Callable, Collection
@@ -9,45 +13,29 @@ from functools import cached_property
 
 from apted import APTED, Config
 from rapidfuzz.distance import Indel, Levenshtein
-from sacrebleu.metrics.chrf import CHRF
 
+from models.scoring.chrf import count_ngrams, score_of_counts
 from models.scoring.dom import Page, parse
 from models.scoring.html import Structure, canonical_form, structure, visible_text
+from models.scoring.names import Metric
 
-METRICS: tuple[str, ...] = (
-    "exact_match",
-    "normalized_exact_match",
-    "chrf",
-    "validity",
-    "structural_similarity",
-    "text_similarity",
-)
 MAX_TREE_PAIRS = 10_000
-"""Pairs of elements. apted, in Python, took 0.3 s for the worst of them, two combs of 100 elements each."""
+"""Limit on the product of two trees' element counts. At this limit, apted (pure Python) took up to 0.3 s: two trees of
+100 elements each in the shape of a comb."""
 MAX_TREE = 1_000
-"""Elements. Each costs apted something whatever the other tree: 5,400 at a depth of 100 beside one took 1 s."""
+"""Limit on the elements of one tree. apted's cost grows with each tree alone: 5,400 elements at a depth of 100 against
+a tree of one element took 1 s."""
 MAX_CHARACTERS = 50_000
 MAX_CHRF_CHARACTERS = 100_000
-"""sacrebleu, in Python, took up to 1.1 s for twice as many in each text, where few n-grams are the same."""
-
-
-def _chrf_signature() -> str:
-    # sacrebleu knows how many references there are when it has scored something
-    metric = CHRF()
-    metric.sentence_score("", [""])
-    return str(metric.get_signature())
-
-
-CHRF_SIGNATURE: str = _chrf_signature()
-"""How chrF was computed, in sacrebleu's own words; to be given wherever the figure is."""
-_CHRF = CHRF()
+"""sacrebleu (pure Python) took up to 1.1 s for two texts of 200,000 characters with few n-grams in common."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What was asked for of one row; the rest is None. Ranges and meanings are those of the functions of this module.
+    """The scores of one row, in the ranges that this module's functions document. None: not requested.
 
-    `parse_errors` counts those of the completion and comes with `validity`; `chrf_statistics` comes with `chrf`.
+    `parse_errors` is the number of parse errors of the completion and is set together with `validity`;
+    `chrf_statistics` are the counts of `chrf_statistics()` and are set together with `chrf`.
     """
 
     exact_match: float | None = None
@@ -60,84 +48,88 @@ class Scores:
     chrf_statistics: list[int] | None = None
 
 
-def score(completion: str, reference: str, metrics: Collection[str] = METRICS) -> Scores:
-    """Some of METRICS for one completion. Parses each text at most once. Raises ValueError for an unknown metric."""
-    unknown = set(metrics) - set(METRICS)
+def score(completion: str, reference: str, metrics: Collection[str] = tuple(Metric)) -> Scores:
+    """Score one completion by the given metrics. Each text is parsed at most once.
+
+    Raises ValueError for a name that is not a Metric.
+    """
+    unknown = set(metrics) - set(Metric)
     if unknown:
         raise ValueError(f"unknown metrics: {', '.join(sorted(unknown))}")
-    pair = _Pair(completion, reference)
-    values: dict[str, float] = {name: _SCORERS[name](pair) for name in metrics}
+    pair = Pair(completion, reference)
+    values: dict[str, float] = {name: SCORERS[Metric(name)](pair) for name in metrics}
     return Scores(
         **values,
-        parse_errors=len(pair.completion_page.errors) if "validity" in values else None,
-        chrf_statistics=pair.chrf_statistics if "chrf" in values else None,
+        parse_errors=len(pair.completion_page.errors) if Metric.VALIDITY in values else None,
+        chrf_statistics=pair.chrf_statistics if Metric.CHRF in values else None,
     )
 
 
 def exact_match(completion: str, reference: str) -> float:
-    """1.0 if the texts are equal but for whitespace around them, else 0.0."""
+    """Return 1.0 if the texts are equal after whitespace at both ends is removed, else 0.0."""
     return float(completion.strip() == reference.strip())
 
 
 def normalized_exact_match(completion: str, reference: str) -> float:
-    """1.0 if the texts are the same page, as `models.scoring.html.canonical_form` has it, or match exactly, else 0.0.
+    """Return 1.0 if the texts match exactly or have the same `models.scoring.html.canonical_form`, else 0.0.
 
-    A page beyond the parser's limits is the same as another only by an exact match.
+    A page beyond the parser's limits has no canonical form, so it can only match exactly.
     """
-    return _normalized_exact_match(_Pair(completion, reference))
+    return _normalized_exact_match(Pair(completion, reference))
 
 
 def chrf(completion: str, reference: str) -> float:
-    """chrF of Popović (2015), by sacrebleu with its defaults (CHRF_SIGNATURE): 0 to 100.
+    """Return the chrF of `models.scoring.chrf`, 0 to 100.
 
-    The F-score, recall weighing twice as much, of character n-grams of orders 1 to 6, whitespace left out. For two
-    blank texts, which have no n-grams, it is 100: sacrebleu's 0 would make an empty page unlike itself. Of a longer
-    text the first 100,000 characters count.
+    Two texts of nothing but whitespace score 100. They have no n-grams, and sacrebleu's score of 0 would make an empty
+    page differ from itself. Only the first 100,000 characters of each text are scored.
     """
-    return _chrf(_Pair(completion, reference))
+    return _chrf(Pair(completion, reference))
 
 
 def chrf_statistics(completion: str, reference: str) -> list[int]:
-    """What chrF counts: for each order from 1 to 6 the n-grams of the completion, of the reference, and in common.
+    """Return the 18 counts of `models.scoring.chrf.count_ngrams`, of the first 100,000 characters of each text.
 
-    The chrF of a corpus is computed from the sums over its rows.
+    The chrF of a corpus is computed from the sums of its rows' counts.
     """
-    return _Pair(completion, reference).chrf_statistics
+    return Pair(completion, reference).chrf_statistics
 
 
 def validity(completion: str) -> float:
-    """1.0 if the completion, as a whole document, has no HTML5 parse error, else 0.0."""
-    return _validity(_Pair(completion, ""))
+    """Return 1.0 if the completion, read as a whole document, has no HTML5 parse error, else 0.0."""
+    return _validity(Pair(completion, ""))
 
 
 def structural_similarity(completion: str, reference: str) -> float:
-    """How like each other the trees of elements are, texts and attributes aside: 0 to 1.
+    """Return how similar the trees of elements are, 0 to 1. Texts and attributes are ignored.
 
-    TEDS of Zhong, ShafieiBavani and Jimeno Yepes (2020, "Image-based table recognition: data, model, and evaluation")
-    with tags as labels: 1 - distance / elements of the larger tree, and 0 where that is negative. The distance is the
-    least number of elements to insert, delete or rename, by APTED (Pawlik and Augsten 2016). `html`, `head` and `body`
-    are left out: the parser gives them to any text, and they would make an empty page a little like every other.
+    This is TEDS (Zhong, ShafieiBavani and Jimeno Yepes 2020, "Image-based table recognition: data, model, and
+    evaluation") with tags as labels: 1 - distance / (elements of the larger tree), but not below 0. The distance is the
+    tree edit distance: the least number of elements to insert, delete or rename, computed by APTED (Pawlik and Augsten
+    2016). `html`, `head` and `body` are left out: the parser adds them to any text, so that an empty page would be
+    similar to every other page.
 
-    If the trees have more than 10,000 pairs of elements (100 by 100, say), or one has more than 1,000 elements, the
-    distance is the larger of the Levenshtein distances of their tags in preorder and in postorder, which is at most
-    the distance of the trees (Guha et al. 2002, "Approximate XML joins"). Of a page beyond the parser's limits counts
-    what comes before.
+    If the product of the trees' sizes exceeds 10,000 (two trees of 100 elements, say), or one tree has more than 1,000
+    elements, the tree edit distance is replaced by a lower bound of it: the larger of the Levenshtein distances between
+    the tags in preorder and between the tags in postorder (Guha et al. 2002, "Approximate XML joins"). Of a page beyond
+    the parser's limits, only the part before the limit is compared.
     """
-    return _structural_similarity(_Pair(completion, reference))
+    return _structural_similarity(Pair(completion, reference))
 
 
 def text_similarity(completion: str, reference: str) -> float:
-    """How like each other the visible texts are (`models.scoring.html.visible_text`): 0 to 1; two pages without any: 1.
+    """Return how similar the visible texts (`models.scoring.html.visible_text`) are, 0 to 1.
 
-    Twice the length of the longest common subsequence over the sum of the lengths (rapidfuzz's Indel), in characters;
-    in words if a text has more than 50,000 characters. Of a page beyond the parser's limits counts what comes before.
+    This is rapidfuzz's normalized Indel similarity: twice the length of the longest common subsequence, divided by the
+    sum of both lengths. Lengths are in characters, or in words if a text has more than 50,000 characters. Two pages
+    without visible text score 1. Of a page beyond the parser's limits, only the part before the limit is compared.
     """
-    return _text_similarity(_Pair(completion, reference))
+    return _text_similarity(Pair(completion, reference))
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """Two texts and what more than one metric needs of them, computed when it is first asked for."""
+class Pair:
+    """A completion and its reference, with the intermediate results that several metrics share, computed on demand."""
 
     completion: str
     reference: str
@@ -152,15 +144,14 @@ class _Pair:
 
     @cached_property
     def chrf_statistics(self) -> list[int]:
-        info = _CHRF._extract_reference_info([self.reference[:MAX_CHRF_CHARACTERS]])
-        return _CHRF._compute_segment_statistics(self.completion[:MAX_CHRF_CHARACTERS], info)
+        return count_ngrams(self.completion[:MAX_CHRF_CHARACTERS], self.reference[:MAX_CHRF_CHARACTERS])
 
 
-def _exact_match(pair: _Pair) -> float:
+def _exact_match(pair: Pair) -> float:
     return exact_match(pair.completion, pair.reference)
 
 
-def _normalized_exact_match(pair: _Pair) -> float:
+def _normalized_exact_match(pair: Pair) -> float:
     if exact_match(pair.completion, pair.reference):
         return 1.0
     if not (pair.completion_page.complete and pair.reference_page.complete):
@@ -168,45 +159,45 @@ def _normalized_exact_match(pair: _Pair) -> float:
     return float(canonical_form(pair.completion_page) == canonical_form(pair.reference_page))
 
 
-def _chrf(pair: _Pair) -> float:
+def _chrf(pair: Pair) -> float:
     if not pair.completion.strip() and not pair.reference.strip():
         return 100.0
-    return _CHRF._compute_f_score(pair.chrf_statistics)
+    return score_of_counts(pair.chrf_statistics)
 
 
-def _validity(pair: _Pair) -> float:
+def _validity(pair: Pair) -> float:
     return float(not pair.completion_page.errors)
 
 
-def _structural_similarity(pair: _Pair) -> float:
-    ours, wanted = structure(pair.completion_page), structure(pair.reference_page)
-    if ours == wanted:
+def _structural_similarity(pair: Pair) -> float:
+    completion, reference = structure(pair.completion_page), structure(pair.reference_page)
+    if completion == reference:
         return 1.0
-    smaller, larger = sorted((len(ours.tags), len(wanted.tags)))
+    smaller, larger = sorted((len(completion.tags), len(reference.tags)))
     if smaller * larger <= MAX_TREE_PAIRS and larger <= MAX_TREE:
-        distance = APTED(_tree(ours), _tree(wanted), _UnitCosts()).compute_edit_distance()
+        distance = APTED(_tree(completion), _tree(reference), _UnitCosts()).compute_edit_distance()
     else:
         distance = max(
-            Levenshtein.distance(ours.tags, wanted.tags),
-            Levenshtein.distance(_postorder(ours), _postorder(wanted)),
+            Levenshtein.distance(completion.tags, reference.tags),
+            Levenshtein.distance(_postorder(completion), _postorder(reference)),
         )
     return max(0.0, 1 - distance / larger)
 
 
-def _text_similarity(pair: _Pair) -> float:
-    ours, wanted = visible_text(pair.completion_page), visible_text(pair.reference_page)
-    if max(len(ours), len(wanted)) > MAX_CHARACTERS:
-        return Indel.normalized_similarity(ours.split(), wanted.split())
-    return Indel.normalized_similarity(ours, wanted)
+def _text_similarity(pair: Pair) -> float:
+    completion, reference = visible_text(pair.completion_page), visible_text(pair.reference_page)
+    if max(len(completion), len(reference)) > MAX_CHARACTERS:
+        return Indel.normalized_similarity(completion.split(), reference.split())
+    return Indel.normalized_similarity(completion, reference)
 
 
-_SCORERS: dict[str, Callable[[_Pair], float]] = {
-    "exact_match": _exact_match,
-    "normalized_exact_match": _normalized_exact_match,
-    "chrf": _chrf,
-    "validity": _validity,
-    "structural_similarity": _structural_similarity,
-    "text_similarity": _text_similarity,
+SCORERS: dict[Metric, Callable[[Pair], float]] = {
+    Metric.EXACT_MATCH: _exact_match,
+    Metric.NORMALIZED_EXACT_MATCH: _normalized_exact_match,
+    Metric.CHRF: _chrf,
+    Metric.VALIDITY: _validity,
+    Metric.STRUCTURAL_SIMILARITY: _structural_similarity,
+    Metric.TEXT_SIMILARITY: _text_similarity,
 }
 
 
@@ -222,7 +213,7 @@ class _UnitCosts(Config):
 
 
 def _tree(elements: Structure) -> _Node:
-    """The elements under a root of their own: apted takes a tree, not a forest. It costs nothing to match the roots."""
+    """Return the elements below an added root: apted compares trees, not forests. Matching the roots costs nothing."""
     path = [_Node("")]
     for tag, depth in zip(elements.tags, elements.depths, strict=True):
         del path[depth + 1 :]
@@ -233,9 +224,9 @@ def _tree(elements: Structure) -> _Node:
 
 
 def _postorder(elements: Structure) -> list[str]:
-    ordered: list[str] = []
+    tags: list[str] = []
     path: list[str] = []
     for tag, depth in zip(elements.tags, elements.depths, strict=True):
-        ordered += reversed(path[depth:])
+        tags += reversed(path[depth:])
         path[depth:] = [tag]
-    return ordered + path[::-1]
+    return tags + path[::-1]

@@ -16,14 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from db.vocabulary import Metric
+from models.scoring.names import BASELINE_PREFIX, Metric
 from pagewright.cli.client import Job, ServerError, get, submit
 
 POLL_SECONDS = 0.5
 BELOW_MINIMUM, NO_SCORES, INTERRUPTED = 1, 3, 130
 """Exit statuses. 2 is for a wrong use of the command, as everywhere."""
 
-BASELINE = "baseline:"
 PLAIN_WIDTH = 120
 """Columns of a table that goes to a file or a pipe."""
 
@@ -165,14 +164,14 @@ def _show(evaluation: Evaluation, leaderboard: Leaderboard | None) -> None:
     baselines = {
         item.model: item.scores
         for item in reversed(items)
-        if item.model.startswith(BASELINE) and item.model != evaluation.model
+        if item.model.startswith(BASELINE_PREFIX) and item.model != evaluation.model
     }
     title = f"{evaluation.model} on {evaluation.dataset}, {evaluation.split}, {evaluation.rows_done} rows"
     if evaluation.rows_done < evaluation.rows:
         title += f" of {evaluation.rows}"
     table = Table(title=Text(title))
     table.add_column("metric", no_wrap=True)
-    for name in ("value", "95 % interval", "n", *(name.removeprefix(BASELINE) for name in sorted(baselines))):
+    for name in ("value", "95 % interval", "n", *(name.removeprefix(BASELINE_PREFIX) for name in sorted(baselines))):
         table.add_column(Text(name), justify="right")
     for metric, score in evaluation.scores.items():
         interval = ""

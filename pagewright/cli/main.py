@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from db.queries import api_keys, models
 from db.session import get_database
-from db.vocabulary import JobKind, Metric, Role, Split
+from db.vocabulary import JobKind, Role, Split
+from models.scoring.names import Metric
 from pagewright.logging import configure_logging
 from pagewright.settings import get_settings
 

@@ -17,9 +17,9 @@ from db.queries import evaluations, predictions
 from db.session import Database, now
 from db.tables.datasets import Dataset
 from db.tables.evaluations import Prediction
-from db.vocabulary import Baseline, Metric
-from models.scoring.baselines import BASELINES
-from models.scoring.metrics import CHRF_SIGNATURE, METRICS, score
+from models.scoring.chrf import SIGNATURE as CHRF_SIGNATURE
+from models.scoring.metrics import score
+from models.scoring.names import Metric
 from pagewright import statistics
 from tests.api.conftest import Worker
 from tests.api.helpers import problem, stored, walk
@@ -102,11 +102,6 @@ def get(client: TestClient, path: str, **query: object) -> Any:
 
 def rows(client: TestClient, evaluation: str, **query: object) -> list[int]:
     return [item["row"] for item in walk(client, f"{EVALUATIONS}/{evaluation}/predictions", **query)]
-
-
-def test_the_vocabulary_is_the_same_everywhere() -> None:
-    assert tuple(Metric) == METRICS
-    assert set(BASELINES) == set(Baseline)
 
 
 def test_by_default_a_whole_test_split_is_predicted_greedily_and_scored_by_everything(as_user: TestClient) -> None:

@@ -20,7 +20,8 @@ from db.tables.jobs import Job, JobEvent
 from db.tables.merges import Merge
 from db.tables.models import Model
 from db.tables.quantizations import Quantization, QuantizationVariant, QuantizedModule
-from db.vocabulary import JobKind, JobStatus, Metric, Role, Split
+from db.vocabulary import JobKind, JobStatus, Role, Split
+from models.scoring.names import Metric
 from tests.ids import id_of
 
 SubmitJobs = Callable[..., list[Job]]

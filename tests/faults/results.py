@@ -17,7 +17,8 @@ from db.tables.generations import Generation
 from db.tables.jobs import Job
 from db.tables.models import Model
 from db.tables.quantizations import QuantizedModule
-from db.vocabulary import JobKind, Metric
+from db.vocabulary import JobKind
+from models.scoring.names import Metric
 
 TOLERANCE = 1e-4
 """Of a fine-tune that went on from a checkpoint: in its losses and its weights. All else is the same to the bit."""

@@ -4,7 +4,7 @@ import re
 
 from benchmarks.history import costs_of_history
 from benchmarks.load import MIB, batch_seconds, evaluated, full_queue, many_clients
-from db.vocabulary import Metric
+from models.scoring.names import Metric
 
 
 def test_many_clients_get_no_error_and_leave_no_memory_behind() -> None:

@@ -14,7 +14,8 @@ from db.tables.datasets import Dataset
 from db.tables.evaluations import Evaluation
 from db.tables.generations import Generation
 from db.tables.jobs import Job
-from db.vocabulary import JobKind, Metric, Role, Split
+from db.vocabulary import JobKind, Role, Split
+from models.scoring.names import Metric
 from pagewright.settings import get_settings
 from workers.runtime import Runtime, WorkerRole
 

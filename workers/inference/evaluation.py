@@ -16,11 +16,12 @@ from db.job_transitions import ErrorType
 from db.queries import datasets, evaluations, predictions
 from db.session import now
 from db.tables.evaluations import Prediction
-from db.vocabulary import JobKind, Metric, Split
+from db.vocabulary import JobKind, Split
 from models.loading.refs import ModelLoadError
 from models.prompts.rows import read_rows
-from models.scoring.baselines import open_baseline
-from models.scoring.metrics import CHRF_SIGNATURE, Scores
+from models.scoring.baselines import fit_baseline
+from models.scoring.chrf import SIGNATURE as CHRF_SIGNATURE
+from models.scoring.metrics import Scores
 from models.serving.engine import EngineFailed
 from pagewright import statistics
 from workers import queue
@@ -98,7 +99,7 @@ class _Evaluation:
         file = folder / f"{self._asked.split}.parquet"
         left = ((number, row) for number, row in self._rows(file) if number not in self._known)
         if self._model is None:
-            baseline = open_baseline(self._asked.model_name, folder / f"{Split.TRAIN}.parquet")
+            baseline = fit_baseline(self._asked.model_name, folder / f"{Split.TRAIN}.parquet")
             self._score(by_baseline(baseline, left, in_train=self._asked.split == Split.TRAIN))
             return
         runtime, load = self._runtime, self._asked.load
@@ -167,7 +168,7 @@ def summed_up(runtime: Runtime, job_id: uuid.UUID) -> Callable[[Session], None]:
         asked, _, _ = evaluations.work(session, job_id)
         scores = predictions.scores(session, job_id, asked.metrics)
     found = statistics.overall(scores.by_metric, scores.chrf_statistics)
-    rows = {Metric(metric): asdict(figure) for metric, figure in found.items()}
+    rows = {metric: asdict(figure) for metric, figure in found.items()}
     return lambda session: evaluations.set_overall_scores(session, job_id, rows, CHRF_SIGNATURE)
 
 

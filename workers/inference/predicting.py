@@ -11,7 +11,7 @@ from db.tables.evaluations import Evaluation
 from db.vocabulary import JobKind
 from models.prompts.rows import Row
 from models.prompts.template import build_prompt
-from models.scoring.baselines import Baseline
+from models.scoring.baselines import FittedBaseline
 from models.serving.engine import Completion, RequestError, Sampling
 from models.serving.in_process.engine import Engine, Request
 from pagewright.telemetry import COMPLETION_TOKENS, PROMPT_TOKENS
@@ -42,7 +42,7 @@ class Answer:
 NumberedRow = tuple[int, Row]
 
 
-def by_baseline(baseline: Baseline, rows: Iterable[NumberedRow], *, in_train: bool) -> Generator[list[Answer]]:
+def by_baseline(baseline: FittedBaseline, rows: Iterable[NumberedRow], *, in_train: bool) -> Generator[list[Answer]]:
     """The baseline's answers, a batch at a time. With `in_train` no row is answered with its own output."""
     remaining = iter(rows)
     while batch := list(islice(remaining, BASELINE_ROWS)):

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Callable, Sequence
 
-from db.vocabulary import Metric
+from models.scoring.names import Metric
 from pagewright.cli.experiment.plan import QUANTIZED, System
 from pagewright.cli.experiment.results import Aim, Evaluated, find
 

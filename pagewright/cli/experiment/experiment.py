@@ -5,7 +5,8 @@ from pathlib import Path
 
 import httpx
 
-from db.vocabulary import Baseline, Metric, Split
+from db.vocabulary import Split
+from models.scoring.names import Baseline, Metric
 from pagewright.cli.client import walk
 from pagewright.cli.experiment import aims, jobs, report
 from pagewright.cli.experiment.cleaning import register_cleaned

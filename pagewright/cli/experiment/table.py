@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from db.vocabulary import Metric
+from models.scoring.names import Metric
 from pagewright.cli.experiment.plan import System
 from pagewright.cli.experiment.results import Aim, Evaluated, Results
 

@@ -17,11 +17,12 @@ from db.session import Database
 from db.tables.datasets import Dataset
 from db.tables.evaluations import Prediction
 from db.tables.models import Model
-from db.vocabulary import Baseline, JobStatus, Metric, QueueName, Split
+from db.vocabulary import JobStatus, QueueName, Split
 from models.loading.refs import ModelRef, Source
 from models.prompts.rows import read_rows
 from models.prompts.template import build_prompt
 from models.scoring.metrics import exact_match
+from models.scoring.names import Baseline, Metric
 from models.serving.engine import Sampling
 from models.serving.pool import ModelPool
 from pagewright.artifacts import get_artifacts
