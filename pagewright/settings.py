@@ -19,10 +19,10 @@ def _psycopg_url(url: str) -> str:
 
 def _whole_redis_url(url: str) -> str:
     """Refused in words of ours: the client's own repeat the URL, or as much of the password as it took for a port."""
-    fault = "must be redis://, rediss:// or unix://, with what is no letter or digit in a password as %XX"
+    fault = "must be redis:// or rediss://, with what is no letter or digit in a password as %XX"
     parts = urlsplit(url)
     try:
-        readable = parts.scheme in ("redis", "rediss", "unix") and (parts.port or True)
+        readable = parts.scheme in ("redis", "rediss") and (parts.port or True)
     except ValueError:
         raise ValueError(fault) from None
     if not readable:
