@@ -169,10 +169,10 @@ class FineTuneDetails(FineTuneOut):
 
 
 def _fields(row: FineTuneRow) -> dict[str, Any]:
-    asked = row.fine_tune
+    asked = row.request
     return {
         **job_fields(row.job),
-        "model": row.base.name,
+        "model": row.model.name,
         "dataset": row.dataset.name,
         "split": asked.split,
         "name": asked.name,
@@ -181,7 +181,7 @@ def _fields(row: FineTuneRow) -> dict[str, Any]:
         "load": asked.load,
         "devices": asked.devices,
         "checkpoint_step": asked.checkpoint_step,
-        "result_model_id": row.made and row.made.id,
+        "result_model_id": row.job.result_model_id,
     }
 
 

@@ -120,7 +120,7 @@ class QuantizationDetails(QuantizationOut):
 
 
 def _fields(row: QuantizationRow) -> dict[str, Any]:
-    asked = row.quantization
+    asked = row.request
     return {
         **job_fields(row.job),
         "model": row.model.name,
@@ -129,5 +129,5 @@ def _fields(row: QuantizationRow) -> dict[str, Any]:
         "name": asked.name,
         "options": asked.options,
         "report_rows": asked.report_rows,
-        "result_model_id": row.made and row.made.id,
+        "result_model_id": row.job.result_model_id,
     }

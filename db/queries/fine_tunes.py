@@ -1,74 +1,28 @@
-"""Queries about fine-tunes: what was asked, what its steps measured, where it can go on."""
+"""Queries about fine-tunes: their requests, the measured steps, and the checkpoint to resume from."""
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
-from db.pages import Page, fetch_page
+from db.queries.job_queries import JobQueries, JobRow
 from db.session import now
-from db.tables.datasets import Dataset
 from db.tables.fine_tunes import FineTune, FineTuneStep
-from db.tables.jobs import Job
-from db.tables.models import Model
-from db.vocabulary import JobStatus
 
-Made = aliased(Model)
+FineTuneRow = JobRow[FineTune]
 
-
-@dataclass(frozen=True)
-class FineTuneRow:
-    """A fine-tune with what one HTTP representation shows; `made` is the adapter, once the job has succeeded."""
-
-    job: Job
-    fine_tune: FineTune
-    base: Model
-    dataset: Dataset
-    made: Model | None
-
-
-def add(session: Session, job: Job, fine_tune: FineTune) -> None:
-    session.add(job)
-    session.flush()
-    session.add(fine_tune)
-    session.flush()
-
-
-def get(session: Session, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> FineTuneRow | None:
-    """The fine-tune, if its job is `owner`'s; None as owner means anybody's."""
-    statement = _joined().where(FineTune.job_id == job_id)
-    if owner is not None:
-        statement = statement.where(Job.api_key_id == owner)
-    row = session.execute(statement).one_or_none()
-    return None if row is None else FineTuneRow(*row)
-
-
-def page(
-    session: Session, *, owner: uuid.UUID | None, status: JobStatus | None, limit: int, after: uuid.UUID | None
-) -> Page[FineTuneRow]:
-    statement = _joined()
-    if owner is not None:
-        statement = statement.where(Job.api_key_id == owner)
-    if status is not None:
-        statement = statement.where(Job.status == status)
-    return fetch_page(session, statement, Job.id, limit=limit, after=after).map(lambda row: FineTuneRow(*row))
-
-
-def _joined() -> Any:
-    return (
-        select(Job, FineTune, Model, Dataset, Made)
-        .join(FineTune, FineTune.job_id == Job.id)
-        .join(Model, Model.id == FineTune.model_id)
-        .join(Dataset, Dataset.id == FineTune.dataset_id)
-        .outerjoin(Made, Made.job_id == Job.id)
-    )
+_queries = JobQueries(FineTune)
+add, get, page = _queries.add, _queries.get, _queries.page
 
 
 def add_step(session: Session, job_id: uuid.UUID, step: int, **values: float | None) -> None:
-    """Store what a step measured, over what an earlier attempt at the same step did. None leaves a value as it is."""
+    """Store the measurements of one step.
+
+    `values` are columns of `FineTuneStep`. They replace those that an earlier attempt stored for the step; a value of
+    None leaves the stored one unchanged.
+    """
     row = session.get(FineTuneStep, (job_id, step))
     if row is None:
         row = FineTuneStep(job_id=job_id, step=step, created_at=now(session))
@@ -80,7 +34,7 @@ def add_step(session: Session, job_id: uuid.UUID, step: int, **values: float | N
 
 
 def steps(session: Session, job_id: uuid.UUID, *, after: int, limit: int | None) -> Sequence[FineTuneStep]:
-    """The first `limit` measured steps (None: all) that come after the step `after`, in order."""
+    """Return the measured steps after step number `after`, in order; at most `limit`, or all with None."""
     return session.scalars(
         select(FineTuneStep)
         .where(FineTuneStep.job_id == job_id, FineTuneStep.step > after)
@@ -90,15 +44,17 @@ def steps(session: Session, job_id: uuid.UUID, *, after: int, limit: int | None)
 
 
 def set_checkpoint(session: Session, job_id: uuid.UUID, path: str, step: int) -> None:
+    """Set the checkpoint that the next attempt resumes from: its folder in the artifact store, and its step."""
     statement = update(FineTune).where(FineTune.job_id == job_id).values(checkpoint=path, checkpoint_step=step)
     session.execute(statement.execution_options(synchronize_session=False))
 
 
 def set_training(session: Session, job_id: uuid.UUID, training: dict[str, Any]) -> None:
+    """Replace the training options that this and later attempts use."""
     statement = update(FineTune).where(FineTune.job_id == job_id).values(training=training)
     session.execute(statement.execution_options(synchronize_session=False))
 
 
 def forget_steps_after(session: Session, job_id: uuid.UUID, step: int) -> None:
-    """Delete what an attempt that is lost measured after the checkpoint at `step`: those steps are done again."""
+    """Delete the measurements of steps after `step`, the last checkpoint, since the next attempt repeats them."""
     session.execute(delete(FineTuneStep).where(FineTuneStep.job_id == job_id, FineTuneStep.step > step))

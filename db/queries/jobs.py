@@ -9,8 +9,17 @@ from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
 from db.session import now
+from db.tables.base import Table
 from db.tables.jobs import IS_QUEUED, IS_RUNNING, Job
 from db.vocabulary import JobKind, JobStatus
+
+
+def add(session: Session, job: Job, request: Table) -> None:
+    """Insert a job and its request, a row of the table for jobs of its kind."""
+    session.add(job)
+    session.flush()  # before the request, whose foreign key names the job
+    session.add(request)
+    session.flush()
 
 
 def get(session: Session, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> Job | None:

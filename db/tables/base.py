@@ -57,5 +57,5 @@ class Table(DeclarativeBase):
 
 
 def columns_of(row: Table) -> dict[str, Any]:
-    """A row's values by column name, for a bulk INSERT."""
-    return {column.key: getattr(row, column.key) for column in row.__mapper__.columns}
+    """Return a row's values by column name, for a bulk INSERT."""
+    return {column.key: getattr(row, column.key) for column in row.__table__.columns}

@@ -3,11 +3,12 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, literal
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, literal, select
+from sqlalchemy.orm import Mapped, column_property, mapped_column
 from uuid_utils.compat import uuid7
 
 from db.tables.base import Table
+from db.tables.models import Model
 from db.vocabulary import JobKind, JobStatus
 
 
@@ -36,6 +37,10 @@ class Job(Table):
     """When its last message was sent: what is older than everything in the queue has lost its message."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    result_model_id: Mapped[uuid.UUID | None] = column_property(
+        select(Model.id).where(Model.job_id == id).correlate_except(Model).scalar_subquery()
+    )
+    """The model that the job registered when it succeeded. Not a column: read from `models` together with the job."""
 
     __table_args__ = (
         UniqueConstraint("api_key_id", "idempotency_key"),

@@ -48,9 +48,9 @@ def _train(runtime: Runtime, lease: Lease, folder: Path) -> Ended | None:
     with runtime.database.write() as session:
         row = _read(session, lease.job_id)
         dataset = row.dataset
-        fine_tunes.forget_steps_after(session, lease.job_id, row.fine_tune.checkpoint_step or 0)
-    asked = row.fine_tune
-    base = model_ref(runtime.database, row.base, runtime.settings, runtime.artifacts, asked.load)
+        fine_tunes.forget_steps_after(session, lease.job_id, row.request.checkpoint_step or 0)
+    asked = row.request
+    base = model_ref(runtime.database, row.model, runtime.settings, runtime.artifacts, asked.load)
     rows = runtime.artifacts.local_folder(datasets.artifact(dataset.sha256))
     training = TrainingOptions(**asked.training)
     checkpoint = runtime.artifacts.local_folder(asked.checkpoint) if asked.checkpoint else None
@@ -59,7 +59,7 @@ def _train(runtime: Runtime, lease: Lease, folder: Path) -> Ended | None:
             "fine_tune",
             folder,
             base=base,
-            base_name=row.base.location if row.base.source == ModelSource.HUB else row.base.name,
+            base_name=row.model.location if row.model.source == ModelSource.HUB else row.model.name,
             train=rows / f"{asked.split}.parquet",
             evaluation=rows / f"{Split(asked.split).other}.parquet" if training.eval_steps else None,
             lora=LoraOptions(**{**asked.lora, "target_modules": tuple(asked.lora["target_modules"])}),
@@ -160,7 +160,7 @@ def _read(session: Session, job_id: uuid.UUID) -> FineTuneRow:
 
 
 def _register(session: Session, job_id: uuid.UUID, path: str) -> Model | None:
-    asked = _read(session, job_id).fine_tune
+    asked = _read(session, job_id).request
     return models.add_result_model(
         session,
         name=asked.name,

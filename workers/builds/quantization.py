@@ -37,7 +37,7 @@ def _quantize(runtime: Runtime, lease: Lease, folder: Path) -> Ended | None:
     with runtime.database.write() as session:
         row = _read(session, lease.job_id)
         quantizations.forget_measured(session, lease.job_id)
-    asked = row.quantization
+    asked = row.request
     rows = runtime.artifacts.local_folder(datasets.artifact(row.dataset.sha256))
     specification = write_specification(
         "quantize",
@@ -90,7 +90,7 @@ def _read(session: Session, job_id: uuid.UUID) -> QuantizationRow:
 
 def _register(session: Session, job_id: uuid.UUID, path: str) -> Model | None:
     row = _read(session, job_id)
-    asked = row.quantization
+    asked = row.request
     return models.add_result_model(
         session,
         name=asked.name,

@@ -319,10 +319,10 @@ def test_a_worker_that_lost_its_lease_unawares_leaves_the_checkpoint_that_anothe
         job_transitions.requeue(session, [lease.claim], "a test took it")
         row = fine_tunes.get(session, job_id, owner=None)
     assert row is not None
-    assert row.fine_tune.checkpoint is not None
+    assert row.request.checkpoint is not None
     training.join(60)
     assert show(job_id)["status"] == JobStatus.QUEUED
-    assert runtime.artifacts.files(row.fine_tune.checkpoint)
+    assert runtime.artifacts.files(row.request.checkpoint)
 
     fine_tune(runtime, job_id)
     job = show(job_id)
