@@ -6,7 +6,7 @@ done)
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 
-.PHONY: demo experiment test lint format audit
+.PHONY: demo experiment test test-long lint format audit
 .DELETE_ON_ERROR:
 
 demo: .venv/worker.installed
@@ -17,7 +17,11 @@ experiment: .venv/worker.installed
 	$(BIN)/pagewright experiment $(ARGS) $(MODEL)
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'not long'
+
+# Faults, load, fuzzing and tests of the whole system.
+test-long: .venv/dev.installed
+	$(BIN)/python -m pytest -m long
 
 lint: .venv/dev.installed
 	$(BIN)/ruff check

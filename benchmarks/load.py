@@ -37,10 +37,10 @@ console = Console(width=120)
 
 @dataclass
 class Stage:
-    """What so many clients saw in so many seconds. Latencies in seconds."""
+    """What a number of clients saw in a number of seconds. Latencies are in seconds."""
 
     clients: int
-    seconds: float
+    seconds: float = 0.0
     submits: list[float] = field(default_factory=list)
     polls: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -52,14 +52,22 @@ class Stage:
         return sum(count for status, count in self.statuses.items() if status >= 500)
 
 
-def stage(client: httpx.Client, clients: int, seconds: float) -> Stage:
-    """So many clients, each with its own connection, submit a generation, poll until it is over, and begin again."""
-    return asyncio.run(_stage(str(client.base_url), client.headers["Authorization"], clients, seconds))
+def lasting(seconds: float) -> Callable[[Stage], bool]:
+    """Return a condition that ends a stage after this many seconds."""
+    end = time.monotonic() + seconds
+    return lambda _: time.monotonic() >= end
 
 
-async def _stage(address: str, authorization: str, clients: int, seconds: float) -> Stage:
-    found = Stage(clients, seconds)
-    until = time.monotonic() + seconds
+def stage(client: httpx.Client, clients: int, over: Callable[[Stage], bool]) -> Stage:
+    """Run clients, each with its own connection, until `over`: each submits a generation, polls it and starts again."""
+    start = time.monotonic()
+    found = asyncio.run(_stage(str(client.base_url), client.headers["Authorization"], clients, over))
+    found.seconds = time.monotonic() - start
+    return found
+
+
+async def _stage(address: str, authorization: str, clients: int, over: Callable[[Stage], bool]) -> Stage:
+    found = Stage(clients)
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
     headers = {"Authorization": authorization}
     async with httpx.AsyncClient(base_url=address, headers=headers, limits=limits, timeout=60) as http:
@@ -72,7 +80,7 @@ async def _stage(address: str, authorization: str, clients: int, seconds: float)
             return response
 
         async def one() -> None:
-            while time.monotonic() < until:
+            while not over(found):
                 response = await timed(found.submits, "POST", "/v1/generations", PROMPT)
                 if response.status_code == 429:
                     found.retry_after.add(response.headers.get("Retry-After"))
@@ -82,7 +90,7 @@ async def _stage(address: str, authorization: str, clients: int, seconds: float)
                     continue
                 path = response.headers["Location"]
                 status = "queued"
-                while status in ("queued", "running") and time.monotonic() < until:
+                while status in ("queued", "running") and not over(found):
                     await asyncio.sleep(0.05)
                     response = await timed(found.polls, "GET", path)
                     status = response.json()["status"] if response.status_code == 200 else status
@@ -108,32 +116,32 @@ class ManyClients:
     after: dict[str, float]
 
 
-def many_clients(counts: list[int], seconds: float) -> ManyClients:
-    """Stages with these numbers of clients, after one that is not counted."""
+def many_clients(counts: list[int], over: Callable[[], Callable[[Stage], bool]]) -> ManyClients:
+    """Run stages with these numbers of clients after one that is not counted; `over` gives the end of each."""
     with serving() as stack, stack.client() as client, stack.running("worker", INSTANT_WORKER):
         stack.await_ready()
         # What is loaded with the first job is there after this, and pools of threads and connections have their size.
         client.post("/v1/generations", json=PROMPT, headers={"Prefer": "wait=60"}).raise_for_status()
-        stage(client, counts[-1], seconds)
+        stage(client, counts[-1], over())
         before = memory(stack)
-        stages = [stage(client, count, seconds) for count in counts]
+        stages = [stage(client, count, over()) for count in counts]
         return ManyClients(stages, before, memory(stack))
 
 
-def full_queue(limit: int, clients: int, seconds: float) -> tuple[Stage, int]:
-    """Clients that submit where no worker takes anything and half of them find room, and how many jobs were accepted.
+def full_queue(limit: int, clients: int, over: Callable[[Stage], bool]) -> tuple[Stage, int]:
+    """Let clients submit to a queue with room for half of them and no worker; return also the number of accepted jobs.
 
-    Who is accepted polls from then on, and the others try again.
+    A client that is accepted polls from then on, and the others try again.
     """
     with serving(max_queued_per_key=limit) as stack, stack.client() as client:
         ahead = limit - clients // 2
         client.post("/v1/generations/batch", json={"items": [PROMPT] * ahead}).raise_for_status()
-        found = stage(client, clients, seconds)
+        found = stage(client, clients, over)
         return found, ahead + found.statuses[202]
 
 
-def batch_seconds(count: int, until: float = 0) -> float:
-    """How long a batch of so many generations takes to be accepted; the best of three, or the first below `until`."""
+def batch_seconds(count: int) -> float:
+    """Return how many seconds a batch of `count` generations takes to be accepted: the best of three."""
     with serving() as stack, stack.client() as client, stack.running("worker", INSTANT_WORKER):
         stack.await_ready()
         best = math.inf
@@ -142,8 +150,6 @@ def batch_seconds(count: int, until: float = 0) -> float:
             response = client.post("/v1/generations/batch", json={"items": [PROMPT] * count})
             best = min(best, time.perf_counter() - begin)
             assert response.status_code == 202, response.text
-            if best < until:
-                break
             while client.get(response.headers["Location"]).json()["counts"].get("succeeded", 0) < count:
                 time.sleep(0.2)
         return best
@@ -256,9 +262,9 @@ def main(
     """Measure and print."""
     wanted = parts or ["clients", "limit", "batch", "history", "rows"]
     if "clients" in wanted:
-        _show_clients(many_clients(_numbers(clients), seconds))
+        _show_clients(many_clients(_numbers(clients), lambda: lasting(seconds)))
     if "limit" in wanted:
-        found, accepted = full_queue(limit=1000, clients=64, seconds=seconds)
+        found, accepted = full_queue(limit=1000, clients=64, over=lasting(seconds))
         console.print(
             f"Full queue of 1,000: {accepted} accepted, {found.statuses[429]} refused with Retry-After "
             f"{', '.join(map(str, found.retry_after))}, {found.server_errors} errors of the server; "

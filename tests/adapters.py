@@ -16,7 +16,8 @@ def make_adapter(folder: Path, seed: int = 0, **config: Any) -> str:
     """Write an adapter that changes what the model says: its B matrices are random, where training starts from 0."""
     model: Any = load(STARTER, device="cpu", dtype=torch.float32)[0]
     torch.manual_seed(seed)
-    lora = LoraConfig(**{"r": 4, "lora_alpha": 12, "target_modules": "all-linear", "init_lora_weights": False} | config)
+    options: dict[str, Any] = {"r": 4, "lora_alpha": 12, "target_modules": "all-linear", "init_lora_weights": False}
+    lora = LoraConfig(**options | config)
     get_peft_model(model, lora).save_pretrained(str(folder))
     return str(folder)
 

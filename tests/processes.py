@@ -1,4 +1,4 @@
-"""Pagewright's own processes, started as an operator would start them."""
+"""Start Pagewright's own processes as an operator would, and wait for what they do."""
 
 import os
 import signal
@@ -13,21 +13,24 @@ from redis import Redis, RedisError
 
 from pagewright.cli.up import redis_server
 
+LIMIT_SECONDS = 600.0
+"""How long a test waits for anything: long enough that only a hang reaches it, on a slow and busy machine too."""
+
 COMMAND = [sys.executable, "-m", "pagewright"]
 
 
 def environment(**settings: object) -> dict[str, str]:
-    """This process's environment with settings added by name."""
+    """Return this process's environment with Pagewright settings added by name."""
     named = {f"PAGEWRIGHT_{name.upper()}": str(value) for name, value in settings.items()}
     return {**os.environ, **named, "OMP_NUM_THREADS": "1"}
 
 
 def start_redis(port: int) -> subprocess.Popen[bytes]:
-    """A redis-server that keeps nothing on disk, and that answers."""
+    """Start a redis-server that keeps nothing on disk, and wait until it answers."""
     command = [redis_server(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     client = Redis(port=port)
-    eventually(lambda: answers(client), "Redis", 10)
+    eventually(lambda: answers(client), "Redis answers")
     return process
 
 
@@ -42,8 +45,11 @@ def answers(client: Redis) -> bool:
 def running(
     *arguments: str, log: Path | None = None, output: Path | None = None, **settings: object
 ) -> Iterator[subprocess.Popen[str]]:
-    """`pagewright` with these arguments; killed at the end, if it is still there. `log` is where its lines go, and
-    `output` what else it prints; default: where those of this process go."""
+    """Run `pagewright` with these arguments, and kill it at the end if it still runs.
+
+    Its log lines go to the file `log` and its other output to the file `output`; by default both go where this
+    process's own go.
+    """
     with log.open("a") if log else nullcontext() as stderr, output.open("a") if output else nullcontext() as stdout:
         process = subprocess.Popen(
             [*COMMAND, *arguments],
@@ -62,9 +68,9 @@ def running(
         process.wait()
 
 
-def eventually(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    """Wait until the condition holds; fail, saying what did not come, if it does not in time."""
+def eventually(condition: Callable[[], object], what: str, seconds: float = LIMIT_SECONDS, pause: float = 0.05) -> None:
+    """Wait until the condition holds; fail, naming `what` did not happen, if it does not hold within the limit."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} seconds: {what}"
-        time.sleep(0.05)
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} seconds: {what}"
+        time.sleep(pause)

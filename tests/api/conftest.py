@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from db.tables.datasets import Dataset
 from db.vocabulary import Role
 from pagewright.artifacts import get_artifacts
 from tests.api.helpers import PAGE
+from tests.processes import LIMIT_SECONDS, eventually
 
 
 class Worker:
@@ -109,7 +109,7 @@ class Server:
 
     def client(self, role: Role = Role.USER) -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.keys[role]}"}
-        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=20)
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=LIMIT_SECONDS)
 
 
 @pytest.fixture
@@ -126,14 +126,11 @@ def server(database: Database, make_key: Callable[[Role], tuple[ApiKey, str]]) -
             yield Server(listener.getsockname()[1], app.state.watcher, {role: make_key(role)[1] for role in Role})
         finally:
             runner.should_exit = True
-            thread.join(10)
+            thread.join()
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.005)
+def until(condition: Callable[[], object]) -> None:
+    eventually(condition, "the condition became true", pause=0.005)
 
 
 @pytest.fixture

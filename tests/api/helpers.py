@@ -64,7 +64,10 @@ def problem(response: Any, status: int, type: str, field: str | None = None) -> 
 def stored(database: Database) -> tuple[int, int]:
     """How many jobs, and how many generations, the database holds."""
     with database.read() as session:
-        return tuple(session.scalars(select(func.count()).select_from(table)).one() for table in (Job, Generation))
+        jobs, generations = (
+            session.scalars(select(func.count()).select_from(table)).one() for table in (Job, Generation)
+        )
+    return jobs, generations
 
 
 def walk(client: Any, path: str, **query: object) -> list[dict[str, Any]]:

@@ -15,6 +15,6 @@ print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
 
 
 def test_the_front_end_imports_nothing_heavy() -> None:
-    run = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True, timeout=60)
+    run = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True)
     modules = json.loads(run.stdout)
     assert HEAVY.isdisjoint(modules)

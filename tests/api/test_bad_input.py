@@ -142,7 +142,7 @@ def test_what_is_no_json_is_400(as_user: TestClient, body: bytes) -> None:
     "content_type", [None, "", "text/plain", "text/json", "application/jsonp", "application/x-www-form-urlencoded", "é"]
 )
 def test_another_content_type_than_json_is_415(as_user: TestClient, content_type: str | None) -> None:
-    headers = {} if content_type is None else {"Content-Type": content_type.encode("latin-1")}
+    headers = {} if content_type is None else {b"Content-Type": content_type.encode("latin-1")}
     response = as_user.post(GENERATIONS, content=json.dumps(ASKED).encode(), headers=headers)
     problem(response, 415, "unsupported-media-type")
 

@@ -94,7 +94,7 @@ def evaluated(as_user: TestClient, database: Database, worker: Worker) -> Evalua
     return evaluate
 
 
-def get(client: TestClient, path: str, **query: object) -> Any:
+def get(client: TestClient, path: str, **query: Any) -> Any:
     response = client.get(f"{EVALUATIONS}/{path}", params=query)
     assert response.status_code == 200, response.text
     return response.json()
@@ -344,7 +344,7 @@ def test_what_does_not_compare_is_refused(
     chrf = evaluated(MIXED, metrics=["chrf"])
     validity = evaluated(MIXED, metrics=["validity"])
 
-    def compare(**query: object) -> Any:
+    def compare(**query: Any) -> Any:
         return as_user.get(f"{EVALUATIONS}/compare", params=query)
 
     problem(compare(a=a, b=elsewhere), 422, "invalid", "b")

@@ -75,7 +75,7 @@ def test_everyone_who_follows_a_job_sees_it_end(server: Server, worker: Worker) 
     until(lambda: server.watcher.followers == 5)
     worker.finish(job["id"])
     for thread in threads:
-        thread.join(10)
+        thread.join()
     assert ends == ["succeeded"] * 5
 
 

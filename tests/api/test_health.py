@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from db.vocabulary import QueueName
 from pagewright.cli.up import free_port
+from pagewright.settings import get_settings
 from workers import queue
 
 
@@ -27,7 +28,7 @@ def redis_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]
 
     def move(port: int) -> None:
         url = f"redis://127.0.0.1:{port}/0"
-        monkeypatch.setattr(queue.get_settings(), "redis_url", url)
+        monkeypatch.setattr(get_settings(), "redis_url", url)
         queue._redis.cache_clear()
 
     yield move

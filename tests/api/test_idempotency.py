@@ -87,7 +87,7 @@ def test_of_submits_at_the_same_moment_one_makes_the_jobs(
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "schl\u00fcssel"])
 def test_a_key_is_1_to_255_visible_ascii_characters(as_user: TestClient, database: Database, key: str) -> None:
-    response = as_user.post("/v1/generations", json=ASKED, headers={"Idempotency-Key": key.encode("latin-1")})
+    response = as_user.post("/v1/generations", json=ASKED, headers={b"Idempotency-Key": key.encode("latin-1")})
     problem(response, 422, "invalid", field="Idempotency-Key")
     assert stored(database) == (0, 0)
     assert as_user.post("/v1/generations", json=ASKED, headers={"Idempotency-Key": "x" * 255}).status_code == 202

@@ -29,7 +29,7 @@ def test_a_list_is_newest_first_in_pages_without_overlap_or_gap(as_user: TestCli
 def test_jobs_added_while_a_client_pages_shift_nothing(as_user: TestClient, path: str) -> None:
     made = submit_batch(as_user, 6)["job_ids"]
     seen: list[str] = []
-    query: dict[str, object] = {"limit": 2}
+    query: dict[str, Any] = {"limit": 2}
     while True:
         page = as_user.get(path, params=query).json()
         seen += ids(page["items"])

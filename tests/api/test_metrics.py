@@ -108,7 +108,7 @@ def test_workers_are_counted_and_what_does_not_answer_is_said_so(
 def test_a_token_that_is_set_is_asked_for(app_client: TestClient, configure: Callable[..., None]) -> None:
     configure(metrics_token="secret-of-prometheus")
     for header in (None, "Bearer", "Bearer x", "secret-of-prometheus", "Bearer secret-of-prometheus ü"):
-        sent = {} if header is None else {"Authorization": header.encode("latin-1")}
+        sent = {} if header is None else {b"Authorization": header.encode("latin-1")}
         problem(app_client.get("/metrics", headers=sent), 401, "unauthenticated")
     response = app_client.get("/metrics", headers={"Authorization": "Bearer secret-of-prometheus"})
     assert response.status_code == 200

@@ -122,7 +122,14 @@ def test_the_report_and_each_modules_error_are_shown(as_admin: TestClient, datab
         "tokens": 99,
         "seconds": 1.5,
     }
-    measured = {"disk_bytes": 10, "memory_bytes": 20, "perplexity": 1.5, "exact_match": 0.5, "chrf": 80.0, "rows": 2}
+    measured: dict[str, Any] = {
+        "disk_bytes": 10,
+        "memory_bytes": 20,
+        "perplexity": 1.5,
+        "exact_match": 0.5,
+        "chrf": 80.0,
+        "rows": 2,
+    }
     measured |= {"tokens_per_second": 100.0, "seconds": 3.0, "error": None}
     missing = dict.fromkeys(measured) | {"rows": 2, "error": "bitsandbytes is not installed"}
     with database.write() as session:

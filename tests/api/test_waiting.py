@@ -25,7 +25,7 @@ def answer_of(client: httpx.Client, path: str, body: object, prefer: str) -> Ite
     thread = threading.Thread(target=lambda: answers.append(client.post(path, json=body, headers={"Prefer": prefer})))
     thread.start()
     yield answers
-    thread.join(20)
+    thread.join()
 
 
 def only_job(client: httpx.Client) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def test_many_wait_at_once_each_for_its_own_job(server: Server, worker: Worker) 
         until(lambda: server.watcher.followers == 50)
         worker.finish(*(job["id"] for job in client.get("/v1/jobs?limit=100").json()["items"]))
         for thread in threads:
-            thread.join(20)
+            thread.join()
     assert [answer.status_code for answer in answers] == [200] * 50
     assert len({answer.json()["id"] for answer in answers}) == 50
     assert {answer.json()["prompt"] for answer in answers} == {f"Page {number}" for number in range(50)}

@@ -57,7 +57,7 @@ class Page:
 
     def open(self, url: str) -> None:
         self.call("Page.navigate", url=url)
-        eventually(lambda: self.evaluate("document.readyState") == "complete", f"{url} in the browser", 20)
+        eventually(lambda: self.evaluate("document.readyState") == "complete", f"{url} in the browser")
 
     def evaluate(self, expression: str) -> Any:
         """What the expression gives in the page, or the name of the error that it throws."""
@@ -78,11 +78,11 @@ def new_page(profile: Path, headers: dict[str, str]) -> Iterator[Page]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         ready = profile / "DevToolsActivePort"
-        eventually(lambda: ready.exists() and ready.read_text().count("\n") > 0, "Chromium", 30)
+        eventually(lambda: ready.exists() and ready.read_text().count("\n") > 0, "Chromium")
         [port, *_] = ready.read_text().splitlines()
         [tab] = [tab for tab in httpx.get(f"http://127.0.0.1:{port}/json").json() if tab["type"] == "page"]
         with connect(tab["webSocketDebuggerUrl"], max_size=None, close_timeout=1) as connection:
             yield Page(connection, headers)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait()

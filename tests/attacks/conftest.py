@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -66,7 +67,7 @@ def lasting_api(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @contextmanager
-def running_api(database_url: str, data_dir: Path, **settings: object) -> Iterator[Api]:
+def running_api(database_url: str, data_dir: Path, **settings: Any) -> Iterator[Api]:
     port = free_port()
     database = Database(database_url)
     with database.write() as session:

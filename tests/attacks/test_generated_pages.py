@@ -90,8 +90,8 @@ def test_the_hostile_page_does_harm_where_it_may(tmp_path: Path) -> None:
         expected = "ran fetch script stylesheet import img iframe background svg-image socket poster cookie-stolen=1"
         with new_page(tmp_path, {}) as page:
             page.open(f"{origin}/page")
-            eventually(lambda: told >= {f"/{what}" for what in expected.split()}, f"{expected}; there is {told}", 20)
-            eventually(lambda: bool(told & {"/refresh", "/top"}), "the page leads elsewhere", 20)
+            eventually(lambda: told >= {f"/{what}" for what in expected.split()}, f"{expected}; there is {told}")
+            eventually(lambda: bool(told & {"/refresh", "/top"}), "the page leads elsewhere")
 
 
 def test_a_hostile_page_from_the_server_does_none(lasting_api: Api, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from tests.api.helpers import PAGE
 from tests.attacks.conftest import Api
 from tests.attacks.schemathesis_hooks import LOCAL_MODEL, ROWS
 
+pytestmark = pytest.mark.long
+
 EXAMPLES = os.environ.get("PAGEWRIGHT_ATTACK_EXAMPLES", "20")
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
@@ -32,7 +34,7 @@ def things(database: Database, make_dataset: Callable[..., Dataset], hub: Path, 
     (folder / "model.safetensors").touch()
 
 
-@pytest.mark.timeout(0 if int(EXAMPLES) > 20 else 180)
+@pytest.mark.timeout(0)
 def test_every_answer_is_as_the_document_says(things: None, api: Api) -> None:
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION)),

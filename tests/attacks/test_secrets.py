@@ -56,7 +56,7 @@ def running_up(environment: dict[str, str], log: Path) -> Iterator[psutil.Proces
     with log.open("wb") as output:
         process = subprocess.Popen([*COMMAND, "up"], env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
-            eventually(lambda: b"Ctrl-C stops it." in log.read_bytes(), "a running server", 120)
+            eventually(lambda: b"Ctrl-C stops it." in log.read_bytes(), "a running server")
             yield psutil.Process(process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
@@ -122,7 +122,7 @@ def run_jobs(client: httpx.Client) -> None:
             jobs.append(client.post("/v1/fine-tunes", json={"model": model, "dataset": "pages", "name": f"of-{model}"}))
     ids = [job.json()["id"] for job in jobs]
     for job in ids:
-        eventually(lambda job=job: client.get(f"/v1/jobs/{job}").json()["finished_at"], f"the end of {job}", 120)  # type: ignore[misc]
+        eventually(lambda job=job: client.get(f"/v1/jobs/{job}").json()["finished_at"], f"the end of {job}")  # type: ignore[misc]
     statuses = [client.get(f"/v1/jobs/{job}").json()["status"] for job in ids]
     assert (statuses.count("succeeded"), statuses.count("failed")) == (2, len(ids) - 2), statuses
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -263,12 +262,11 @@ class Life(RuleBasedStateMachine):
         self.results_are_single_and_ends_are_final()
 
 
-@pytest.mark.timeout(300)
 def test_no_order_of_events_gives_a_job_two_results_or_none(database: Database, submit_jobs: SubmitJobs) -> None:
     class Bound(Life):
         pass
 
-    Bound.database, Bound.submit_jobs = database, staticmethod(submit_jobs)  # type: ignore[assignment]
+    Bound.database, Bound.submit_jobs = database, staticmethod(submit_jobs)
     run_state_machine_as_test(
         Bound,
         settings=settings(

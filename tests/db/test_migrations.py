@@ -71,11 +71,15 @@ def test_a_migration_only_adds_so_that_the_version_before_it_goes_on_working(fil
         for node in ast.parse(file.read_text()).body
         if isinstance(node, ast.FunctionDef) and node.name == "upgrade"
     ]
-    calls = [node for node in ast.walk(upgrade) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-    done = {call.func.attr for call in calls if ast.unparse(call.func.value) in ("op", "batch_op")}
+    calls = [
+        (node.func, node.args)
+        for node in ast.walk(upgrade)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
+    done = {function.attr for function, _ in calls if ast.unparse(function.value) in ("op", "batch_op")}
     assert done <= EXPANDING | {"batch_alter_table", "f"}
-    for call in calls:
-        if call.func.attr == "add_column":
-            column = ast.unparse(call.args[-1])
+    for function, arguments in calls:
+        if function.attr == "add_column":
+            column = ast.unparse(arguments[-1])
             optional = "nullable=True" in column or "server_default=" in column
             assert optional, f"the version before inserts rows without it: {column}"

@@ -77,7 +77,7 @@ def long_jobs(
     dataset = make_dataset([("Create a page.", "", "<p>")], name="pages")
     model = make_model()
     kinds = [kind for kind in JobKind if kind != JobKind.GENERATION]
-    ids = {kind: id_of(OLD) for kind in kinds}
+    ids: dict[JobKind, uuid.UUID] = {kind: id_of(OLD) for kind in kinds}
     about = {"model_id": model.id, "dataset_id": dataset.id, "split": Split.TRAIN}
     decoding = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "stop": [], "model_name": model.name}
     with database.write() as session:

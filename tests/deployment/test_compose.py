@@ -55,6 +55,7 @@ def command_of(service: str) -> list[str]:
     return [sys.executable, "-m", "pagewright", *arguments]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("profile", ["cpu", "gpu"])
 def test_the_services_do_the_main_job_together(profile: str, local: dict[str, str]) -> None:
     subprocess.run(command_of("migrate"), env=environment_of("migrate", local), check=True)

@@ -7,10 +7,11 @@ import pytest
 
 from tests.faults.run import SHORT, run
 
+pytestmark = [pytest.mark.long, pytest.mark.timeout(7200)]
+
 SEED = int(os.environ.get("FAULTS_SEED", "7"))
 
 
-@pytest.mark.timeout(1800)
 def test_no_job_is_lost_doubled_stuck_or_wrong_whatever_fails(tmp_path: Path) -> None:
     report = run(tmp_path / "run", SHORT, SEED, print)
     assert not report.problems, "\n".join(report.problems)

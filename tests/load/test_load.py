@@ -1,25 +1,29 @@
-"""The short form of `python -m benchmarks.load`."""
+"""Many clients, a full queue and a long history. `python -m benchmarks.load` measures the same."""
 
 import re
 
+import pytest
+
 from benchmarks.history import costs_of_history
-from benchmarks.load import MIB, batch_seconds, evaluated, full_queue, many_clients
-from models.scoring.names import Metric
+from benchmarks.load import Stage, full_queue, many_clients
+
+pytestmark = pytest.mark.long
 
 
-def test_many_clients_get_no_error_and_leave_no_memory_behind() -> None:
-    found = many_clients([1, 16, 128], seconds=4)
+def test_many_clients_get_no_error() -> None:
+    def over(stage: Stage) -> bool:
+        return len(stage.submits) >= 3 * stage.clients and len(stage.polls) >= 3 * stage.clients
+
+    found = many_clients([1, 16, 128], lambda: over)
 
     for stage in found.stages:
         assert set(stage.statuses) == {200, 202}, stage.statuses
-        assert stage.polls
-        assert len(stage.submits) >= stage.clients
-    for part, before in found.before.items():
-        assert found.after[part] < 1.2 * before, (part, found.before, found.after)
 
 
-def test_a_full_queue_refuses_the_next_and_says_when_to_come_back() -> None:
-    found, accepted = full_queue(limit=300, clients=32, seconds=3)
+def test_a_full_queue_refuses_the_next_job_and_says_when_to_try_again() -> None:
+    found, accepted = full_queue(
+        limit=300, clients=32, over=lambda stage: stage.statuses[429] >= 200 and stage.statuses[200] >= 16
+    )
 
     assert accepted == 300
     assert set(found.statuses) == {200, 202, 429}, found.statuses
@@ -27,11 +31,7 @@ def test_a_full_queue_refuses_the_next_and_says_when_to_come_back() -> None:
     assert all(seconds is not None and int(seconds) >= 1 for seconds in found.retry_after)
 
 
-def test_a_batch_of_ten_thousand_is_accepted_in_under_three_seconds() -> None:
-    assert batch_seconds(10_000, until=3) < 3
-
-
-def test_no_hot_query_reads_the_whole_history() -> None:
+def test_no_frequent_query_reads_the_whole_history() -> None:
     stored = 30_000
 
     plans = costs_of_history([stored])[stored].plans
@@ -43,13 +43,3 @@ def test_no_hot_query_reads_the_whole_history() -> None:
         assert any("Index" in line for line in plan), (query, plan)
         read_whole = [line for line in plan if re.search(r"Seq Scan on (jobs|generations|predictions)\b", line)]
         assert not read_whole, (query, plan)
-
-
-def test_an_evaluation_does_not_hold_its_rows_in_memory() -> None:
-    few, many, characters = 2_500, 10_000, 10_000
-
-    peaks = evaluated([few, many], characters, metrics=[Metric.EXACT_MATCH])
-
-    # Held as Python's strings the references alone would take this much more; what there is, the allocator keeps.
-    held = (many - few) * characters / MIB
-    assert peaks[many] - peaks[few] < 0.6 * held

@@ -5,6 +5,7 @@ from itertools import islice
 
 import pytest
 
+import models.starter
 from models.scoring.html import parse_errors
 from starter_model import triples
 
@@ -15,7 +16,7 @@ def held_out() -> list[triples.Triple]:
 
 
 def test_the_committed_file_is_what_the_generator_makes() -> None:
-    assert triples.HELD_OUT_FILE.read_text(encoding="utf-8") == triples.held_out_lines()
+    assert models.starter.HELD_OUT.read_text(encoding="utf-8") == triples.held_out_lines()
 
 
 def test_the_held_out_rows_cover_every_kind_and_repeat_no_page(held_out: list[triples.Triple]) -> None:
@@ -56,5 +57,5 @@ def test_one_request_never_asks_for_two_pages() -> None:
 
 
 def test_rows_are_plain_columns() -> None:
-    row = json.loads(triples.HELD_OUT_FILE.read_text(encoding="utf-8").splitlines()[0])
+    row = json.loads(models.starter.HELD_OUT.read_text(encoding="utf-8").splitlines()[0])
     assert list(row) == ["instruction", "input", "output"]

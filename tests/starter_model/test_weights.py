@@ -5,18 +5,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from models.scoring.html import parse_errors
+from models.starter import FOLDER
 from starter_model import evaluate, train
 from starter_model.triples import held_out
 
-TOKENIZER = AutoTokenizer.from_pretrained(evaluate.HERE)
+TOKENIZER = AutoTokenizer.from_pretrained(FOLDER)
 
 
 def test_the_model_is_small() -> None:
-    model = AutoModelForCausalLM.from_pretrained(evaluate.HERE)
-    assert (evaluate.HERE / "model.safetensors").stat().st_size <= 16 * 2**20
+    model = AutoModelForCausalLM.from_pretrained(FOLDER)
+    assert (FOLDER / "model.safetensors").stat().st_size <= 16 * 2**20
     assert sum(one.numel() for one in model.parameters()) <= 8_000_000
     assert model.dtype == torch.bfloat16
     assert not model.generation_config.do_sample
@@ -37,14 +38,14 @@ def test_blanks_and_tags_survive_the_tokenizer(text: str) -> None:
 
 
 def test_training_computes_what_the_model_computes() -> None:
-    model = AutoModelForCausalLM.from_pretrained(evaluate.HERE, dtype=torch.float32)
+    model = LlamaForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
     tokens = torch.tensor([TOKENIZER("Create a page with a heading")["input_ids"]])
     with torch.inference_mode():
         torch.testing.assert_close(train.forward(model, tokens), model(tokens).logits, rtol=1e-3, atol=1e-3)
 
 
 def test_batches_hold_every_example_and_label_its_page_alone() -> None:
-    shard = train.encoded(Tokenizer.from_file(str(evaluate.HERE / "tokenizer.json")), 1, 64)
+    shard = train.encoded(Tokenizer.from_file(str(FOLDER / "tokenizer.json")), 1, 64)
     made = list(train.batches(shard, TOKENIZER.pad_token_id, 1, 4096, "cpu"))
     assert sum(int((tokens != TOKENIZER.pad_token_id).sum()) for tokens, _ in made) == len(shard.tokens)
     assert sum(int((labels >= 0).sum()) for _, labels in made) == int((shard.lengths - shard.prompts).sum())
@@ -52,7 +53,7 @@ def test_batches_hold_every_example_and_label_its_page_alone() -> None:
 
 def test_most_held_out_pages_come_out_exactly() -> None:
     rows = held_out()[::8]
-    pages = evaluate.answers(evaluate.HERE, rows, device="cpu")
+    pages = evaluate.answers(FOLDER, rows, device="cpu")
     right = sum(evaluate.exact(page, one.output) for page, one in zip(pages, rows, strict=True))
     assert right / len(rows) >= 0.7
     assert [parse_errors(page) for page in pages if parse_errors(page)] == []

@@ -7,10 +7,13 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 import models.starter
 from tests.processes import COMMAND, eventually
 from tests.server import made
+
+pytestmark = pytest.mark.long
 
 HELD_OUT = models.starter.HELD_OUT.read_text().splitlines()
 ROWS = HELD_OUT[:: len(HELD_OUT) // 60][:60]
@@ -18,7 +21,7 @@ TRAINING = {"max_steps": 2, "per_device_train_batch_size": 8, "gradient_accumula
 
 
 def finished(client: httpx.Client, path: str) -> dict[str, Any]:
-    eventually(lambda: client.get(path).json()["status"] not in ("queued", "running"), f"the end of {path}", 150)
+    eventually(lambda: client.get(path).json()["status"] not in ("queued", "running"), f"the end of {path}")
     job: dict[str, Any] = client.get(path).json()
     assert job["status"] == "succeeded", job
     return job

@@ -19,6 +19,8 @@ from tests.hub import serve_hub
 from tests.processes import COMMAND
 from tests.server import running_up
 
+pytestmark = pytest.mark.long
+
 STARTER = models.starter.FOLDER
 HELD_OUT = [json.loads(line) for line in STARTER.joinpath("held_out.jsonl").read_text().splitlines()]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

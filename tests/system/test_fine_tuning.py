@@ -5,9 +5,12 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from tests.processes import eventually
 from tests.server import made
+
+pytestmark = pytest.mark.long
 
 PAGE = '<!DOCTYPE html><html lang="en"><head><title>Shop {0}</title></head><body><h1>Shop {0}</h1></body></html>'
 ROWS = [{"instruction": f"Create the page of shop {number}.", "output": PAGE.format(number)} for number in range(12)]

@@ -24,7 +24,14 @@ from tests.api.helpers import submit, submit_batch
 from tests.processes import eventually, running
 from workers import queue
 
-FAST = {"heartbeat_seconds": 0.3, "reconcile_seconds": 0.5, "lost_message_seconds": 1, "shutdown_grace_seconds": 0.5}
+pytestmark = pytest.mark.long
+
+FAST: dict[str, Any] = {
+    "heartbeat_seconds": 0.3,
+    "reconcile_seconds": 0.5,
+    "lost_message_seconds": 1,
+    "shutdown_grace_seconds": 0.5,
+}
 LONG = {"temperature": 2.0, "max_new_tokens": 900}
 
 TOMORROW = """
@@ -116,11 +123,11 @@ def test_jobs_of_before_during_and_after_an_upgrade_are_done_once(
             with running("worker", log=log, **FAST):
                 eventually(workers(2), "the new worker beside the old one")
                 old.terminate()
-                assert old.wait(30) == 0
+                assert old.wait() == 0
                 over.set()
                 stream.join()
                 jobs.update(submit_batch(as_user, 5)["job_ids"])
-                eventually(lambda: statuses(jobs) == {JobStatus.SUCCEEDED}, "the end of all jobs", 90)
+                eventually(lambda: statuses(jobs) == {JobStatus.SUCCEEDED}, "the end of all jobs")
         finally:
             over.set()
             stream.join()

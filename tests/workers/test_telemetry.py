@@ -71,7 +71,7 @@ def test_a_worker_logs_and_measures_what_it_does_for_each_job(
             eventually(lambda: f":{port + 1}/metrics" in log.read_text(), "the metrics of a second worker")
             beside = scraped(port + 1)
         first.terminate()
-        assert first.wait(30) == 0
+        assert first.wait() == 0
 
     lines: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
     [failed] = [line for line in lines if ErrorType.INVALID_REQUEST in line["message"]]

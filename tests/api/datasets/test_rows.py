@@ -26,7 +26,7 @@ def faults(rows: list[Any], columns: dict[str, str]) -> list[tuple[str, str]]:
     return [(fault.field, fault.message) for fault in raised.value.document.errors]
 
 
-def said(role: str, content: Any) -> dict[str, Any]:
+def said(role: Any, content: Any) -> dict[str, Any]:
     return {"role": role, "content": content}
 
 
@@ -106,7 +106,7 @@ def test_a_text_that_cannot_be_is_named_by_row_and_the_files_own_column(value: A
 
 
 def test_a_row_that_is_no_object_is_named() -> None:
-    rows = [7, None, "x", [], ValueError("has 3 values"), GOOD]
+    rows: list[Any] = [7, None, "x", [], ValueError("has 3 values"), GOOD]
     assert faults(rows, USUAL) == [
         *((f"rows[{number}]", "must be an object") for number in range(4)),
         ("rows[4]", "has 3 values"),

@@ -18,6 +18,7 @@ from pagewright.settings import Settings
 from pagewright.telemetry import REQUEST_SECONDS, REQUESTS
 from tests.api.helpers import ASKED, submit, submit_batch
 from workers import queue
+from workers.celery_app import app
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -119,7 +120,7 @@ def test_a_line_from_below_says_which_job_it_is_about(
     def refuse(*_: Any, **__: Any) -> None:
         raise ConnectionError("planted")
 
-    monkeypatch.setattr(queue.app, "send_task", refuse)
+    monkeypatch.setattr(app, "send_task", refuse)
     monkeypatch.setattr(queue, "_broken_until", 0.0)
     job = submit(as_user)["id"]
     warning, line = lines()

@@ -34,7 +34,7 @@ def test_each_example_attends_to_itself_alone(key_heads: int, dtype: torch.dtype
         SimpleNamespace(), query, key, value, None, cu_seq_lens_q=BOUNDS, max_length_q=30, sliding_window=window
     )
     for begin, end in zip(BOUNDS[:-1].tolist(), BOUNDS[1:].tolist(), strict=True):
-        own = [states[:, :, begin:end].float() for states in (query, key, value)]
+        own = (query[:, :, begin:end].float(), key[:, :, begin:end].float(), value[:, :, begin:end].float())
         seen = torch.ones(end - begin, end - begin, dtype=torch.bool, device=DEVICE).tril()
         if window:
             seen = seen.triu(1 - window)

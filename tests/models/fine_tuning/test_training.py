@@ -61,6 +61,7 @@ def test_the_loss_falls_and_plain_peft_generates_as_trained(
     assert measured[-1].remaining_seconds == 0
     assert all(report.grad_norm and report.tokens_per_second for report in measured)
 
+    base: Any
     base, tokenizer = load(STARTER, "cpu")
     prompt = tokenizer(build_prompt(rows[0].instruction, rows[0].input), return_tensors="pt")
     untrained = tokenizer.decode(base.generate(**prompt, max_new_tokens=150, do_sample=False)[0])

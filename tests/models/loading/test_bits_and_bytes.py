@@ -103,7 +103,7 @@ def test_what_it_takes_in_memory_is_known_before_it_is_loaded(ref: ModelRef) -> 
 
 def test_layers_of_any_shape_compute_in_4_bits(tmp_path: Path) -> None:
     """The CPU's fast kernel takes those alone whose output is a multiple of 32 and whose input is one of 64."""
-    shape = {"hidden_size": 48, "intermediate_size": 80, "num_attention_heads": 2, "head_dim": 20}
+    shape: dict[str, Any] = {"hidden_size": 48, "intermediate_size": 80, "num_attention_heads": 2, "head_dim": 20}
     torch.manual_seed(0)
     LlamaForCausalLM(LlamaConfig(vocab_size=3072, num_hidden_layers=1, **shape)).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(FOLDER).save_pretrained(tmp_path)

@@ -74,7 +74,7 @@ def test_a_modules_error_is_how_far_its_outputs_moved(quantized: Quantization) -
     with torch.no_grad():
         moved = mean_squares(first(seen) - after(seen))
         output = mean_squares(first(seen))
-        nearest = mean_squares(seen @ (first.weight - rounded(first.weight.detach(), 4, 64, sym=True)).T)  # type: ignore[operator, union-attr]  # a Linear
+        nearest = mean_squares(seen @ (first.weight - rounded(first.weight.detach(), 4, 64, sym=True)).T)  # type: ignore[operator]  # a Linear
     report = quantized.of_kind(LayerError)[0]
     assert report.tokens == len(seen)
     assert report.error == pytest.approx(moved, rel=0.01)
@@ -120,6 +120,7 @@ def test_plain_transformers_in_a_fresh_process_says_what_our_loader_does(
         check=True,
         cwd=quantized.task.work_folder,
     )
+    model: Any
     model, tokenizer = load(quantized.made, "cpu", for_training=True)
     inputs: Any = tokenizer(prompt, return_tensors="pt")
     ours = model.generate(**inputs, max_new_tokens=40, do_sample=False)[0, inputs["input_ids"].shape[1] :]

@@ -52,7 +52,8 @@ def test_rows_beyond_the_context_are_left_out_of_the_loss_and_have_empty_complet
 
 def test_the_starter_scores_as_it_does(rows: list[Row]) -> None:
     measured = measure(Variant("original", STARTER, seconds=100), rows[:3], lambda: False)
-    assert (measured.exact_match, measured.chrf, measured.rows) == (1, pytest.approx(100), 3)
+    assert (measured.exact_match, measured.rows) == (1, 3)
+    assert measured.chrf == pytest.approx(100)
     assert measured.perplexity == pytest.approx(1, abs=0.1)
     assert measured.memory_bytes == tensor_bytes(load(STARTER)[0])
     assert measured.disk_bytes == 15_745_384

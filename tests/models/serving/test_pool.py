@@ -77,7 +77,7 @@ def test_a_model_in_use_is_not_taken_away(other: ModelRef) -> None:
         waiting.join(0.5)
         assert waiting.is_alive()
         assert engine.alive
-    waiting.join(30)
+    waiting.join()
     assert not engine.alive
     pool.close()
 

@@ -119,7 +119,7 @@ def wait_for(reader: ReportReader, kind: type[Report], seconds: float = 60) -> l
 def ending(specification: Path) -> Ended:
     """How a task ends that is run to its end."""
     with running(specification) as process:
-        process.wait(90)
+        process.wait()
         [*_, ended] = ReportReader(specification.parent / REPORTS).new()
     assert isinstance(ended, Ended)
     assert process.returncode == (0 if ended.outcome in (Outcome.DONE, Outcome.STOPPED) else 1)
@@ -127,7 +127,7 @@ def ending(specification: Path) -> Ended:
 
 
 def test_reports_are_read_as_they_were_written(tmp_path: Path) -> None:
-    reports = [
+    reports: list[Report] = [
         Measured(step=1, epoch=0.5, percent_done=50.0, remaining_seconds=2.5, loss=1.0),
         Happened("precision", "in float32"),
         Checkpointed(1, "/somewhere"),
@@ -156,7 +156,7 @@ def test_two_processes_train_one_adapter(specify: Specify, monkeypatch: pytest.M
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     specification = specify(max_steps=3, save_steps=2, per_device_train_batch_size=1, gradient_accumulation_steps=1)
     with running(specification, devices=2) as process:
-        assert process.wait(120) == 0
+        assert process.wait() == 0
     folder = specification.parent
     reports = ReportReader(folder / REPORTS).new()
     assert [report.step for report in reports if isinstance(report, Measured)] == [1, 2, 3], "one reports for both"
@@ -173,7 +173,7 @@ def test_a_task_that_is_told_to_stop_leaves_a_checkpoint(specify: Specify) -> No
         wait_for(reader, Measured)
         (specification.parent / STOP).touch()
         reports = wait_for(reader, Ended)
-        assert process.wait(10) == 0
+        assert process.wait() == 0
     assert reports[-1] == Ended(Outcome.STOPPED)
     assert isinstance(reports[-2], Checkpointed)
     assert (Path(reports[-2].folder) / "optimizer.pt").exists()
@@ -190,7 +190,7 @@ def test_a_task_ends_with_whoever_started_it(specify: Specify) -> None:
     [task] = psutil.Process(starting.pid).children()
     starting.kill()
     starting.wait()
-    task.wait(10)
+    task.wait()
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_running_out_of_memory_is_told_from_a_crash(specify: Specify, tmp_path: 
     process = subprocess.Popen(
         [sys.executable, "-c", limited, str(specification)], env={**os.environ, **environment(1)}, stdin=subprocess.PIPE
     )
-    process.wait(90)
+    process.wait()
     [*_, ended] = ReportReader(tmp_path / REPORTS).new()
     assert isinstance(ended, Ended)
     assert ended.outcome == Outcome.OUT_OF_MEMORY, asdict(ended)
@@ -242,7 +242,7 @@ def test_a_quantization_runs_layer_by_layer_until_it_is_told_to_stop(tmp_path: P
         wait_for(reader, Quantized)
         (tmp_path / STOP).touch()
         reports = wait_for(reader, Ended)
-        assert process.wait(10) == 0
+        assert process.wait() == 0
     assert reports[-1] == Ended(Outcome.STOPPED)
     assert not (tmp_path / "made").exists()
 

@@ -1,7 +1,11 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.processes import COMMAND, environment
+
+pytestmark = pytest.mark.long
 
 
 def test_the_demo_writes_pages_prints_a_table_and_ends_well(tmp_path: Path) -> None:
@@ -11,7 +15,6 @@ def test_the_demo_writes_pages_prints_a_table_and_ends_well(tmp_path: Path) -> N
         env=environment(),
         text=True,
         capture_output=True,
-        timeout=170,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -19,10 +19,11 @@ from pagewright.cli.up import free_port
 from tests.processes import COMMAND, environment, eventually
 
 ID = "01936b3e-0000-7000-8000-000000000001"
-HANG_UP = (0, {})
-"""Instead of a status and a body: the connection ends without an answer."""
 
 Answer = tuple[int, dict[str, Any]]
+HANG_UP: Answer = (0, {})
+"""Instead of a status and a body: the connection ends without an answer."""
+
 Ask = Callable[..., Result]
 
 
@@ -353,10 +354,10 @@ def test_on_a_terminal_ctrl_c_leaves_the_evaluation_running_and_says_so(server: 
     )
     os.close(other_end)
     try:
-        eventually(lambda: len(server.seen("GET", "/v1/evaluations/")) >= 4, "polling", 30)
+        eventually(lambda: len(server.seen("GET", "/v1/evaluations/")) >= 4, "polling")
         process.send_signal(signal.SIGINT)
         printed = _all_of(terminal)
-        assert process.wait(30) == 130
+        assert process.wait() == 130
     finally:
         process.kill()
         process.wait()

@@ -11,7 +11,6 @@ def run(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]
         env=environment(**settings),
         text=True,
         capture_output=True,
-        timeout=60,
         check=False,
     )
 

@@ -46,8 +46,8 @@ def submit(as_admin: TestClient, dataset: Dataset) -> Submit:
     def send(
         name: str = "shops", lora: dict[str, Any] | None = None, load: dict[str, Any] | None = None, **training: Any
     ) -> uuid.UUID:
-        body = {"model": "starter", "dataset": dataset.name, "name": name, "lora": lora or {}, "training": training}
-        body["load"] = load
+        body: dict[str, Any] = {"model": "starter", "dataset": dataset.name, "name": name, "lora": lora or {}}
+        body |= {"training": training, "load": load}
         response = as_admin.post("/v1/fine-tunes", json=body)
         assert response.status_code == 202, response.text
         return uuid.UUID(response.json()["id"])
@@ -222,7 +222,7 @@ def test_a_cancelled_job_ends_its_process_and_leaves_nothing_but_its_curve(
     eventually(lambda: trained_steps(as_admin, job_id) > 3, "measured steps")
     as_admin.post(f"/v1/jobs/{job_id}/cancel")
     runtime.leases.heartbeat()
-    training.join(30)
+    training.join()
     assert show(job_id)["status"] == "cancelled"
     assert curve(as_admin, job_id)
     assert left_behind(runtime) == []
@@ -243,7 +243,7 @@ def test_a_job_that_was_stopped_goes_on_elsewhere_as_if_it_had_not_been(
     training = in_background(runtime, stopped)
     eventually(lambda: trained_steps(as_admin, stopped) >= 2, "measured steps")
     runtime.leases.interrupt_all(Interrupt.SHUTDOWN)
-    training.join(30)
+    training.join()
     job = show(stopped)
     assert (job["status"], job["attempt"]) == ("queued", 1)
     assert job["checkpoint_step"] >= 2
@@ -265,7 +265,7 @@ def test_a_process_that_crashes_costs_an_attempt_and_the_job_goes_on_from_its_ch
     eventually(lambda: (show(job_id)["checkpoint_step"] or 0) >= 2, "a stored checkpoint")
     [task] = [child for child in psutil.Process().children() if is_task(child)]
     task.kill()
-    training.join(30)
+    training.join()
     job = show(job_id)
     assert (job["status"], job["attempt"]) == ("queued", 1)
     fine_tune(runtime, job_id)
@@ -301,7 +301,7 @@ def test_a_lost_lease_stops_the_process_and_changes_nothing(
         job_transitions.requeue(session, [lease.claim], "a test took it")
     before = show(job_id)
     runtime.leases.heartbeat()
-    training.join(30)
+    training.join()
     assert show(job_id) == before
     assert before["status"] == JobStatus.QUEUED
 
@@ -320,7 +320,7 @@ def test_a_worker_that_lost_its_lease_unawares_leaves_the_checkpoint_that_anothe
         row = fine_tunes.get(session, job_id, owner=None)
     assert row is not None
     assert row.request.checkpoint is not None
-    training.join(60)
+    training.join()
     assert show(job_id)["status"] == JobStatus.QUEUED
     assert runtime.artifacts.files(row.request.checkpoint)
 

@@ -100,7 +100,7 @@ def test_a_cancelled_quantization_leaves_nothing_and_its_name_free(
     job_id = submit()
     working = threading.Thread(target=quantize, args=[runtime, job_id])
     working.start()
-    eventually(lambda: bool(show(job_id)["modules"]), "the first quantized module", 100)
+    eventually(lambda: bool(show(job_id)["modules"]), "the first quantized module")
     with database.write() as session:
         job_transitions.request_cancel(session, job_id)
     runtime.leases.heartbeat()

@@ -57,7 +57,7 @@ def test_no_job_begins_until_its_worker_has_room(
     eventually(lambda: "no job begins" in caplog.text, "a line in the log")
     assert (read(job_id).job.status, read(job_id).job.attempt) == (JobStatus.QUEUED, 0)
     monkeypatch.setattr(running, "ROOM_BYTES", 0)
-    working.join(10)
+    working.join()
     assert (read(job_id).job.status, read(job_id).job.attempt) == (JobStatus.SUCCEEDED, 1)
 
 
@@ -67,7 +67,7 @@ def test_a_worker_told_to_stop_waits_for_room_no_longer(
     monkeypatch.setattr(running, "ROOM_BYTES", 2**62)
     working = in_background(runtime, job_id)
     runtime.drain()
-    working.join(10)
+    working.join()
     assert (read(job_id).job.status, read(job_id).job.attempt) == (JobStatus.QUEUED, 0)
     assert queue.oldest_message(QueueName.BUILDS) == job_id
 
@@ -88,7 +88,7 @@ def test_a_result_waits_for_a_store_that_takes_it(
     eventually(lambda: "the result can't be stored, trying again: Not a directory" in caplog.text, "a line in the log")
     assert read(job_id).job.status == JobStatus.RUNNING
     full_store.unlink()
-    working.join(10)
+    working.join()
     assert (read(job_id).job.status, read(job_id).job.attempt) == (JobStatus.SUCCEEDED, 1)
     assert b"".join(runtime.artifacts.read(f"models/{job_id}.1/weights")) == b"made by attempt 1"
 
@@ -100,7 +100,7 @@ def test_a_worker_told_to_stop_gives_a_job_back_whose_result_waits(
     working = in_background(runtime, job_id)
     eventually(lambda: "the result can't be stored" in caplog.text, "a line in the log")
     runtime.leases.interrupt_all(Interrupt.SHUTDOWN)
-    working.join(10)
+    working.join()
     job = read(job_id).job
     assert (job.status, job.max_attempts - job.attempt) == (JobStatus.QUEUED, 3)
 
@@ -110,6 +110,6 @@ def test_a_result_that_waits_too_long_costs_an_attempt(
     runtime: Runtime, job_id: uuid.UUID, read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "PATIENCE_SECONDS", 0.5)
-    in_background(runtime, job_id).join(10)
+    in_background(runtime, job_id).join()
     job = read(job_id).job
     assert (job.status, job.max_attempts - job.attempt) == (JobStatus.QUEUED, 2)

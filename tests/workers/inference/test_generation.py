@@ -127,7 +127,8 @@ def test_jobs_of_one_message_may_each_have_the_model_loaded_their_way(
     texts = [row.generation.completion for row in rows]
     if default_device() == "cpu":  # the GPU's bfloat16 need not agree with itself to the token
         refs = [
-            ModelRef(Source.BUNDLED, "starter", adapter=model and folder, bitsandbytes=bits) for bits, model in ways
+            ModelRef(Source.BUNDLED, "starter", adapter=folder if model else None, bitsandbytes=bits)
+            for bits, model in ways
         ]
         assert texts == [generated(load(ref)[0], build_prompt("Create a page."), 40) for ref in refs]
 

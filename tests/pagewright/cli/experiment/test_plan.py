@@ -44,7 +44,7 @@ def test_a_number_of_steps_takes_the_place_of_epochs_alone() -> None:
 
 def test_what_is_made_has_a_name_of_its_own_for_each_way_to_make_it() -> None:
     name = named(Options(), "gptq", BODY, None)["name"]
-    assert name == named(Options(), "gptq", dict(reversed(BODY.items())), None)["name"]
+    assert name == named(Options(), "gptq", dict(reversed(list(BODY.items()))), None)["name"]
     others = {
         named(Options(), "gptq", {**BODY, "options": {"bits": 8}}, None)["name"],
         named(Options(), "gptq", {**BODY, "dataset": "others"}, None)["name"],
