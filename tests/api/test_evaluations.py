@@ -85,7 +85,7 @@ def evaluated(as_user: TestClient, database: Database, worker: Worker) -> Evalua
         with database.write() as session:
             scores = predictions.scores(session, job_id, job["metrics"])
             overall = statistics.overall(scores.by_metric, scores.chrf_statistics)
-            by_metric = {Metric(name): asdict(figure) for name, figure in overall.items()}
+            by_metric = {name: asdict(figure) for name, figure in overall.items()}
             evaluations.set_overall_scores(session, job_id, by_metric, CHRF_SIGNATURE)
             if end:
                 assert job_transitions.succeed(session, [claim])

@@ -154,7 +154,7 @@ def test_every_metric_is_in_its_range_for_any_two_texts(completion: str, referen
 
 @given(texts)
 def test_every_metric_is_at_its_maximum_for_identical_texts(text: str) -> None:
-    assert [metric(text, text) for metric in COMPARING] == [BEST[metric.__name__] for metric in COMPARING]
+    assert [metric(text, text) for metric in COMPARING] == [BEST[Metric(metric.__name__)] for metric in COMPARING]
 
 
 @given(texts, texts)
