@@ -1,8 +1,8 @@
-"""From the scores of rows to figures for all of them, with intervals, and to differences between two models.
+"""Overall scores of an evaluation from the scores of its rows, with intervals, and comparisons of two evaluations.
 
-Intervals are for 95 % and from the bootstrap's percentiles (Efron 1979, "Bootstrap methods: another look at the
-jackknife"): they say how far a figure would go if the rows were others of their kind. The same rows always give the
-same figures.
+Intervals are 95 % percentile bootstrap intervals (Efron 1979, "Bootstrap methods: another look at the jackknife"): how
+far an overall score could be from its value if other rows had been drawn from the same source. The random numbers have
+a fixed seed, so the same rows always give the same scores and intervals.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,15 +15,15 @@ RESAMPLES = 1_000
 SEED = 20_190_913
 INTERVAL = (2.5, 97.5)
 MAX_DRAWN = 5_000_000
-"""Numbers in memory at once, of 8 bytes."""
+"""Limit on the numbers, of 8 bytes each, that one batch of resamples holds in memory."""
 CHRF_COUNTS = 18
-"""For each order of n-grams from 1 to 6: those of the completion, of the reference, and in common."""
+"""For each n-gram order from 1 to 6: the n-grams of the completion, of the reference, and in both."""
 CHRF_BETA = 2
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A metric over `n` rows, in the metric's own units. One row says nothing about others: no interval then."""
+class OverallScore:
+    """A metric's score over `n` rows, in the metric's own units, with its interval. None: one row has no interval."""
 
     value: float
     low: float | None
@@ -33,7 +33,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of models a and b over the same `n` rows, and `b - a` with its interval, which one row does not give."""
+    """The overall scores of models a and b over the same `n` rows, and `b - a` with its interval.
+
+    `low` and `high` are None for one row, which has no interval.
+    """
 
     a: float
     b: float
@@ -43,21 +46,25 @@ class Difference:
     n: int
 
 
-def overall(scores: Mapping[str, ArrayLike], chrf_statistics: ArrayLike | None = None) -> dict[str, Figure]:
-    """A figure for each metric; none if there are no rows.
+def overall_scores(
+    scores: Mapping[str, ArrayLike], chrf_statistics: ArrayLike | None = None
+) -> dict[str, OverallScore]:
+    """Return the overall score of each metric, or an empty dict if there are no rows.
 
-    `scores` maps a metric to one number per row. Its figure is their mean. If `chrf_statistics` has the 18 counts of
-    each row, the figure of `chrf` is the corpus's chrF instead, from the sums of the counts as sacrebleu computes it;
-    or the mean still, if there is not one n-gram.
+    `scores` maps a metric to an array of shape (n,), one score per row. The overall score is the mean. If
+    `chrf_statistics`, of shape (n, 18), has the n-gram counts of each row, the overall score of `chrf` is the corpus
+    chrF instead, computed from the sums of the counts as sacrebleu does. If all counts are 0, it is the mean.
 
-    Raises ValueError if the arrays are of different lengths or shapes, or have a number that is not finite.
+    Raises ValueError if an array has the wrong shape or a number that is not finite.
     """
     rows = _Rows(scores, chrf_statistics)
     if rows.n == 0:
         return {}
     values = _values(rows, rows.columns.sum(axis=0))
     resampled = _values(rows, _resampled_sums(rows.columns))
-    return {name: Figure(float(values[name]), *_interval(resampled[name], rows.n), n=rows.n) for name in rows.names}
+    return {
+        name: OverallScore(float(values[name]), *_interval(resampled[name], rows.n), n=rows.n) for name in rows.names
+    }
 
 
 def compare(
@@ -66,13 +73,14 @@ def compare(
     a_chrf: ArrayLike | None = None,
     b_chrf: ArrayLike | None = None,
 ) -> dict[str, Difference]:
-    """The difference in each metric that both models have, over the same rows in the same order.
+    """Return the difference in each metric that both models have, over the same rows in the same order.
 
-    Arguments and values are those of `overall`; the corpus's chrF is used if both models have the counts. The bootstrap
-    is paired (Koehn 2004, "Statistical significance tests for machine translation evaluation"): it draws rows once for
-    both models, so that what makes a row hard for both does not widen the interval.
+    Arguments and values are those of `overall_scores`. The corpus chrF is compared if both models have counts, else the
+    mean chrF. The bootstrap is paired (Koehn 2004, "Statistical significance tests for machine translation
+    evaluation"): every resample has the same rows for both models, so that rows that are hard for both models do not
+    widen the interval.
 
-    Raises ValueError as `overall` does, and if the models have different numbers of rows.
+    Raises ValueError as `overall_scores` does, and if the models have different numbers of rows.
     """
     common = [name for name in a_scores if name in b_scores]
     if a_chrf is None or b_chrf is None:
@@ -80,7 +88,7 @@ def compare(
     a = _Rows({name: a_scores[name] for name in common}, a_chrf)
     b = _Rows({name: b_scores[name] for name in common}, b_chrf)
     if a.n != b.n:
-        raise ValueError(f"the same rows are to be compared, and these are {a.n} and {b.n}")
+        raise ValueError(f"a comparison needs the same rows for both models, but a has {a.n} and b has {b.n}")
     if a.n == 0:
         return {}
     a_values, b_values = _values(a, a.columns.sum(axis=0)), _values(b, b.columns.sum(axis=0))
@@ -99,22 +107,23 @@ def compare(
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """The p-value that two models are right equally often, from the rows that only one of them has right.
+    """Return the p-value of the hypothesis that two models are right equally often.
 
-    McNemar's test (1947), two-sided and exact: by the binomial distribution, for any number of rows. 1.0 if there are
-    no such rows. Raises ValueError for a negative number.
+    `only_a` and `only_b` are the numbers of rows that only model a, or only model b, has right. This is McNemar's test
+    (1947), two-sided and exact by the binomial distribution. 1.0 if both numbers are 0. Raises ValueError for a
+    negative number.
     """
-    from scipy.stats import binomtest  # it takes long to import, and the API imports this module
+    from scipy.stats import binomtest  # imported here because it is slow to import, and the API imports this module
 
     if min(only_a, only_b) < 0:
-        raise ValueError("a number of rows is negative")
+        raise ValueError(f"numbers of rows must not be negative, but are {only_a} and {only_b}")
     if only_a + only_b == 0:
         return 1.0
     return float(binomtest(only_a, only_a + only_b).pvalue)
 
 
 class _Rows:
-    """One row's scores and counts side by side: their sums over any choice of rows are all that a figure needs."""
+    """A table of scores and counts, one line per row. Overall scores are functions of its columns' sums."""
 
     def __init__(self, scores: Mapping[str, ArrayLike], chrf_statistics: ArrayLike | None) -> None:
         self.names = list(scores)
@@ -123,19 +132,24 @@ class _Rows:
         self.has_counts = chrf_statistics is not None and "chrf" in self.names
         for name, column in zip(self.names, columns, strict=True):
             if column.shape != (self.n,):
-                raise ValueError(f"{name} has the shape {column.shape}, where {self.names[0]} has {self.n} numbers")
+                raise ValueError(f"the scores of {name} have the shape {column.shape}, not {(self.n,)}")
         counts = np.zeros((self.n, 0))
         if self.has_counts:
             counts = np.asarray(chrf_statistics, dtype=np.float64)
             if counts.shape != (self.n, CHRF_COUNTS):
-                raise ValueError(f"the counts of chrF have the shape {counts.shape}, not {(self.n, CHRF_COUNTS)}")
+                raise ValueError(
+                    f"the n-gram counts of chrF have the shape {counts.shape}, not {(self.n, CHRF_COUNTS)}"
+                )
         self.columns = np.column_stack([*columns, counts]) if columns else counts
         if not np.isfinite(self.columns).all():
-            raise ValueError("a score is not a finite number")
+            bad = ", ".join(
+                name for name, column in zip(self.names, columns, strict=True) if not np.isfinite(column).all()
+            )
+            raise ValueError(f"not every score is a finite number: {bad or 'the n-gram counts of chrF'}")
 
 
 def _values(rows: _Rows, sums: np.ndarray) -> dict[str, np.ndarray]:
-    """Each metric from the sums of the columns over `rows.n` rows; of many such sums, if `sums` has another axis."""
+    """Return each metric from the sums of the columns over `rows.n` rows. `sums` may have leading axes."""
     values = {name: sums[..., position] / rows.n for position, name in enumerate(rows.names)}
     if rows.has_counts:
         counts = sums[..., len(rows.names) :]
@@ -144,7 +158,10 @@ def _values(rows: _Rows, sums: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _corpus_chrf(counts: np.ndarray) -> np.ndarray:
-    """0 to 100. Orders that the completions or the references have no n-gram of are left out of the means."""
+    """Return the chrF, 0 to 100, of counts of shape (..., 18).
+
+    An order of which the completions or the references have no n-grams is left out of the means over orders.
+    """
     completion, reference, common = np.moveaxis(counts.reshape(*counts.shape[:-1], -1, 3), -1, 0)
     counted = (completion > 0) & (reference > 0)
     orders = np.maximum(counted.sum(axis=-1), 1)
@@ -158,13 +175,13 @@ def _corpus_chrf(counts: np.ndarray) -> np.ndarray:
 
 
 def _resampled_sums(columns: np.ndarray) -> np.ndarray:
-    """The sums of the columns over as many rows, drawn with replacement: one row of sums per resample."""
+    """Return sums of shape (RESAMPLES, columns): each over `len(columns)` rows that are drawn with replacement."""
     n = len(columns)
     generator = np.random.default_rng(SEED)
     sums = np.empty((RESAMPLES, columns.shape[1]))
     batch = max(1, MAX_DRAWN // n)
     for start in range(0, RESAMPLES, batch):
-        # how often each row is drawn: one product of matrices reads the columns once for the whole batch
+        # How often each row is drawn. One matrix product then reads the columns once for the whole batch.
         drawn = np.empty((min(batch, RESAMPLES - start), n))
         for times in drawn:
             times[:] = np.bincount(generator.integers(0, n, n), minlength=n)

@@ -1,1 +1,1 @@
-"""HTML pages and their scores. Imports no torch."""
+"""Scores of HTML pages: the parser, metrics and baselines. Loads no torch."""

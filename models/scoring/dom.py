@@ -1,7 +1,11 @@
-"""A page as a browser's parser would read it, and what that parser found wrong.
+"""Parse a page as a browser does, within limits, and list its parse errors.
 
-html5lib parses, in Python: it reports every kind of parse error, and its work can be bounded from here. (Of the
-parsers in C, the one that builds the standard's tree took up to 8 seconds and 3 GB for 200 kB of hostile tags.)
+The parser is html5lib, in pure Python: it reports every kind of parse error, and this module can bound its work. (Of
+the parsers in C, the one that builds the standard's tree took up to 8 seconds and 3 GB for 200 kB of hostile tags.)
+
+This is the only module that imports html5lib. It overrides the private `html5lib._tokenizer.HTMLTokenizer`, the main
+loop's set-up and the tree builder of html5lib 1.1; `tests/models/scoring/test_dom.py` compares trees and errors with
+html5lib's own, and `pyproject.toml` bounds the version.
 """
 
 import re
@@ -21,13 +25,15 @@ MAX_ATTRIBUTES = 128
 MAX_NODES = 10_000
 MAX_ERRORS = 1_000
 MAX_WORK = 1_200_000
-"""Over all tokens, the elements that are open and a constant: html5lib looks through the open ones for most tokens."""
+"""Limit on the sum, over all tokens, of the open elements plus TOKEN_WORK. For most tokens html5lib searches the open
+elements."""
 TOKEN_WORK = 10
 MAX_COPIED = 2_000_000_000
-"""Characters, for one token: html5lib copies what it has of a tag or a comment for each piece that it adds."""
+"""Limit on the characters copied for one token. For each piece that it appends to a tag or a comment, html5lib copies
+the text so far."""
 
 LONG_NUMBER = re.compile("&#([0-9]{4000,})")
-"""Python makes no number of more than 4,300 digits, which html5lib does not know."""
+"""Python's int() refuses more than 4,300 digits, and html5lib does not catch its error."""
 
 ALPHANUMERICS = re.compile("[0-9A-Za-z]+")
 
@@ -36,7 +42,7 @@ PREFIXES = {namespaces["svg"]: "svg ", namespaces["mathml"]: "math "}
 
 
 class Comment(Base):
-    """Kept by the parser's rules; nothing here looks into it."""
+    """A comment. Its text is dropped, but html5lib needs the node in the tree."""
 
     def __init__(self, data: str) -> None:
         self.parent: Element | None = None
@@ -49,9 +55,10 @@ class Doctype(Base):
 
 
 class Element(Base):
-    """`children` has the text as it came, in pieces: two neighbouring strings are one text.
+    """An element. Adjacent strings in `children` are pieces of one text.
 
-    `attributes` maps the names in the source to values; an adjusted foreign attribute's name is a triple.
+    `attributes` maps names to values. The name of an attribute that the standard adjusts in SVG or MathML is a tuple of
+    prefix, local name and namespace.
     """
 
     def __init__(self, name: str, namespace: str | None = None) -> None:
@@ -64,7 +71,7 @@ class Element(Base):
 
     @property
     def tag(self) -> str:
-        """The name; of an element in SVG or MathML with `svg ` or `math ` before it."""
+        """The name, with the prefix `svg ` or `math ` for an element of SVG or MathML."""
         return PREFIXES.get(self.namespace or HTML, "") + self.name
 
     def appendChild(self, node: "Element") -> None:
@@ -101,19 +108,19 @@ class Element(Base):
         return bool(self.children)
 
     def _position(self, node: "Element") -> int:
-        # from the end: what the parser moves, or puts something before, is the newest but for a few
+        # Search from the end: the parser nearly always moves, or inserts before, one of the last children.
         for position in range(len(self.children) - 1, -1, -1):
             if self.children[position] is node:
                 return position
-        raise ValueError("no child of this element")
+        raise ValueError("the node is not a child of this element")
 
 
 @dataclass(frozen=True)
 class Page:
-    """`errors` are html5lib's codes in source order, at most MAX_ERRORS.
+    """A parsed page. `errors` are html5lib's error codes in source order, at most MAX_ERRORS.
 
-    A page beyond the limits, or one that html5lib fails on, has one error, which says so, and `complete` is false: its
-    tree ends there.
+    `complete` is false for a page beyond the limits, and for one on which html5lib fails. Then `errors` is a single
+    code that names the limit, or `not-parsed`, and the tree holds the part before that point.
     """
 
     document: Element
@@ -122,18 +129,18 @@ class Page:
 
 
 def parse(html: str) -> Page:
-    """The tree of a whole document by the HTML standard's rules, and its parse errors. Every text is a document.
+    """Parse any text as a whole document by the rules of the HTML standard.
 
-    Takes a bounded time, below a second, whatever the text. Raises nothing.
+    Takes less than a second for any text of up to 200,000 characters, and never raises.
     """
     parser = _Parser(_Builder)
     try:
-        # eight digits are past the last character already
-        parser.read(LONG_NUMBER.sub(lambda found: f"&#{found[1].lstrip('0')[:8] or 0}", html))
+        # Eight digits are already beyond the last Unicode character.
+        parser.read(LONG_NUMBER.sub(lambda match: f"&#{match[1].lstrip('0')[:8] or 0}", html))
     except _BeyondLimit as beyond:
         return Page(parser.tree.document, [beyond.code], complete=False)
     except Exception:
-        # html5lib has assertions that fail for one text of tag soup in a hundred thousand
+        # An assertion inside html5lib fails for about one in 100,000 random texts of tags.
         return Page(parser.tree.document, ["not-parsed"], complete=False)
     return Page(parser.tree.document, [code for _, code, _ in parser.errors], complete=True)
 
@@ -143,9 +150,9 @@ class End(NamedTuple):
 
 
 def walk(document: Element) -> Iterator[Element | End | str]:
-    """Each element below `document`, in source order, then what is in it, and its End. Each text is in one piece.
+    """Yield each element below `document` in source order, then its content, then its End. Each text is one string.
 
-    Comments and the doctype are left out. Without recursion, so any depth will do.
+    Comments and the doctype are left out. The walk does not recurse, so depth is not limited.
     """
     text: list[str] = []
     open_elements = [(document, iter(document.children))]
@@ -184,7 +191,7 @@ class _Builder(TreeBuilder):
         super().reset()
 
     def insertText(self, data: str, parent: Element | None = None) -> None:
-        # html5lib reports an element that does not belong in a table, and forgets to report text
+        # html5lib reports an element that does not belong in a table, but not a text that does not belong there.
         if parent is None and self.insertFromTable and self.openElements[-1].name in tableInsertModeElements:
             self.parser.parseError("unexpected-char-implies-table-voodoo")
         super().insertText(data, parent)
@@ -212,8 +219,8 @@ class _Tokenizer(HTMLTokenizer):
             if steps > self._max_steps:
                 raise _BeyondLimit("too-complex")
             if self.stream.errors:
-                found, self.stream.errors = self.stream.errors, []
-                yield from ({"type": error, "data": code} for code in found)
+                codes, self.stream.errors = self.stream.errors, []
+                yield from ({"type": error, "data": code} for code in codes)
             while self.tokenQueue:
                 token = self.tokenQueue.popleft()
                 if token["type"] != error:
@@ -224,7 +231,8 @@ class _Tokenizer(HTMLTokenizer):
                 yield token
 
     def consumeEntity(self, allowedChar: str | None = None, fromAttribute: bool = False) -> None:
-        # html5lib's standard is of 2011; today's lets an ampersand be one where no reference can be meant: AT&T, ?a&b=1
+        # html5lib follows the standard of 2011. Today's standard allows an ampersand where no character reference can
+        # be meant, as in `AT&T` or `?a&b=1`.
         run = ALPHANUMERICS.match(self.stream.chunk, self.stream.chunkOffset)
         name, follower = (run[0], run.string[run.end() : run.end() + 1]) if run else ("", "")
         queued = len(self.tokenQueue)
@@ -243,7 +251,7 @@ class _Tokenizer(HTMLTokenizer):
 
 class _Parser(HTMLParser):
     def read(self, html: str) -> None:
-        """`parse`, with a tokenizer of our own."""
+        """Do what `HTMLParser.parse` does, with the tokenizer of this module."""
         self.innerHTMLMode = self.scripting = False
         self.tree.parser = self
         self.tokenizer = _Tokenizer(html, self)
@@ -251,6 +259,6 @@ class _Parser(HTMLParser):
         self.mainLoop()
 
     def parseError(self, errorcode: str = "XXX-undefined-error", datavars: Any = None) -> None:
-        # without the position, which html5lib finds by counting lines each time
+        # Leaves out the position, because html5lib counts all lines again for each error.
         if len(self.errors) < MAX_ERRORS:
             self.errors.append((None, errorcode, datavars))

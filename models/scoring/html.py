@@ -1,4 +1,4 @@
-"""What can be said about a page without running it."""
+"""Parse errors, canonical form, element structure and visible text of a page, without running it."""
 
 import re
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from models.scoring.dom import HTML, Doctype, Element, End, Page, parse, walk
 
 SPACES = " \t\n\f\r"
-"""HTML's own whitespace; a no-break space is not of it."""
+"""HTML's whitespace, which excludes the no-break space."""
 RUN_OF_SPACES = re.compile(f"[{SPACES}]+")
 
 
@@ -14,7 +14,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# How the standard's own style sheet lays elements out (HTML Living Standard, section 15.3, "Non-replaced elements").
+# Layout in the standard's default style sheet (HTML Living Standard, section 15.3, "Non-replaced elements").
 BLOCKS = _names(
     "address article aside blockquote body br caption center col colgroup dd details dialog dir div dl dt fieldset "
     "figcaption figure footer form frame frameset h1 h2 h3 h4 h5 h6 head header hgroup hr html legend li listing main "
@@ -23,7 +23,7 @@ BLOCKS = _names(
 BOXES = _names(
     "applet audio button canvas embed iframe img input marquee math meter object progress select svg textarea video"
 )
-"""On a line like a letter, with a content of their own."""
+"""Inline elements whose content is laid out separately."""
 HIDDEN = _names("area base datalist link meta noembed noframes param rp script source style template title track")
 INLINE_IN_SVG = frozenset({"a", "textPath", "tspan"})
 PREFORMATTED = _names("listing plaintext pre textarea xmp")
@@ -33,30 +33,31 @@ SUPPLIED = frozenset({"html", "head", "body"})
 
 
 def parse_errors(html: str) -> list[str]:
-    """The HTML5 parse errors of a whole document, in source order, as html5lib's error codes; at most 1,000.
+    """Return the HTML5 parse errors of a whole document as html5lib's error codes, in source order, at most 1,000.
 
-    An empty list means valid. A document without a doctype has an error too: the standard asks for one.
-    A document that would take too long to check has one error, which says why: `nested-too-deep` (beyond 256
-    elements), `too-many-attributes` (beyond 128 of one element), `too-many-elements` (beyond 10,000), `too-complex`;
-    or `not-parsed`, if html5lib itself failed.
+    An empty list means that the document is valid. A missing doctype is an error, as the standard says.
+    A document that would take too long to check has a single error that says why: `nested-too-deep` (more than 256
+    levels), `too-many-attributes` (more than 128 on one element), `too-many-elements` (more than 10,000) or
+    `too-complex`. The single error `not-parsed` means that html5lib itself failed.
 
-    html5lib, though old, reports every kind of parse error; the faster parsers tried left most of them out
+    html5lib is old, but reports every kind of parse error. The faster parsers that were tried left most of them out
     (unclosed elements, foster parenting, bad character references).
     """
     return parse(html).errors
 
 
 def canonical_form(page: Page) -> list[object]:
-    """What is equal for two pages exactly if they mean the same to a browser that has only its own style sheet.
+    """Return a form that two pages share if and only if they mean the same to a browser that ignores style sheets.
 
-    The order of attributes does not count, nor how a character is written, what the parser supplies (optional tags,
-    the quotes of attributes) or a comment. The doctype counts, with its identifiers: browsers choose a mode by it.
+    It ignores comments, the order of attributes, how a character is written, and what the parser supplies (optional
+    tags, quotes of attributes). The doctype counts, with its identifiers, because browsers choose a rendering mode by
+    it.
 
-    Whitespace counts as CSS has it. A run of it is one space. There is none at the edge of a block, before or after a
-    line break, or after another space, even if an inline element begins or ends in between. So between inline elements
-    one space differs from none. In `pre`, `listing`, `xmp`, `plaintext` and `textarea` it counts as it is, in scripts
-    and style sheets too except around them, and in the values of attributes. No style sheet is looked at: one that
-    sets `white-space` or `display` changes none of this.
+    Whitespace is collapsed as in CSS: a run of whitespace is one space; it is dropped at the edge of a block, before
+    and after a line break, and after another space, even if an inline element starts or ends in between. So between
+    inline elements, one space differs from none. Whitespace is kept as it is in `pre`, `listing`, `xmp`, `plaintext`,
+    `textarea`, in values of attributes, and inside scripts and style sheets, of which only both ends are stripped. The
+    page's own style sheets are not read, so their `white-space` and `display` have no effect.
     """
     writer = _CanonicalWriter()
     for child in page.document.children:
@@ -74,12 +75,12 @@ def canonical_form(page: Page) -> list[object]:
 
 @dataclass
 class _Line:
-    """What decides on whitespace in the block that is written."""
+    """Whitespace state of the current line of a block."""
 
     at_edge: bool = True
-    """A space here would not be shown."""
+    """Whether a space at this point would not be shown."""
     last_space: int | None = None
-    """The text that ends in a space with nothing shown after it yet."""
+    """Index of the piece that ends in a space after which nothing has been shown yet."""
 
 
 @dataclass
@@ -140,7 +141,7 @@ class _CanonicalWriter:
 
 
 def _layout(element: Element) -> frozenset[str] | None:
-    """BLOCKS, BOXES, HIDDEN, or None for an element that is part of its line."""
+    """Return BLOCKS, BOXES or HIDDEN, or None for an inline element."""
     if element.name in BOXES:
         return BOXES
     if element.namespace != HTML:
@@ -159,14 +160,14 @@ def _attribute_name(name: str | tuple[str | None, str, str]) -> str:
 
 @dataclass(frozen=True)
 class Structure:
-    """The elements of a page in source order: their tags, and how many of these elements each is in."""
+    """The elements of a page in source order. `depths` has the number of ancestors of each among these elements."""
 
     tags: list[str]
     depths: list[int]
 
 
 def structure(page: Page) -> Structure:
-    """The elements without `html`, `head` and `body`, which every page has, and which the parser supplies."""
+    """Return all elements except `html`, `head` and `body`, which the parser adds to every page."""
     tags: list[str] = []
     depths: list[int] = []
     depth = 0
@@ -181,11 +182,11 @@ def structure(page: Page) -> Structure:
 
 
 def visible_text(page: Page) -> str:
-    """The text that a browser shows, with every run of whitespace as one space and none around it.
+    """Return the text that a browser shows, with each run of whitespace as one space, and stripped.
 
-    Blocks, line breaks and boxes such as a button part words. Without the head (so without the title, which is not on
-    the page), scripts, style sheets, templates, what is shown only where something else can't be, and elements that
-    have the attribute `hidden`.
+    Blocks, line breaks and boxes such as buttons separate words. Left out are the head (including the title, which is
+    not shown on the page), scripts, style sheets, templates, fallback content such as `noscript`, and elements with the
+    attribute `hidden`.
     """
     parts: list[str] = []
     hidden = 0

@@ -1,4 +1,4 @@
-"""Lay out pages anew: blanks at both ends of lines, and blank lines, are all that changes."""
+"""Indent pages uniformly. Only whitespace at both ends of lines, and blank lines, change."""
 
 import re
 from itertools import takewhile
@@ -13,11 +13,11 @@ _UNIT = "  "
 
 
 def indented(page: str) -> str:
-    """The page with two spaces for each element that a line is in, but for `html`, and without blank lines.
+    """Return the page with each line indented by two spaces per open element except `html`, and without blank lines.
 
-    Inside scripts and style sheets brackets count instead of tags. An element whose end tag is left out, or whose start
-    tag is spread over lines, is counted wrongly. Whitespace at the beginning of a line means something in `pre` and
-    `textarea` alone, and changes there, too.
+    Inside scripts and style sheets, brackets are counted in place of elements. Elements without an end tag, and start
+    tags that span several lines, are counted wrongly. Whitespace at the start of a line is changed in `pre` and
+    `textarea` too, where it is significant.
     """
     lines, depth, raw = [], 0, ""
     for line in filter(None, map(str.strip, page.split("\n"))):
@@ -29,7 +29,7 @@ def indented(page: str) -> str:
 
 
 def _steps(line: str, raw: str) -> tuple[list[int], str]:
-    """What the line opens (1) and closes (-1), in order, and the script or style that is open after it."""
+    """Return what the line opens (1) and closes (-1), in order, and the `script` or `style` that is open after it."""
     steps: list[int] = []
     place = 0
     while place < len(line):
@@ -39,16 +39,16 @@ def _steps(line: str, raw: str) -> tuple[list[int], str]:
             if end < 0:
                 break
             place, raw = end, ""
-        found = _TAG.search(line, place)
-        if found is None:
+        tag = _TAG.search(line, place)
+        if tag is None:
             break
-        place = found.end()
-        name = (found[2] or "").lower()
+        place = tag.end()
+        name = (tag[2] or "").lower()
         if name and name not in _VOID and name != "html":
-            steps.append(-1 if found[1] else 1)
-            raw = name if name in _RAW and not found[1] else ""
+            steps.append(-1 if tag[1] else 1)
+            raw = name if name in _RAW and not tag[1] else ""
     return steps, raw
 
 
 def _brackets(code: str) -> list[int]:
-    return [1 if one in "{[(" else -1 for one in code if one in "{[()]}"]
+    return [1 if character in "{[(" else -1 for character in code if character in "{[()]}"]

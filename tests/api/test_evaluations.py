@@ -84,8 +84,8 @@ def evaluated(as_user: TestClient, database: Database, worker: Worker) -> Evalua
             predictions.add(session, job_id, rows)
         with database.write() as session:
             scores = predictions.scores(session, job_id, job["metrics"])
-            overall = statistics.overall(scores.by_metric, scores.chrf_statistics)
-            by_metric = {name: asdict(figure) for name, figure in overall.items()}
+            overall = statistics.overall_scores(scores.by_metric, scores.chrf_statistics)
+            by_metric = {name: asdict(score) for name, score in overall.items()}
             evaluations.set_overall_scores(session, job_id, by_metric, CHRF_SIGNATURE)
             if end:
                 assert job_transitions.succeed(session, [claim])

@@ -37,10 +37,10 @@ log = logging.getLogger(__name__)
 MAX_UNSCORED = 512
 """Completions that wait for their scores; with more, no new ones are taken from the engine."""
 
-FIGURES_GROWTH = 1.25
-FIGURES_SECONDS = 2.0
-"""While it runs, an evaluation's figures are computed anew when it has grown by so much, and not more often than this:
-so they cost no more than a few times what they cost once."""
+SCORES_GROWTH = 1.25
+SCORES_SECONDS = 2.0
+"""A running evaluation's overall scores are computed again when its rows have grown by this factor, and at most once in
+this many seconds. So their total cost stays within a few times the cost of computing them once."""
 
 
 @app.task(name=JobKind.EVALUATION.value)
@@ -90,8 +90,8 @@ class _Evaluation:
         with runtime.database.read() as session:
             self._asked, self._dataset, self._model = evaluations.work(session, lease.job_id)
             self._known = predictions.rows_done(session, lease.job_id)
-        self._done = self._figures_of = len(self._known)
-        self._start = self._figures_at = time.monotonic()
+        self._done = self._scored_rows = len(self._known)
+        self._start = self._scored_at = time.monotonic()
 
     def run(self) -> None:
         """Predict and score what is left, until that is done or interrupted."""
@@ -143,15 +143,15 @@ class _Evaluation:
 
         if self._write(write, done):
             self._done = done
-            self._show_figures()
+            self._store_overall_scores()
 
-    def _show_figures(self) -> None:
-        """Store the figures of what there is, now and then."""
+    def _store_overall_scores(self) -> None:
+        """Store the overall scores of the rows that are done, if it is time."""
         moment = time.monotonic()
-        grown = self._done >= FIGURES_GROWTH * self._figures_of
-        if grown and moment - self._figures_at >= FIGURES_SECONDS:
+        grown = self._done >= SCORES_GROWTH * self._scored_rows
+        if grown and moment - self._scored_at >= SCORES_SECONDS:
             self._write(summed_up(self._runtime, self._lease.job_id), self._done)
-            self._figures_of, self._figures_at = self._done, time.monotonic()
+            self._scored_rows, self._scored_at = self._done, time.monotonic()
 
     def _write(self, write: Callable[[Session], None], done: int | None = None) -> bool:
         """Run a transaction if the lease holds, and note that so many rows are done. Returns whether it holds."""
@@ -163,13 +163,13 @@ class _Evaluation:
 
 
 def summed_up(runtime: Runtime, job_id: uuid.UUID) -> Callable[[Session], None]:
-    """What stores the figures over all rows that are done; computed now, outside the transaction that stores them."""
+    """Compute the overall scores of all rows that are done, and return a function that stores them in a transaction."""
     with runtime.database.read() as session:
         asked, _, _ = evaluations.work(session, job_id)
         scores = predictions.scores(session, job_id, asked.metrics)
-    found = statistics.overall(scores.by_metric, scores.chrf_statistics)
-    rows = {metric: asdict(figure) for metric, figure in found.items()}
-    return lambda session: evaluations.set_overall_scores(session, job_id, rows, CHRF_SIGNATURE)
+    overall = statistics.overall_scores(scores.by_metric, scores.chrf_statistics)
+    by_metric = {metric: asdict(score) for metric, score in overall.items()}
+    return lambda session: evaluations.set_overall_scores(session, job_id, by_metric, CHRF_SIGNATURE)
 
 
 def _end(runtime: Runtime, lease: Lease) -> None:

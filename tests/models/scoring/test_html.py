@@ -1,4 +1,4 @@
-"""What is said about a page: valid or not, the same page or not, its elements, its text."""
+"""Parse errors, canonical form, structure and visible text of pages."""
 
 import pytest
 
@@ -41,15 +41,15 @@ def test_a_valid_page_has_no_errors() -> None:
         (PAGE.format("\0"), ["invalid-codepoint"]),
     ],
 )
-def test_each_error_is_reported_in_source_order(html: str, errors: list[str]) -> None:
+def test_errors_are_reported_in_source_order(html: str, errors: list[str]) -> None:
     assert parse_errors(html) == errors
 
 
-def test_errors_beyond_a_thousand_are_not_listed() -> None:
+def test_at_most_a_thousand_errors_are_listed() -> None:
     assert parse_errors(PAGE.format("</p>" * 2_000)) == ["unexpected-end-tag"] * 1_000
 
 
-def test_a_page_that_would_take_too_long_says_so_instead() -> None:
+def test_a_page_beyond_a_limit_has_the_limit_as_its_only_error() -> None:
     assert parse_errors("<!DOCTYPE html>" + "<div>" * 300) == ["nested-too-deep"]
 
 
@@ -74,7 +74,7 @@ def test_a_page_that_would_take_too_long_says_so_instead() -> None:
         pytest.param("<table><tr><td>a</table>", "<table><tbody><tr><td>a</td></tr></tbody></table>", id="tbody"),
     ],
 )
-def test_two_ways_to_write_a_page_have_one_form(a: str, b: str) -> None:
+def test_two_ways_to_write_a_page_have_the_same_canonical_form(a: str, b: str) -> None:
     assert same(PAGE.format(a), PAGE.format(b))
 
 
@@ -97,18 +97,18 @@ def test_two_ways_to_write_a_page_have_one_form(a: str, b: str) -> None:
         pytest.param("<b></b>", "", id="an empty element"),
     ],
 )
-def test_two_pages_that_differ_have_two_forms(a: str, b: str) -> None:
+def test_different_pages_have_different_canonical_forms(a: str, b: str) -> None:
     assert not same(PAGE.format(a), PAGE.format(b))
 
 
-def test_the_doctype_counts_with_its_identifiers() -> None:
+def test_the_canonical_form_includes_the_doctype_and_its_identifiers() -> None:
     old = '<!DOCTYPE html PUBLIC "-//W3C//DTD HTML 3.2//EN">'
     assert same("<!doctype HTML><p>a", "<!DOCTYPE html><p>a")
     assert not same("<p>a", "<!DOCTYPE html><p>a")
     assert not same(f"{old}<p>a", "<!DOCTYPE html><p>a")
 
 
-def test_what_the_parser_supplies_need_not_be_written() -> None:
+def test_the_canonical_form_ignores_whether_optional_tags_are_written() -> None:
     assert same(
         "<!DOCTYPE html><title>x</title><p>a",
         "<!DOCTYPE html><html><head><title> x </title></head><body><p>a</p></body>",
@@ -116,9 +116,9 @@ def test_what_the_parser_supplies_need_not_be_written() -> None:
 
 
 def test_the_structure_is_the_elements_in_order_with_their_depths() -> None:
-    found = structure(parse(PAGE.format("<ul><li>a<li><b>b</b></ul><svg><circle/></svg>")))
-    assert found.tags == ["title", "ul", "li", "li", "b", "svg svg", "svg circle"]
-    assert found.depths == [0, 0, 1, 1, 2, 0, 1]
+    elements = structure(parse(PAGE.format("<ul><li>a<li><b>b</b></ul><svg><circle/></svg>")))
+    assert elements.tags == ["title", "ul", "li", "li", "b", "svg svg", "svg circle"]
+    assert elements.depths == [0, 0, 1, 1, 2, 0, 1]
 
 
 @pytest.mark.parametrize("html", ["", "just text", "<html><body>"])

@@ -1,3 +1,5 @@
+"""Pages are indented by their elements, and only whitespace changes."""
+
 import pytest
 
 from models.scoring.indenting import indented
@@ -30,12 +32,12 @@ PAGE = """<!DOCTYPE html>
 </html>"""
 
 
-def test_a_page_that_is_laid_out_stays_as_it_is() -> None:
+def test_an_indented_page_does_not_change() -> None:
     assert indented(PAGE) == PAGE
 
 
 @pytest.mark.parametrize("unit", ["", " ", "    ", "\t"])
-def test_other_indentation_and_blank_lines_go(unit: str) -> None:
+def test_other_indentation_and_blank_lines_are_replaced(unit: str) -> None:
     lines = [line.strip() for line in PAGE.splitlines()]
     other = "\n\n".join(unit * (number % 3) + line for number, line in enumerate(lines))
     assert indented(other) == PAGE
@@ -53,5 +55,5 @@ def test_other_indentation_and_blank_lines_go(unit: str) -> None:
         ("<ul>\n<li>One</li></ul>\n<p>Two</p>", "<ul>\n  <li>One</li></ul>\n<p>Two</p>"),
     ],
 )
-def test_whatever_it_is_only_the_beginnings_of_lines_change(page: str, laid_out: str) -> None:
+def test_only_the_starts_of_lines_change(page: str, laid_out: str) -> None:
     assert indented(page) == laid_out
