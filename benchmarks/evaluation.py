@@ -30,7 +30,7 @@ from rich.table import Table
 import models.starter
 from models.prompts.template import build_prompt
 from models.scoring.names import Metric
-from pagewright.cli.demo import running_server
+from pagewright.cli.local_server import running_server
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = ROOT / ".lm-eval"

@@ -110,7 +110,7 @@ def _through_server(examples: Sequence[dict[str, str]]) -> Row:
     """Everything that a client of `pagewright up` waits for: one batch submit, and polls until all of it is done."""
     import tempfile
 
-    from pagewright.cli.demo import running_server
+    from pagewright.cli.local_server import running_server
 
     with tempfile.TemporaryDirectory() as directory, running_server(directory) as client:
         items = [

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from pagewright.cli.up import Part, free_port, redis_server
+from pagewright.cli.up.parts import Part, free_port, redis_server
 
 PROMPT = {"model": "starter", "prompt": "Create a page titled 'One'."}
 COMMAND = [sys.executable, "-m", "pagewright"]

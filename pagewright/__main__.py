@@ -1,3 +1,3 @@
-from pagewright.cli.main import app
+from pagewright.cli.app import app
 
 app()

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from redis import Redis
 
-from pagewright.cli.up import free_port
+from pagewright.cli.up.parts import free_port
 from tests.processes import start_redis
 
 # Two test processes share two cores; torch's threads, here and in what the tests start, would only be in the way.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from redis import Redis, RedisError
 
-from pagewright.cli.up import redis_server
+from pagewright.cli.up.parts import redis_server
 
 LIMIT_SECONDS = 600.0
 """How long a test waits for anything: long enough that only a hang reaches it, on a slow and busy machine too."""

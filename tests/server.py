@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import psutil
 
-from pagewright.cli.up import free_port
+from pagewright.cli.up.parts import free_port
 from tests.processes import COMMAND
 
 
@@ -34,7 +34,7 @@ def running_up(data_dir: Path) -> Iterator[tuple[psutil.Process, httpx.Client]]:
             line = process.stdout.readline()
             assert line, printed
             printed += line
-        [key] = re.findall(r"Admin key, shown this once: (\S+)", printed)
+        [key] = re.findall(r"Admin key \(shown only once\): (\S+)", printed)
         headers = {"Authorization": f"Bearer {key}"}
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=90) as client:
             yield psutil.Process(process.pid), client

@@ -1,4 +1,4 @@
-"""A client of a running server: it asks, asks again while the server is away, and reads the answer."""
+"""HTTP requests to a running server, which are sent again while the server restarts."""
 
 import time
 import uuid
@@ -11,16 +11,16 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 RETRY_SECONDS = 1.0
-PATIENCE_SECONDS = 60.0
-"""How long a server that answered before may be away: a restart of the API does not end the waiting."""
+RETRY_LIMIT_SECONDS = 60.0
+"""How long to retry while a server that answered before does not answer, for example while the API restarts."""
 
-ANSWER_SECONDS = 30.0
-COMING_BACK = (502, 503, 504)
-"""What the server, or a proxy before it, answers while a part of it restarts."""
+TIMEOUT_SECONDS = 30.0
+RETRIED_STATUSES = (502, 503, 504)
+"""Statuses that the server, or a proxy in front of it, returns while a part of it restarts."""
 
 
 class ServerError(Exception):
-    """The server can't be reached, or refuses; says so in words for the person at the terminal."""
+    """The server does not answer, or refuses a request. The message is for the user of the command."""
 
 
 class JobError(BaseModel):
@@ -29,7 +29,7 @@ class JobError(BaseModel):
 
 
 class Job(BaseModel):
-    """What is used here of what the server says of any job."""
+    """The fields of the server's jobs that commands use."""
 
     id: str
     status: str
@@ -46,12 +46,12 @@ class Job(BaseModel):
 
     @property
     def state(self) -> str:
-        """Its status in words, with the attempt if that is not the first."""
+        """The status, with the number of the attempt from the second on."""
         return self.status if self.attempt <= 1 else f"{self.status}, attempt {self.attempt}"
 
     @property
     def ending(self) -> str:
-        """How it ended, in words that follow its name, with the reason if it has one."""
+        """How the job ended, as a predicate: "was cancelled", or "failed: message (type)"."""
         ended = "was cancelled" if self.status == "cancelled" else self.status
         return f"{ended}: {self.error.message} ({self.error.type})" if self.error else ended
 
@@ -61,44 +61,46 @@ Query = Mapping[str, str | int]
 
 
 def connect(url: str, api_key: str) -> httpx.Client:
-    """A client of the server at `url`, with the key if there is one. Raises typer.BadParameter for what is no URL."""
+    """Return a client for the server at `url`; an empty `api_key` sends no Authorization header.
+
+    Raises typer.BadParameter if `url` is not an http:// or https:// URL.
+    """
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
         parsed = httpx.URL("")
     if parsed.scheme not in ("http", "https") or not parsed.host:
         hint = "--url or PAGEWRIGHT_SERVER_URL"
-        raise typer.BadParameter(f"{url!r} is no http:// or https:// address", param_hint=hint)
+        raise typer.BadParameter(f"{url!r} is not an http:// or https:// address", param_hint=hint)
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    return httpx.Client(base_url=parsed, headers=headers, timeout=ANSWER_SECONDS)
+    return httpx.Client(base_url=parsed, headers=headers, timeout=TIMEOUT_SECONDS)
 
 
 def get(client: httpx.Client, path: str, kind: type[Answer], query: Query | None = None) -> Answer:
-    """What the server, which answered before, has at `path`. Raises ServerError if it is lost or refuses."""
+    """GET `path` from a server that answered before. Raises ServerError if it does not answer or refuses."""
     return read(send(client, client.build_request("GET", path, params=query), answered_before=True), kind)
 
 
 def submit(
     client: httpx.Client, path: str, body: Mapping[str, Any], kind: type[Answer], *, answered_before: bool
 ) -> Answer:
-    """Ask for a job by a POST of `body` as JSON. Raises ServerError if the server can't be reached or refuses.
+    """Create a job with a POST of `body` as JSON. Raises ServerError if the server does not answer or refuses.
 
-    A connection that is lost after the request was sent is no reason to stop: sent again under the same
-    Idempotency-Key, it finds the job that the first one may have made.
+    A request whose response was lost is sent again with the same Idempotency-Key, so that it creates one job only.
     """
     headers = {"Idempotency-Key": str(uuid.uuid4())}
-    message = client.build_request("POST", path, json=body, headers=headers)
-    return read(send(client, message, answered_before=answered_before), kind)
+    request = client.build_request("POST", path, json=body, headers=headers)
+    return read(send(client, request, answered_before=answered_before), kind)
 
 
 def walk(
     client: httpx.Client, path: str, kind: type[Answer], *, limit: int = 100, answered_before: bool = True
 ) -> Iterator[Answer]:
-    """The items of a list, page by page of `limit`. Raises ServerError if the server can't be reached or refuses."""
+    """Yield the items of a list, in pages of `limit`. Raises ServerError if the server does not answer or refuses."""
     query: dict[str, str | int] = {"limit": limit}
     while True:
-        message = client.build_request("GET", path, params=query)
-        response = send(client, message, answered_before=answered_before)
+        request = client.build_request("GET", path, params=query)
+        response = send(client, request, answered_before=answered_before)
         answered_before = True
         page = read(response, _Page)
         for item in page.items:
@@ -113,18 +115,18 @@ class _Page(BaseModel):
     next: str | int | None
 
 
-def send(client: httpx.Client, message: httpx.Request, *, answered_before: bool) -> httpx.Response:
-    """The server's answer, asked for again and again for PATIENCE_SECONDS while it is away.
+def send(client: httpx.Client, request: httpx.Request, *, answered_before: bool) -> httpx.Response:
+    """Send a request, and send it again for up to RETRY_LIMIT_SECONDS while the server does not answer.
 
-    Raises ServerError when they are over, and at once if nothing listens at an address that has not answered before:
-    it is more likely wrong than restarting.
+    Raises ServerError after that time. Raises it at once if the connection is refused and the server has not
+    answered before: then the address is more likely wrong than the server restarting.
     """
     deadline = None
     while True:
         response = None
         try:
-            response = client.send(message)
-            if response.status_code not in COMING_BACK:
+            response = client.send(request)
+            if response.status_code not in RETRIED_STATUSES:
                 return response
             trouble = f"answers with status {response.status_code}"
         except httpx.HTTPError as error:
@@ -133,8 +135,10 @@ def send(client: httpx.Client, message: httpx.Request, *, answered_before: bool)
                 raise ServerError(f"the server at {client.base_url} {trouble}") from None
         answered_before = True
         if deadline is None:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            typer.echo(f"pagewright: the server {trouble}; trying for up to {PATIENCE_SECONDS:.0f} seconds", err=True)
+            deadline = time.monotonic() + RETRY_LIMIT_SECONDS
+            typer.echo(
+                f"pagewright: the server {trouble}; retrying for up to {RETRY_LIMIT_SECONDS:.0f} seconds", err=True
+            )
         elif time.monotonic() > deadline:
             if response is not None:
                 return response
@@ -143,10 +147,10 @@ def send(client: httpx.Client, message: httpx.Request, *, answered_before: bool)
 
 
 def read(response: httpx.Response, kind: type[Answer]) -> Answer:
-    """The body of a success. Raises ServerError with the server's own words for anything else."""
+    """Return the body of a successful response. Raises ServerError with the server's error message otherwise."""
     if not response.is_success:
-        hint = "; PAGEWRIGHT_API_KEY holds the key" if response.status_code == 401 else ""
-        raise ServerError(f"the server refuses ({response.status_code}): {_detail(response)}{hint}")
+        hint = "; set PAGEWRIGHT_API_KEY to a valid API key" if response.status_code == 401 else ""
+        raise ServerError(f"the server refused the request ({response.status_code}): {_detail(response)}{hint}")
     try:
         body = response.json()
     except ValueError:

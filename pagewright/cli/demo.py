@@ -1,108 +1,83 @@
-"""The whole of the main job, seen from outside: start everything, submit over HTTP, poll, look at the pages."""
+"""`pagewright demo`: start everything, generate pages over HTTP, and show how good they are."""
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any
 
 import httpx
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import models.starter
-from pagewright.cli.client import connect
-from pagewright.cli.up import START_SECONDS, Readiness, free_port
+from pagewright.cli.local_server import LocalServerError, running_server
 
 OUTPUT = Path("demo-output")
-JOB_SECONDS = 300
+LOG = OUTPUT / "server.log"
+LOG_TAIL_LINES = 20
+JOBS_SECONDS = 600
+"""Time limit of all generations together; only a server that hangs reaches it."""
+
+NUMERIC_COLUMNS = ("tokens", "seconds", "exact match", "valid HTML")
+OTHER_WIDTH = 52
+"""Width in characters of the table without its first column."""
+
 Row = dict[str, Any]
 
 
 class DemoError(Exception):
-    """Says which step failed, and how."""
+    """Names the step that failed, and the reason."""
+
+
+def demo(
+    count: Annotated[int, typer.Option(min=1, max=500, help="Number of held-out prompts.")] = 20,
+) -> None:
+    """Start a server, generate pages from held-out prompts over HTTP, and compare them with the references."""
+    try:
+        run(count)
+    except (DemoError, LocalServerError) as error:
+        typer.echo(f"pagewright demo: {error}", err=True)
+        if LOG.is_file() and (lines := LOG.read_text(errors="replace").splitlines()):
+            typer.echo("\n".join([f"The last lines of {LOG}:", *lines[-LOG_TAIL_LINES:]]), err=True)
+        raise typer.Exit(1) from None
 
 
 def run(count: int) -> None:
-    """Generate pages from the first `count` held-out prompts. Raises DemoError if any part of it fails."""
+    """Generate pages from `count` held-out prompts. Raises DemoError or LocalServerError if any step fails."""
     console = Console()
     examples = _held_out(count)
     OUTPUT.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="pagewright-demo-") as data_dir, running_server(data_dir) as client:
-        submitted = [_submit(client, example) for example in examples]
-        finished = _poll(client, [job["id"] for job in submitted], console)
-    console.print(_table(examples, finished, prompt_width=max(20, console.width - 52)))
+    LOG.unlink(missing_ok=True)
+    console.print(
+        "This demo starts a server (Redis, SQLite, the API, two workers). The starter model then generates "
+        f"{count} pages from prompts that it was not trained on, and the pages are compared with the expected ones. "
+        "It takes about a minute."
+    )
+    console.print(f"The server's log: {LOG}", highlight=False)
+    with ExitStack() as stack:
+        data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="pagewright-demo-"))
+        with console.status("Starting the server"):
+            client = stack.enter_context(running_server(data_dir, log=LOG))
+        console.print("The server is ready.")
+        job_ids = [_submit(client, example)["id"] for example in examples]
+        finished = _wait_for_all(client, job_ids, console)
     for position, job in enumerate(finished, start=1):
         (OUTPUT / f"{position:02}.html").write_text(job["completion"])
-    console.print(f"The pages are in {OUTPUT}/.")
+    console.print(_table(examples, finished, prompt_width=max(20, console.width - OTHER_WIDTH)))
+    console.print(_next_steps(), highlight=False, soft_wrap=True)
 
 
 def _held_out(count: int) -> list[Row]:
-    file = models.starter.HELD_OUT
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    """Return `count` rows of the held-out file, spread over its kinds of task, which it has in order."""
+    rows = [json.loads(line) for line in models.starter.HELD_OUT.read_text().splitlines()]
     step = len(rows) // count
-    return rows[::step][:count]  # spread over the kinds of task, which the file has in order
-
-
-@contextmanager
-def running_server(
-    data_dir: str, role: str = "user", models_dir: Path | None = None, log: Path | None = None
-) -> Iterator[httpx.Client]:
-    """The embedded default on a free port over a data directory, stopped afterwards. The client has `role`.
-
-    Local models are in `models_dir`, if it is given. What the server prints is added to the file `log`, which is made
-    with its folder, or else is printed here. Raises DemoError if the server does not start, or ends badly.
-    """
-    port = free_port()
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PAGEWRIGHT_")}
-    environment = {**inherited, "PAGEWRIGHT_DATA_DIR": data_dir, "PAGEWRIGHT_PORT": str(port)}
-    if models_dir:
-        environment["PAGEWRIGHT_MODELS_DIR"] = str(models_dir)
-    command = [sys.executable, "-m", "pagewright"]
-    address = f"http://127.0.0.1:{port}"
-    with _opened(log) as output:
-        up = subprocess.Popen([*command, "up"], env=environment, start_new_session=True, stdout=output, stderr=output)
-    printed = f"its output is in {log}" if log else "its output is above"
-    try:
-        _wait_until_ready(up, Readiness(address), printed)
-        create = [*command, "keys", "create", "demo", "--role", role]
-        made = subprocess.run(create, env=environment, capture_output=True, text=True, check=False)
-        if made.returncode:
-            raise DemoError(f"`pagewright keys create` failed: {made.stderr}")
-        with connect(address, made.stdout.strip()) as client:
-            yield client
-    finally:
-        up.terminate()
-        status = up.wait()
-    if status:
-        raise DemoError(f"`pagewright up` ended with status {status}; {printed}")
-
-
-def _opened(log: Path | None) -> AbstractContextManager[BinaryIO | None]:
-    if log is None:
-        return nullcontext()
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        return log.open("ab")
-    except OSError as error:
-        raise DemoError(f"{log} can't be written: {error.strerror}") from None
-
-
-def _wait_until_ready(up: subprocess.Popen[bytes], readiness: Readiness, printed: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not readiness.ready():
-        if up.poll() is not None:
-            raise DemoError(f"`pagewright up` ended with status {up.returncode}; {printed}")
-        if time.monotonic() > deadline:
-            raise DemoError(f"not ready after {START_SECONDS} seconds: {readiness.last}")
-        time.sleep(0.2)
+    return rows[::step][:count]
 
 
 def _submit(client: httpx.Client, example: Row) -> Row:
@@ -110,12 +85,13 @@ def _submit(client: httpx.Client, example: Row) -> Row:
     return _json(client.post("/v1/generations", json=body), 202)
 
 
-def _poll(client: httpx.Client, job_ids: list[str], console: Console) -> list[Row]:
+def _wait_for_all(client: httpx.Client, job_ids: list[str], console: Console) -> list[Row]:
+    """Poll until every generation has succeeded. Returns them in the order of `job_ids`."""
     finished: dict[str, Row] = {}
-    deadline = time.monotonic() + JOB_SECONDS
-    columns = (TextColumn("generating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    deadline = time.monotonic() + JOBS_SECONDS
+    columns = (TextColumn("Generating pages"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("generating", total=len(job_ids))
+        task = progress.add_task("", total=len(job_ids))
         while len(finished) < len(job_ids):
             for job_id in job_ids:
                 if job_id in finished:
@@ -127,7 +103,8 @@ def _poll(client: httpx.Client, job_ids: list[str], console: Console) -> list[Ro
                     finished[job_id] = job
                     progress.update(task, completed=len(finished))
             if time.monotonic() > deadline:
-                raise DemoError(f"{len(job_ids) - len(finished)} generations are not done after {JOB_SECONDS} seconds")
+                missing = len(job_ids) - len(finished)
+                raise DemoError(f"{missing} of {len(job_ids)} generations have not ended after {JOBS_SECONDS} seconds")
             time.sleep(0.1)
     return [finished[job_id] for job_id in job_ids]
 
@@ -142,16 +119,16 @@ def _json(response: httpx.Response, status: int) -> Row:
 def _table(examples: list[Row], finished: list[Row], prompt_width: int) -> Table:
     from models.scoring.metrics import exact_match, validity
 
-    table = Table(title="Held-out prompts, greedy")
+    table = Table(title="Held-out prompts, greedy decoding")
     table.add_column("prompt", no_wrap=True, overflow="ellipsis", max_width=prompt_width)
-    for name in ("tokens", "seconds", "exact match", "valid HTML"):
+    for name in NUMERIC_COLUMNS:
         table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     exact = valid = 0
     for example, job in zip(examples, finished, strict=True):
         is_exact = exact_match(job["completion"], example["output"]) == 1
         is_valid = validity(job["completion"]) == 1
         exact, valid = exact + is_exact, valid + is_valid
-        # From submit to result, waiting for a place in the batch included: what a client sees.
+        # From submission to result, as the client measures it: the time in the queue is included.
         seconds = _timestamp(job["finished_at"]) - _timestamp(job["created_at"])
         prompt = " ".join(example["instruction"].split())
         table.add_row(prompt, str(job["completion_tokens"]), f"{seconds:.2f}", _yes(is_exact), _yes(is_valid))
@@ -159,6 +136,23 @@ def _table(examples: list[Row], finished: list[Row], prompt_width: int) -> Table
     total = sum(job["completion_tokens"] for job in finished)
     table.add_row("all", str(total), "", f"{exact}/{len(finished)}", f"{valid}/{len(finished)}")
     return table
+
+
+def _next_steps() -> str:
+    return f"""\
+The pages are in {OUTPUT}/; open {OUTPUT}/01.html in a browser.
+
+Next:
+  {_command()} up    starts a server that keeps its data, and prints an admin key and a first request
+  README.md shows how to fine-tune, evaluate and quantize a model."""
+
+
+def _command() -> str:
+    """Return how to start this installation's `pagewright` from the current directory."""
+    script = Path(sys.executable).parent / "pagewright"
+    if script.is_file() and script.is_relative_to(Path.cwd()):
+        return str(script.relative_to(Path.cwd()))
+    return "pagewright"
 
 
 def _timestamp(text: str) -> float:

@@ -1,4 +1,4 @@
-"""A client of the server's evaluations: ask for one, wait for it, show its scores beside the baselines', and judge."""
+"""`pagewright evaluate`: run an evaluation on a server, show its scores beside the baselines', and check minimums."""
 
 import shlex
 import sys
@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import typer
@@ -16,15 +16,63 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from db.vocabulary import Split
 from models.scoring.names import BASELINE_PREFIX, Metric
-from pagewright.cli.client import Job, ServerError, get, submit
+from pagewright.cli.client import Job, ServerError, connect, get, submit
+from pagewright.settings import get_settings
 
 POLL_SECONDS = 0.5
 BELOW_MINIMUM, NO_SCORES, INTERRUPTED = 1, 3, 130
-"""Exit statuses. 2 is for a wrong use of the command, as everywhere."""
+"""Exit statuses. Typer uses 2 for wrong options."""
 
 PLAIN_WIDTH = 120
-"""Columns of a table that goes to a file or a pipe."""
+"""Width in characters of a table that is written to a file or a pipe."""
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A registered model, baseline:nearest-neighbour or baseline:constant.")],
+    dataset: Annotated[str, typer.Argument(help="The name of a registered dataset.")],
+    split: Annotated[Split, typer.Option(help="The split to evaluate on.")] = Split.TEST,
+    limit: Annotated[int | None, typer.Option(min=1, help="Number of rows, from the first. Default: all.")] = None,
+    metric: Annotated[
+        list[Metric] | None, typer.Option(help="Compute this metric. May be repeated. Default: all metrics.")
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Token limit of each completion. Default: the longest reference's length.")
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Wait for the scores, or print the evaluation's id and exit.")] = True,
+    minimum: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--min", metavar="METRIC=VALUE", help="Exit with status 1 if the score is lower. May be repeated."
+        ),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="The server's address. Default: PAGEWRIGHT_SERVER_URL.")] = None,
+) -> None:
+    """Evaluate a model on a dataset and print the scores. The server does the work.
+
+    PAGEWRIGHT_API_KEY is the API key.
+
+    Exit status: 0 when all minimums are reached; 1 when a score is below a
+    --min; 2 for wrong options; 3 when there are no scores (the job failed or
+    was cancelled, or the server refused or did not answer); 130 after
+    Ctrl-C, which does not stop the evaluation.
+    """
+    metrics = list(dict.fromkeys(metric or Metric))
+    minimums = parse_minimums(minimum or [], metrics)
+    if minimums and not wait:
+        raise typer.BadParameter("can't be checked with --no-wait", param_hint="--min")
+    settings = get_settings()
+    request = {
+        "model": model,
+        "dataset": dataset,
+        "split": split,
+        "limit": limit,
+        "metrics": metrics,
+        "max_new_tokens": max_new_tokens,
+    }
+    with connect(url or settings.server_url, settings.api_key) as client:
+        raise typer.Exit(run(client, request, wait=wait, minimums=minimums))
 
 
 class Score(BaseModel):
@@ -35,7 +83,7 @@ class Score(BaseModel):
 
 
 class Evaluation(Job):
-    """What is used here of what the server says of an evaluation."""
+    """The fields of the server's evaluation that this command uses."""
 
     model: str
     dataset: str
@@ -58,28 +106,32 @@ class Leaderboard(BaseModel):
 
 @dataclass(frozen=True)
 class Minimum:
-    """What a metric must reach, on the metric's own scale."""
+    """The lowest acceptable value of a metric: 0 to 100 for chrF, 0 to 1 for the others."""
 
     metric: Metric
     value: float
 
 
 def parse_minimums(texts: Sequence[str], metrics: Sequence[Metric]) -> list[Minimum]:
-    """`METRIC=VALUE` texts as minimums. Raises typer.BadParameter for what `metrics` can't reach or leave out."""
+    """Parse `METRIC=VALUE` texts.
+
+    Raises typer.BadParameter for a metric that is unknown or not in `metrics`, and for a value outside the metric's
+    range.
+    """
     minimums = []
     for text in texts:
         name, _, number = text.partition("=")
         if name not in list(Metric):
-            raise _bad_minimum(f"{name!r} is none of: {', '.join(Metric)}")
+            raise _bad_minimum(f"{name!r} is not one of: {', '.join(Metric)}")
         if name not in metrics:
-            raise _bad_minimum(f"{name} is not among the metrics that --metric names")
+            raise _bad_minimum(f"{name} is not one of the metrics that --metric names")
         highest = 100 if name == Metric.CHRF else 1
         try:
             value = float(number)
         except ValueError:
-            raise _bad_minimum(f"{text!r} has no number after an equals sign") from None
+            raise _bad_minimum(f"{text!r} has no number after the equals sign") from None
         if not 0 <= value <= highest:
-            raise _bad_minimum(f"{name} is between 0 and {highest}, so it can't be asked to reach {number}")
+            raise _bad_minimum(f"{name} is between 0 and {highest}; {number} is out of range")
         minimums.append(Minimum(Metric(name), value))
     return minimums
 
@@ -91,8 +143,8 @@ def _bad_minimum(message: str) -> typer.BadParameter:
 def run(client: httpx.Client, request: dict[str, Any], *, wait: bool, minimums: Sequence[Minimum]) -> int:
     """Submit `request`, the body of a POST to /v1/evaluations, and return the command's exit status.
 
-    0 if all minimums are reached (or, without `wait`, as soon as there is an id), 1 if one is not, 3 if there are no
-    scores to judge, 130 after Ctrl-C.
+    Without `wait` the evaluation's id is printed and the status is 0. Otherwise the status is 0 if all minimums are
+    reached, BELOW_MINIMUM if a score is lower, NO_SCORES if the evaluation has no scores, INTERRUPTED after Ctrl-C.
     """
     evaluation = None
     try:
@@ -112,18 +164,18 @@ def run(client: httpx.Client, request: dict[str, Any], *, wait: bool, minimums: 
         return NO_SCORES
     except KeyboardInterrupt:
         if evaluation is None:
-            _say("interrupted before the server answered; whether there is an evaluation now is not known")
+            _say("interrupted before the server answered; the evaluation may or may not have been created")
         else:
-            _say(f"interrupted; evaluation {evaluation.id} goes on without this command")
+            _say(f"interrupted; evaluation {evaluation.id} continues on the server")
         return INTERRUPTED
-    fallen_short = [text for minimum in minimums if (text := _shortfall(minimum, evaluation.scores))]
-    for text in fallen_short:
+    shortfalls = [text for minimum in minimums if (text := _shortfall(minimum, evaluation.scores))]
+    for text in shortfalls:
         _say(text)
-    return BELOW_MINIMUM if fallen_short else 0
+    return BELOW_MINIMUM if shortfalls else 0
 
 
 def wait_for(client: httpx.Client, evaluation: Evaluation) -> Evaluation:
-    """Poll until the evaluation is over, with a progress bar on stderr. Raises ServerError if the server is lost."""
+    """Poll until the evaluation ends, with a progress bar on stderr. Raises ServerError if the server is lost."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -148,17 +200,17 @@ def wait_for(client: httpx.Client, evaluation: Evaluation) -> Evaluation:
 
 
 def _leaderboard(client: httpx.Client, evaluation: Evaluation) -> Leaderboard | None:
-    """None if it can't be had: the scores are worth showing without it."""
+    """Return the leaderboard of the same rows, or None if the server does not give it: the scores are shown anyway."""
     query: dict[str, str | int] = {"dataset": evaluation.dataset, "split": evaluation.split, "rows": evaluation.rows}
     try:
         return get(client, "/v1/leaderboard", Leaderboard, query)
     except ServerError as error:
-        _say(f"the baselines' scores can't be had: {error}")
+        _say(f"the baselines' scores are not available: {error}")
         return None
 
 
 def _show(evaluation: Evaluation, leaderboard: Leaderboard | None) -> None:
-    """The scores go to stdout; what there is to say about them to stderr."""
+    """Print the scores to stdout, and hints to stderr."""
     console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
     items = leaderboard.items if leaderboard else []
     baselines = {
@@ -189,11 +241,11 @@ def _show(evaluation: Evaluation, leaderboard: Leaderboard | None) -> None:
     missing = [name for name in leaderboard.missing_baselines if name != evaluation.model] if leaderboard else []
     if missing:
         commands = " and ".join(f"`{_command(name, evaluation)}`" for name in missing)
-        _say(f"no score says much without the baselines on the same rows; run {commands}")
+        _say(f"compare the scores with the baselines on the same rows: run {commands}")
 
 
 def _command(model: str, evaluation: Evaluation) -> str:
-    """What evaluates another model on the same rows."""
+    """Return the command that evaluates another model on the same rows."""
     limit = [] if evaluation.limit is None else ["--limit", str(evaluation.limit)]
     return shlex.join(["pagewright", "evaluate", model, evaluation.dataset, "--split", evaluation.split, *limit])
 
@@ -205,8 +257,8 @@ def _shown(metric: str, value: float) -> str:
 def _shortfall(minimum: Minimum, scores: dict[str, Score]) -> str | None:
     score = scores.get(minimum.metric)
     if score is None:
-        return f"{minimum.metric} has no score, so it does not reach {minimum.value:g}"
-    # All its digits: rounded, what is just too little looks like enough.
+        return f"{minimum.metric} has no score; the minimum is {minimum.value:g}"
+    # Not rounded: 0.4996 shown as 0.5 would seem to reach 0.5.
     return None if score.value >= minimum.value else f"{minimum.metric} is {score.value}, less than {minimum.value:g}"
 
 

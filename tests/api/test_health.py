@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from db.vocabulary import QueueName
-from pagewright.cli.up import free_port
+from pagewright.cli.up.parts import free_port
 from pagewright.settings import get_settings
 from workers import queue
 

@@ -19,7 +19,7 @@ from db.session import Database
 from db.tables.datasets import Dataset
 from db.tables.jobs import Job
 from db.vocabulary import JobStatus, QueueName
-from pagewright.cli.up import free_port
+from pagewright.cli.up.parts import free_port
 from tests.api.conftest import Worker
 from tests.api.helpers import PAGE, problem, submit, submit_batch
 from workers import queue

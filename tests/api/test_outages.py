@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from db.session import Database
-from pagewright.cli.up import free_port
+from pagewright.cli.up.parts import free_port
 from pagewright.settings import get_settings
 from tests.api.datasets.helpers import contents, post
 from tests.api.helpers import ASKED, problem, stored, submit, submit_batch

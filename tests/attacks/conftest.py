@@ -14,7 +14,7 @@ from db.queries import api_keys, models
 from db.session import Database
 from db.tables.api_keys import ApiKey
 from db.vocabulary import Role
-from pagewright.cli.up import free_port
+from pagewright.cli.up.parts import free_port
 from pagewright.settings import get_settings
 from tests.hub import serve_hub
 from tests.processes import eventually, running

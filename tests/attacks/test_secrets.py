@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, select
 
 from db.tables.base import Table
-from pagewright.cli.up import free_port
+from pagewright.cli.up.parts import free_port
 from tests.api.datasets.helpers import ROWS
 from tests.api.helpers import ASKED, Upload
 from tests.hub import serve_hub
@@ -67,7 +67,7 @@ def test_planted_secrets_are_found_nowhere_else(environment: dict[str, str], tmp
     log = tmp_path / "log"
     seen: list[str] = []
     with running_up(environment, log) as up:
-        [admin] = re.findall(r"Admin key, shown this once: (\S+)", log.read_text())
+        [admin] = re.findall(r"Admin key \(shown only once\): (\S+)", log.read_text())
         [redis] = {part.environ()["PAGEWRIGHT_REDIS_URL"] for part in up.children() if "worker" in part.cmdline()}
         redis_password = str(make_url(redis).password)
         with httpx.Client(base_url=f"http://127.0.0.1:{environment['PAGEWRIGHT_PORT']}", timeout=60) as client:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from redis import Redis
 
-from pagewright.cli.up import free_port, redis_server
+from pagewright.cli.up.parts import free_port, redis_server
 from pagewright.settings import Settings
 from tests.processes import answers, eventually
 

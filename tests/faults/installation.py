@@ -25,7 +25,7 @@ from db.queries import api_keys
 from db.queries import models as registered
 from db.session import Database
 from db.vocabulary import Role
-from pagewright.cli.up import Part, free_port, redis_server
+from pagewright.cli.up.parts import Part, free_port, redis_server
 from tests.disk import small_disk
 from tests.processes import COMMAND, answers, eventually
 

@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 from kombu.message import Message
 from kombu.transport import redis as kombu_redis
 
-from pagewright.cli.up import free_port
+from pagewright.cli.up.parts import free_port
 from tests.processes import start_redis
 from workers.celery_app import app
 from workers.redis_transport import Channel, Transport, broker_settings

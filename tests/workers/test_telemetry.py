@@ -18,7 +18,7 @@ from db.queries.generations import GenerationRow
 from db.session import Database
 from db.tables.jobs import Job
 from db.vocabulary import JobKind, JobStatus, QueueName
-from pagewright.cli.up import free_port
+from pagewright.cli.up.parts import free_port
 from pagewright.telemetry import JOBS_ENDED, LEASES_LOST, RECONCILED
 from tests.databases import on_sqlite
 from tests.processes import eventually, running

@@ -12,9 +12,9 @@ import typer
 
 from db.queries.models import BUNDLED
 from pagewright.cli.client import ServerError, connect
-from pagewright.cli.demo import DemoError, running_server
 from pagewright.cli.experiment import experiment, table
 from pagewright.cli.experiment.plan import ExperimentError, Options
+from pagewright.cli.local_server import LocalServerError, running_server
 from pagewright.settings import Settings
 
 FAILED, INTERRUPTED = 1, 130
@@ -29,7 +29,7 @@ def run(settings: Settings, options: Options, *, url: str | None, report: Path, 
     try:
         with _server(settings, options, url, data) as (client, options_there):
             results = experiment.run(client, options_there, settings.alpaca_webgen, report, command)
-    except (DemoError, ExperimentError, ServerError) as error:
+    except (LocalServerError, ExperimentError, ServerError) as error:
         typer.echo(f"pagewright experiment: {error}", err=True)
         return FAILED
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ import huggingface_hub.constants
 import pytest
 from fastapi.testclient import TestClient
 
-from pagewright.cli.up import free_port
+from pagewright.cli.up.parts import free_port
 from tests.api.datasets.helpers import COMMIT, DATASETS, ROWS, pages_of
 from tests.api.helpers import problem
 from tests.hub import serve_hub

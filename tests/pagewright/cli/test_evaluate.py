@@ -14,15 +14,15 @@ from typer.testing import CliRunner, Result
 
 import pagewright.cli.client
 import pagewright.cli.evaluate
-from pagewright.cli.main import app
-from pagewright.cli.up import free_port
+from pagewright.cli.app import app
+from pagewright.cli.up.parts import free_port
 from tests.processes import COMMAND, environment, eventually
 
 ID = "01936b3e-0000-7000-8000-000000000001"
 
 Answer = tuple[int, dict[str, Any]]
 HANG_UP: Answer = (0, {})
-"""Instead of a status and a body: the connection ends without an answer."""
+"""The connection ends without a response."""
 
 Ask = Callable[..., Result]
 
@@ -294,7 +294,7 @@ def test_a_server_that_restarts_does_not_end_the_waiting(server: Server, ask: As
     server.polls = [HANG_UP, problem(502, "bad gateway"), (200, evaluation())]
     ended = ask()
     assert ended.exit_code == 0
-    assert "trying for up to 60 seconds" in ended.stderr
+    assert "retrying for up to 60 seconds" in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_server_that_restarts_does_not_end_the_waiting(server: Server, ask: As
 def test_a_server_that_stays_away_has_status_3(
     server: Server, ask: Ask, monkeypatch: pytest.MonkeyPatch, trouble: Answer, words: str
 ) -> None:
-    monkeypatch.setattr(pagewright.cli.client, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(pagewright.cli.client, "RETRY_LIMIT_SECONDS", 0.1)
     server.polls = [trouble]
     ended = ask()
     assert ended.exit_code == 3
@@ -315,7 +315,7 @@ def test_a_server_that_stays_away_has_status_3(
     [
         ("--min beauty=1", "beauty"),
         ("--min chrf=much", "chrf=much"),
-        ("--min chrf", "no number"),
+        ("--min chrf", "no number after the equals sign"),
         ("--min exact_match=50", "between 0 and 1"),
         ("--min chrf=nan", "between 0 and 100"),
         ("--min chrf=50 --no-wait", "--no-wait"),
@@ -365,8 +365,8 @@ def test_on_a_terminal_ctrl_c_leaves_the_evaluation_running_and_says_so(server: 
     assert "running, attempt 2" in printed
     assert "20/40" in printed
     assert "0:01:15 left" in printed
-    assert "trying for up to 60 seconds" in printed
-    assert f"evaluation {ID} goes on without this command" in printed
+    assert "retrying for up to 60 seconds" in printed
+    assert f"evaluation {ID} continues on the server" in printed
     assert "Traceback" not in printed
 
 

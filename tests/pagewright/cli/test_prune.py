@@ -17,7 +17,7 @@ from db.tables.jobs import Job
 from db.tables.models import Model
 from db.vocabulary import JobKind, JobStatus, Role
 from pagewright.artifacts import get_artifacts
-from pagewright.cli.main import app
+from pagewright.cli.app import app
 from pagewright.cli.prune import parse_age
 from tests.api.helpers import ASKED
 from tests.ids import id_of
@@ -95,11 +95,11 @@ def test_artifacts_that_nothing_names_go_and_others_stay(
         put("models/not-ours", tmp_path),
     ]
     assert "would delete 2 merge jobs" in (said := pruned("--dry-run"))
-    assert "would delete 5 artifacts that nothing names, 15 bytes" in said
+    assert "would delete 5 artifacts that no row of the database names, 15 bytes" in said
     assert all(get_artifacts().files(path) for path in expected + kept)
 
     assert "deleted 2 merge jobs" in (said := pruned())
-    assert "deleted 5 artifacts that nothing names, 15 bytes" in said
+    assert "deleted 5 artifacts that no row of the database names, 15 bytes" in said
     assert [path for path in expected + kept if get_artifacts().files(path)] == kept
     assert "deleted 0 artifacts" in pruned()
 

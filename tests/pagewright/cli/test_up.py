@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from pagewright.cli.up import free_port
+from pagewright.cli.up.parts import free_port
 from tests.processes import COMMAND, eventually
 
 
@@ -62,7 +62,7 @@ def client(settings: dict[str, str], key: str) -> httpx.Client:
 def test_everything_starts_works_stops_and_is_found_again(settings: dict[str, str]) -> None:
     body = {"model": "starter", "prompt": "Create a page titled 'One'.", "max_new_tokens": 30}
     with up(settings) as (process, printed):
-        [key] = re.findall(r"Admin key, shown this once: (\S+)", printed)
+        [key] = re.findall(r"Admin key \(shown only once\): (\S+)", printed)
         assert f"http://127.0.0.1:{settings['PAGEWRIGHT_PORT']}" in printed
         with client(settings, key) as http:
             job = http.post("/v1/generations", json=body, headers={"Prefer": "wait=60"}).json()

@@ -4,15 +4,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pagewright.cli.main import app
-from pagewright.cli.up import free_port
+from pagewright.cli.app import app
+from pagewright.cli.up.parts import free_port
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--lora", "r=8"], "no JSON"),
-        (["--training", "[1]"], "no JSON object"),
+        (["--lora", "r=8"], "not valid JSON"),
+        (["--training", "[1]"], "not a JSON object"),
         (["--max-steps", "0"], "--max-steps"),
         (["--url", "localhost:8000"], "localhost:8000"),
     ],

@@ -12,7 +12,7 @@ import pytest
 from pagewright.cli.client import ServerError
 from pagewright.cli.experiment.plan import DATASET, ExperimentError, Options
 from pagewright.cli.experiment.registering import is_gptq, register_dataset, register_model
-from pagewright.cli.up import free_port
+from pagewright.cli.up.parts import free_port
 from tests.hub import serve_hub
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
