@@ -145,6 +145,6 @@ def _answers(address: str) -> bool:
 
 if __name__ == "__main__":
     from workers.main import run
-    from workers.runtime import WorkerRole
+    from workers.roles import WorkerRole
 
     sys.exit(run(WorkerRole.INFERENCE, InstantEngine()))  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from pagewright.settings import Settings, get_settings
 from pagewright.telemetry import start_series
 from workers import runtime, telemetry
 from workers.celery_app import app
-from workers.runtime import WorkerRole
+from workers.roles import WorkerRole
 
 if TYPE_CHECKING:
     from models.serving.pool import ModelPool

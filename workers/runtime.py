@@ -6,20 +6,19 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redis import RedisError
 
 from db.session import UNREACHABLE, Database, get_database
-from db.vocabulary import QueueName
 from pagewright.artifacts import get_artifacts
 from pagewright.settings import Settings, get_settings
 from pagewright.work_folders import remove_abandoned
 from workers import queue
 from workers.leases import Interrupt, Leases
 from workers.reconciler import Reconciler
+from workers.roles import WorkerRole
 from workers.sweeper import sweep
 
 if TYPE_CHECKING:  # a build worker loads no torch: it starts processes that do
@@ -29,17 +28,6 @@ log = logging.getLogger(__name__)
 
 ANNOUNCE_SECONDS = queue.WORKER_EXPIRY_SECONDS / 3
 SWEEP_SECONDS = 600.0
-
-
-class WorkerRole(StrEnum):
-    INFERENCE = "inference"
-    BUILD = "build"
-
-    @property
-    def queues(self) -> list[QueueName]:
-        if self == WorkerRole.INFERENCE:
-            return [QueueName.GENERATION, QueueName.EVALUATION]
-        return [QueueName.BUILDS]
 
 
 class Runtime:

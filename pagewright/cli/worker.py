@@ -4,17 +4,16 @@ from typing import Annotated
 
 import typer
 
+from workers.roles import WorkerRole
+
 
 def worker(
     role: Annotated[
-        str, typer.Option(help="inference: generations and evaluations; build: fine-tunes, merges, quantizations.")
-    ] = "inference",
+        WorkerRole,
+        typer.Option(help="inference: generations and evaluations. build: fine-tunes, merges and quantizations."),
+    ] = WorkerRole.INFERENCE,
 ) -> None:
     """Run one worker until SIGTERM. Jobs that it has not finished by then are queued again."""
-    # Imported here: the API's image has this command, but not torch.
-    from workers.main import run
-    from workers.runtime import WorkerRole
+    from workers.main import run  # imported here: the API's image has this command, but not torch
 
-    if role not in list(WorkerRole):
-        raise typer.BadParameter(f"{role!r} is not one of: {', '.join(WorkerRole)}", param_hint="--role")
-    raise typer.Exit(run(WorkerRole(role)))
+    raise typer.Exit(run(role))

@@ -17,7 +17,8 @@ from db.tables.jobs import Job
 from db.vocabulary import JobKind, Role, Split
 from models.scoring.names import Metric
 from pagewright.settings import get_settings
-from workers.runtime import Runtime, WorkerRole
+from workers.roles import WorkerRole
+from workers.runtime import Runtime
 
 ReadGeneration = Callable[[uuid.UUID], GenerationRow]
 

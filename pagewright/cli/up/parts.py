@@ -15,7 +15,7 @@ from pathlib import Path
 from pagewright.cli.up.errors import UpError
 from pagewright.cli.up.logs import PartLog
 from pagewright.settings import Settings
-from workers.runtime import WorkerRole
+from workers.roles import WorkerRole
 
 REDIS, API = "redis", "api"
 WORKERS = {f"{role.value} worker": role for role in WorkerRole}

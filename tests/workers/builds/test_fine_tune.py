@@ -25,7 +25,8 @@ from workers.builds.fine_tune import _Recorder, fine_tune
 from workers.builds.merge import merge
 from workers.inference.generation import generate
 from workers.leases import Interrupt
-from workers.runtime import Runtime, WorkerRole
+from workers.roles import WorkerRole
+from workers.runtime import Runtime
 from workers.sweeper import sweep
 
 PAGE = '<!DOCTYPE html><html lang="en"><head><title>Shop {0}</title></head><body><h1>Shop {0}</h1></body></html>'

@@ -33,7 +33,8 @@ from tests.workers.conftest import triples
 from workers import queue
 from workers.inference.evaluation import evaluate
 from workers.inference.predicting import SHARE, by_engine
-from workers.runtime import Runtime, WorkerRole
+from workers.roles import WorkerRole
+from workers.runtime import Runtime
 
 STARTER = ModelRef(Source.BUNDLED, "starter", None)
 MANY = 80

@@ -24,7 +24,8 @@ from tests.adapters import generated, make_adapter, plain_peft
 from tests.databases import on_sqlite
 from workers import queue
 from workers.inference.generation import generate
-from workers.runtime import Runtime, WorkerRole
+from workers.roles import WorkerRole
+from workers.runtime import Runtime
 
 SubmitJobs = Callable[..., list[Job]]
 Ask = Callable[..., None]
