@@ -15,7 +15,7 @@ def dataset_with_rows(session: Session, name: str, split: Split) -> Dataset:
     Raises a 422 Problem about `dataset` if there is none, and about `split` if that has no rows.
     """
     found = datasets.get_by_name(session, name)
-    held = found and datasets.hold(session, found.id)
+    held = found and datasets.lock(session, found.id)
     if held is None:
         raise invalid("dataset", "there is no dataset of that name")
     if not held.rows_of(split):

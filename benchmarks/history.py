@@ -15,7 +15,7 @@ from benchmarks.serving import serving
 from db import job_transitions
 from db.queries import evaluations, generations, jobs, predictions
 from db.session import Database
-from db.vocabulary import JobKind, JobStatus
+from db.vocabulary import ErrorType, JobKind, JobStatus
 
 MEASURED = 200
 JOBS_PER_EVALUATION = 1000
@@ -146,7 +146,7 @@ def _claims(client: httpx.Client, database: Database) -> float:
     claims: list[job_transitions.Claim] = []
     seconds = _median(once)
     with database.write() as session:
-        job_transitions.fail(session, claims, job_transitions.ErrorType.INTERNAL, "made by a benchmark")
+        job_transitions.fail(session, claims, ErrorType.TIME_LIMIT, "made by a benchmark")
     return seconds
 
 

@@ -12,26 +12,13 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import StrEnum
 
 from sqlalchemy import ColumnElement, case, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from db.session import now
 from db.tables.jobs import IS_QUEUED, IS_RUNNING, Job
-from db.vocabulary import JobKind, JobStatus
-
-
-class ErrorType(StrEnum):
-    """Why a job failed; what clients may rely on."""
-
-    INVALID_REQUEST = "invalid-request"
-    MODEL_UNAVAILABLE = "model-unavailable"
-    DIVERGED = "diverged"
-    OUT_OF_MEMORY = "out-of-memory"
-    TIME_LIMIT = "time-limit"
-    ATTEMPTS_EXHAUSTED = "attempts-exhausted"
-    INTERNAL = "internal"
+from db.vocabulary import ErrorType, JobKind, JobStatus
 
 
 @dataclass(frozen=True)

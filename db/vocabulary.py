@@ -1,4 +1,4 @@
-"""The words that columns, messages and clients share: each set in one enum."""
+"""The sets of names that the database, the message queue and clients share, each as one enum."""
 
 from enum import StrEnum
 
@@ -15,7 +15,7 @@ class QueueName(StrEnum):
 
 
 class JobKind(StrEnum):
-    """Also the name of the kind's Celery task."""
+    """The kind of a job. Its value is also the name of the Celery task that runs such jobs."""
 
     GENERATION = "generation"
     EVALUATION = "evaluation"
@@ -25,6 +25,7 @@ class JobKind(StrEnum):
 
     @property
     def queue(self) -> QueueName:
+        """The queue that jobs of this kind are sent to."""
         if self in (JobKind.GENERATION, JobKind.EVALUATION):
             return QueueName(self.value)
         return QueueName.BUILDS
@@ -39,10 +40,22 @@ class JobStatus(StrEnum):
 
     @property
     def final(self) -> bool:
+        """Whether a job with this status is over: the status never changes again."""
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
 FINAL_STATUSES = tuple(status for status in JobStatus if status.final)
+
+
+class ErrorType(StrEnum):
+    """Why a job failed. Clients may rely on these values."""
+
+    INVALID_REQUEST = "invalid-request"
+    MODEL_UNAVAILABLE = "model-unavailable"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out-of-memory"
+    TIME_LIMIT = "time-limit"
+    ATTEMPTS_EXHAUSTED = "attempts-exhausted"
 
 
 class ModelSource(StrEnum):
@@ -50,7 +63,7 @@ class ModelSource(StrEnum):
     LOCAL = "local"
     HUB = "hub"
     ARTIFACT = "artifact"
-    """Made here: `location` is its folder in the artifact store."""
+    """The result of a job, in the artifact store."""
 
 
 class ModelKind(StrEnum):

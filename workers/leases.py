@@ -16,9 +16,9 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from db import job_transitions
-from db.job_transitions import Claim, ErrorType, Requeued
+from db.job_transitions import Claim, Requeued
 from db.session import UNREACHABLE, Database
-from db.vocabulary import JobKind, JobStatus
+from db.vocabulary import ErrorType, JobKind, JobStatus
 from pagewright.logging import log_fields
 from pagewright.telemetry import ATTEMPTS_FAILED, CLAIM_SECONDS, JOBS_ENDED, LEASES_LOST
 from workers import queue

@@ -62,7 +62,7 @@ def _sweep_datasets(database: Database, artifacts: ArtifactStore) -> None:
         unnamed = found - datasets.contents(session)
     for sha256 in unnamed:
         with database.write() as session:
-            datasets.hold_content(session, sha256)  # if it is about to be named, this waits, and finds it
+            datasets.lock_content(session, sha256)  # if it is about to be named, this waits, and finds it
             if not datasets.any_has_content(session, sha256):
                 artifacts.delete(datasets.artifact(sha256))
 
@@ -76,6 +76,6 @@ def _is_left(database: Database, job_id: uuid.UUID, path: str, *, or_gone: bool)
     """Whether the job is over, or, where that counts, not there, and the artifact is no registered model."""
     with database.read() as session:
         job = jobs.get(session, job_id, owner=None)
-        registered = models.is_at(session, path)
+        registered = models.is_registered_at(session, path)
     over = JobStatus(job.status).final if job else or_gone
     return over and not registered

@@ -26,7 +26,7 @@ def store(database: Database, artifacts: ArtifactStore, dataset: Dataset, folder
     """Store a dataset whose files are in `folder`. Raises a 409 Problem if its name is taken, 503 without a store."""
     try:
         with database.write() as session:
-            datasets.hold_content(session, dataset.sha256)
+            datasets.lock_content(session, dataset.sha256)
             if artifacts.files(datasets.artifact(dataset.sha256)).keys() != _FILES:
                 artifacts.put_folder(folder, datasets.artifact(dataset.sha256))
             if datasets.add(session, dataset):
@@ -40,7 +40,7 @@ def store(database: Database, artifacts: ArtifactStore, dataset: Dataset, folder
 def delete(database: Database, artifacts: ArtifactStore, dataset_id: uuid.UUID) -> None:
     """Delete a dataset. Raises a 404 Problem if there is none, and 409 while a job uses it."""
     with database.write() as session:
-        dataset = datasets.hold(session, dataset_id)
+        dataset = datasets.lock(session, dataset_id)
         if dataset is None:
             raise not_found("dataset")
         if datasets.in_use(session, dataset_id):
@@ -76,7 +76,7 @@ def _delete_unnamed(database: Database, artifacts: ArtifactStore, sha256: str) -
     """Delete the files that have this content, if no dataset has it."""
     try:
         with database.write() as session:
-            datasets.hold_content(session, sha256)
+            datasets.lock_content(session, sha256)
             if not datasets.any_has_content(session, sha256):
                 artifacts.delete(datasets.artifact(sha256))
     except OSError:

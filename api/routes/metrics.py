@@ -8,8 +8,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from api.dependencies import DatabaseDep, SettingsDep
 from api.errors import Problem, ProblemType, document_problems
 from api.routes.health import answer
-from db.queries import job_counts
-from db.queries.job_counts import LiveJobs
+from db.queries import jobs
+from db.queries.jobs import LiveCount
 from db.session import Database
 from db.vocabulary import JobKind, JobStatus, QueueName
 from workers import queue
@@ -41,27 +41,27 @@ async def metrics(request: Request, database: DatabaseDep, settings: SettingsDep
 
 
 async def _look(database: Database) -> None:
-    def ask_database() -> list[LiveJobs]:
+    def ask_database() -> list[LiveCount]:
         with database.read() as session:
-            return list(job_counts.live(session))
+            return list(jobs.live_counts(session))
 
-    jobs, workers = await answer(ask_database), await answer(queue.live_workers)
-    DATABASE_UP.set(jobs is not None)
+    counts, workers = await answer(ask_database), await answer(queue.live_workers)
+    DATABASE_UP.set(counts is not None)
     REDIS_UP.set(workers is not None)
     for gauge in (JOBS, OLDEST, WORKERS):
         gauge.clear()  # what is not known is left out: a number would be a lie
-    if jobs is not None:
-        _show(jobs)
+    if counts is not None:
+        _show(counts)
     for name, count in (workers or {}).items():
         WORKERS.labels(name).set(count)
 
 
-def _show(jobs: list[LiveJobs]) -> None:
+def _show(counts: list[LiveCount]) -> None:
     for kind in JobKind:
         for status in (JobStatus.QUEUED, JobStatus.RUNNING):
             JOBS.labels(kind.queue, kind, status).set(0)
     oldest: dict[QueueName, float] = dict.fromkeys(QueueName, 0.0)
-    for live in jobs:
+    for live in counts:
         JOBS.labels(live.kind.queue, live.kind, live.status).set(live.count)
         if live.status == JobStatus.QUEUED:
             oldest[live.kind.queue] = max(oldest[live.kind.queue], live.oldest_seconds)

@@ -23,10 +23,11 @@ from api.schemas.common import PageOut
 from api.schemas.jobs import JobOut
 from api.schemas.models import COMMIT, HUB_NAME, MergeIn, MergeOf, ModelIn, ModelOut
 from api.submission import Submission, submit
-from db.queries import jobs, merges, models
+from db.queries import jobs, models
 from db.queries.models import ModelRow
 from db.session import Database
 from db.tables.jobs import Job
+from db.tables.merges import Merge
 from db.vocabulary import JobKind, ModelKind, ModelSource
 from models.loading.quantization_config import read_quantization
 from pagewright.settings import get_settings
@@ -115,7 +116,7 @@ def merge(
     def add(session: Session, new: Sequence[Job]) -> None:
         if not models.name_is_free(session, body.name):
             raise name_taken("model")
-        merges.add(session, new[0], adapter.id, body.name)
+        jobs.add(session, new[0], Merge(job_id=new[0].id, model_id=adapter.id, name=body.name))
 
     # the adapter is a part of the request, as the key's memory has it
     asked = MergeOf(model_id=model_id, name=body.name)
@@ -128,7 +129,7 @@ def merge(
 
 def _find(database: Database, model_id: uuid.UUID) -> ModelRow:
     with database.read() as session:
-        row = models.show(session, model_id)
+        row = models.get_with_parent(session, model_id)
     if row is None:
         raise not_found("model")
     return row

@@ -1,4 +1,4 @@
-"""Queries about datasets. One that is deleted is found by none of them."""
+"""Queries about datasets. None of them returns a deleted dataset."""
 
 import uuid
 
@@ -9,27 +9,26 @@ from sqlalchemy.orm import Session
 from db.pages import Page, fetch_page
 from db.session import now, serialize
 from db.tables.datasets import Dataset
-from db.tables.evaluations import Evaluation
-from db.tables.fine_tunes import FineTune
-from db.tables.jobs import IS_QUEUED, IS_RUNNING, Job
-from db.tables.quantizations import Quantization
+from db.tables.jobs import IS_LIVE, Job
+from db.tables.mixins import UsesDataset
 from db.vocabulary import Split
 
 ARTIFACTS = "datasets"
-"""The folder in the artifact store that has the files of all."""
+"""The folder in the artifact store that holds the files of all datasets."""
 
 
 def artifact(sha256: str) -> str:
-    """Where a dataset's files are in the artifact store: a folder with `train.parquet` and `test.parquet`."""
+    """Return a dataset's folder in the artifact store, which holds `train.parquet` and `test.parquet`."""
     return f"{ARTIFACTS}/{sha256}"
 
 
 def split_file(sha256: str, split: Split) -> str:
+    """Return the path of a split's rows in the artifact store."""
     return f"{artifact(sha256)}/{split.value}.parquet"
 
 
 def add(session: Session, dataset: Dataset) -> bool:
-    """Store a dataset's row, created now; False if its name is taken."""
+    """Insert a dataset and set its creation time. Return False, and insert nothing, if its name is taken."""
     dataset.created_at = now(session)
     try:
         with session.begin_nested():
@@ -40,54 +39,59 @@ def add(session: Session, dataset: Dataset) -> bool:
 
 
 def get(session: Session, dataset_id: uuid.UUID) -> Dataset | None:
+    """Return the dataset, or None if there is no such dataset."""
     return session.scalars(select(Dataset).where(Dataset.id == dataset_id, _LIVE)).one_or_none()
 
 
-def hold(session: Session, dataset_id: uuid.UUID) -> Dataset | None:
-    """The dataset, which nobody else can delete or hold until this transaction ends.
+def lock(session: Session, dataset_id: uuid.UUID) -> Dataset | None:
+    """Return the dataset and lock its row until the transaction ends, or return None if there is no such dataset.
 
-    Who submits a job that uses it takes it this way: its deletion then either sees the job, or comes before it.
+    To submit a job that uses a dataset, and to delete a dataset, lock it first: then no dataset is deleted between the
+    check that it exists and the insertion of the job.
     """
     return session.scalars(select(Dataset).where(Dataset.id == dataset_id, _LIVE).with_for_update()).one_or_none()
 
 
 def get_by_name(session: Session, name: str) -> Dataset | None:
+    """Return the dataset with this name, or None if there is no such dataset."""
     return session.scalars(select(Dataset).where(Dataset.name == name, _LIVE)).one_or_none()
 
 
 def page(session: Session, *, limit: int, after: uuid.UUID | None) -> Page[Dataset]:
+    """Return a page of datasets, newest first."""
     return fetch_page(session, select(Dataset).where(_LIVE), Dataset.id, limit=limit, after=after)
 
 
 def in_use(session: Session, dataset_id: uuid.UUID) -> bool:
-    """Whether a queued or running job uses it."""
+    """Return whether a queued or running job uses the dataset."""
     uses = (
-        exists().where(table.dataset_id == dataset_id, table.job_id == Job.id, IS_QUEUED | IS_RUNNING)
-        for table in (FineTune, Evaluation, Quantization)
+        exists().where(table.dataset_id == dataset_id, table.job_id == Job.id, IS_LIVE)
+        for table in UsesDataset.__subclasses__()
     )
     return session.scalars(select(or_(*uses))).one()
 
 
 def delete(session: Session, dataset: Dataset) -> None:
-    """Hide a dataset for good. Its row stays, as models may have been made from it."""
+    """Mark a dataset as deleted. Its row stays in the table, since models may refer to it."""
     dataset.deleted_at = now(session)
 
 
-def hold_content(session: Session, sha256: str) -> None:
-    """Taken by who puts or deletes the files of some content: two at once would undo each other's work.
+def lock_content(session: Session, sha256: str) -> None:
+    """Lock the files with this hash in the artifact store until the transaction ends.
 
-    On SQLite others can't write meanwhile; where uploads are large and many, PostgreSQL is the better choice anyway.
+    Lock them before storing or deleting them: datasets with the same content share the files. On SQLite no other
+    transaction can write meanwhile, so a large upload delays all of them.
     """
     serialize(session, f"dataset {sha256}")
 
 
 def contents(session: Session) -> set[str]:
-    """The content of every dataset."""
+    """Return the content hashes of all datasets."""
     return set(session.scalars(select(Dataset.sha256).where(_LIVE)))
 
 
 def any_has_content(session: Session, sha256: str) -> bool:
-    """Whether some dataset has this content, and so its files in the artifact store."""
+    """Return whether a dataset has this content, so that its files in the artifact store are in use."""
     return session.scalars(select(exists().where(Dataset.sha256 == sha256, _LIVE))).one()
 
 

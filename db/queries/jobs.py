@@ -1,17 +1,28 @@
-"""Queries about jobs that leave their status alone; `db.job_transitions` has those that change it."""
+"""Queries about jobs that do not change their status; `db.job_transitions` has those that do."""
 
 import uuid
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
 from db.session import now
 from db.tables.base import Table
-from db.tables.jobs import IS_QUEUED, IS_RUNNING, Job
+from db.tables.jobs import IS_LIVE, IS_QUEUED, IS_RUNNING, Job
 from db.vocabulary import JobKind, JobStatus
+
+
+@dataclass(frozen=True)
+class LiveCount:
+    """How many jobs of one kind have the status queued or running; `oldest_seconds` is the age of the oldest."""
+
+    kind: JobKind
+    status: JobStatus
+    count: int
+    oldest_seconds: float
 
 
 def add(session: Session, job: Job, request: Table) -> None:
@@ -23,7 +34,10 @@ def add(session: Session, job: Job, request: Table) -> None:
 
 
 def get(session: Session, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> Job | None:
-    """The job, if it is `owner`'s; None as owner means anybody's."""
+    """Return the job, or None if there is no such job or it belongs to another API key than `owner`.
+
+    With `owner` None the job may belong to any key.
+    """
     statement = select(Job).where(Job.id == job_id)
     if owner is not None:
         statement = statement.where(Job.api_key_id == owner)
@@ -31,6 +45,7 @@ def get(session: Session, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> Job 
 
 
 def get_many(session: Session, job_ids: Collection[uuid.UUID]) -> Sequence[Job]:
+    """Return the jobs with these ids, in no particular order; ids of no job are left out."""
     return session.scalars(select(Job).where(Job.id.in_(job_ids))).all()
 
 
@@ -44,6 +59,7 @@ def page(
     limit: int,
     after: uuid.UUID | None,
 ) -> Page[Job]:
+    """Return a page of jobs of every kind, newest first. The other arguments select jobs; None selects all."""
     statement = select(Job)
     if owner is not None:
         statement = statement.where(Job.api_key_id == owner)
@@ -57,7 +73,10 @@ def page(
 
 
 def submitted_before(session: Session, api_key_id: uuid.UUID, idempotency_key: str) -> list[Job]:
-    """The jobs that this key made with this Idempotency-Key, in order of submission; empty if there are none."""
+    """Return the jobs that this API key submitted with this Idempotency-Key, in order of submission.
+
+    The list is empty if the key was not used before; it holds several jobs if the request was a batch.
+    """
     first = session.scalars(
         select(Job).where(Job.api_key_id == api_key_id, Job.idempotency_key == idempotency_key)
     ).one_or_none()
@@ -69,7 +88,7 @@ def submitted_before(session: Session, api_key_id: uuid.UUID, idempotency_key: s
 
 
 def queued_count(session: Session, *, api_key_id: uuid.UUID | None, at_most: int) -> int:
-    """How many jobs are queued, counted no further than `at_most`; of one key, or of all with None."""
+    """Return how many jobs of an API key are queued, or of all keys with None. Counting stops at `at_most`."""
     queued = select(Job.api_key_id).where(IS_QUEUED)
     if api_key_id is not None:
         queued = queued.where(Job.api_key_id == api_key_id)
@@ -79,11 +98,13 @@ def queued_count(session: Session, *, api_key_id: uuid.UUID | None, at_most: int
 def take_lost(
     session: Session, kind: JobKind, *, oldest_message: uuid.UUID | None, grace_seconds: float, limit: int = 1000
 ) -> list[uuid.UUID]:
-    """Queued jobs that the queue no longer holds a message for, marked as published now: publish them.
+    """Find queued jobs whose message is lost, set their publication time to now, and return their ids in order.
 
-    Queues are first in, first out, so a job published before the queue's oldest message has lost its own. With
-    `oldest_message` None the queue is empty, and every queued job has. `grace_seconds` leaves a worker time between
-    taking a message and claiming its jobs. A job found by mistake costs one message that is dropped.
+    The caller publishes a message for each of them. A queue is first in, first out, so a job that was published before
+    `oldest_message`, the job of the oldest message in the queue, has lost its own message. With None the queue is
+    empty, and every queued job has lost its message. Jobs published in the last `grace_seconds` before that are left
+    alone: a worker may have taken the message and not claimed the job yet. A message that is published by mistake does
+    no harm: the worker that receives it finds nothing to claim.
     """
     moment = now(session)
     cutoff = moment
@@ -107,14 +128,31 @@ def take_lost(
 
 
 def batch_is_live(session: Session, batch_id: uuid.UUID) -> bool:
-    """Whether a job of the batch is still queued or running."""
-    live = select(Job.id).where(Job.batch_id == batch_id, IS_QUEUED | IS_RUNNING).limit(1)
+    """Return whether any job of the batch is queued or running."""
+    live = select(Job.id).where(Job.batch_id == batch_id, IS_LIVE).limit(1)
     return session.scalars(live).first() is not None
 
 
 def batch_counts(session: Session, batch_id: uuid.UUID, *, owner: uuid.UUID | None) -> dict[JobStatus, int]:
-    """How many jobs of the batch have each status, if it is `owner`'s; empty if there is no such batch."""
+    """Return how many jobs of a batch have each status.
+
+    The result is empty if there is no such batch or it belongs to another API key than `owner`. With `owner` None the
+    batch may belong to any key.
+    """
     statement = select(Job.status, func.count()).where(Job.batch_id == batch_id).group_by(Job.status)
     if owner is not None:
         statement = statement.where(Job.api_key_id == owner)
     return {JobStatus(status): count for status, count in session.execute(statement)}
+
+
+def live_counts(session: Session) -> Sequence[LiveCount]:
+    """Return the number of queued and of running jobs of each kind; kinds without such jobs are left out."""
+    moment = now(session)
+    counts = []
+    for status, condition in ((JobStatus.QUEUED, IS_QUEUED), (JobStatus.RUNNING, IS_RUNNING)):
+        # grouped by an expression, or SQLite would use the index on `kind`, which holds finished jobs too
+        kind = Job.kind.concat(literal_column("''"))
+        statement = select(kind, func.count(), func.min(Job.created_at)).where(condition).group_by(kind)
+        for name, count, first in session.execute(statement):
+            counts.append(LiveCount(JobKind(name), status, count, max(0.0, (moment - first).total_seconds())))
+    return counts

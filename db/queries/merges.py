@@ -1,4 +1,4 @@
-"""Queries about merges: an adapter that is to become one model with its base."""
+"""Queries about merges of an adapter into its base model."""
 
 import uuid
 from dataclasses import dataclass
@@ -6,25 +6,20 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.tables.jobs import Job
 from db.tables.merges import Merge
 from db.tables.models import Model
 
 
 @dataclass(frozen=True)
 class MergeRow:
-    merge: Merge
+    """A merge's request and the adapter that it names."""
+
+    request: Merge
     adapter: Model
 
 
-def add(session: Session, job: Job, model_id: uuid.UUID, name: str) -> None:
-    """Store a job that is to merge the adapter `model_id` into its base, as the model `name`."""
-    session.add(job)
-    session.flush()
-    session.add(Merge(job_id=job.id, model_id=model_id, name=name))
-
-
 def get(session: Session, job_id: uuid.UUID) -> MergeRow:
+    """Return the merge of a job; the job must be a merge."""
     row = session.execute(
         select(Merge, Model).join(Model, Model.id == Merge.model_id).where(Merge.job_id == job_id)
     ).one()

@@ -5,26 +5,24 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from db.pages import Page, fetch_page
 from db.session import now, serialize
-from db.tables.fine_tunes import FineTune
-from db.tables.jobs import Job
-from db.tables.merges import Merge
+from db.tables.jobs import IS_LIVE, Job
+from db.tables.mixins import MakesModel
 from db.tables.models import Model
-from db.tables.quantizations import Quantization
-from db.vocabulary import JobStatus, ModelKind, ModelSource
+from db.vocabulary import ModelKind, ModelSource
 
 BUNDLED = ("starter",)
-"""The models that ship with the project; migrations do not register them, `ensure_bundled` does."""
+"""The models that Pagewright ships with. `ensure_bundled` registers them."""
 
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A model with the name of the one that it was made from: what one HTTP representation shows."""
+    """A model, and the name of the model that it was made from."""
 
     model: Model
     parent_name: str | None
@@ -38,7 +36,7 @@ def add(
     revision: str | None,
     parameters: dict[str, Any] | None = None,
 ) -> Model | None:
-    """Register a model; None if the name is taken."""
+    """Register a model and return it. Return None, and register nothing, if the name is taken."""
     model = Model(name=name, source=source, location=location, revision=revision, parameters=parameters)
     return _add(session, model)
 
@@ -55,7 +53,10 @@ def add_result_model(
     parameters: dict[str, Any] | None,
     job_id: uuid.UUID | None,
 ) -> Model | None:
-    """Register a model that a job made, whose files are all in the artifact store; None if the name is taken."""
+    """Register the result model of a job and return it. Return None, and register nothing, if the name is taken.
+
+    `location` is a folder in the artifact store that already holds all of the model's files.
+    """
     model = Model(
         name=name,
         source=ModelSource.ARTIFACT,
@@ -83,25 +84,21 @@ def _add(session: Session, model: Model) -> Model | None:
 
 
 def name_is_free(session: Session, name: str) -> bool:
-    """Whether no model has the name, and no queued or running job will give it to what it makes.
+    """Return whether no model has the name and no queued or running job will give it to its result model.
 
-    Until the transaction ends, nobody else gets an answer: who takes a name asks first, in the same transaction.
+    Call it before taking a name, in the same transaction: until that ends, other calls wait.
     """
     serialize(session, "model names")
-    live = Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING])
-    taken = (
-        exists().where(Model.name == name)
-        | exists().where(FineTune.name == name, FineTune.job_id == Job.id, live)
-        | exists().where(Merge.name == name, Merge.job_id == Job.id, live)
-        | exists().where(Quantization.name == name, Quantization.job_id == Job.id, live)
+    reserved = (
+        exists().where(table.name == name, table.job_id == Job.id, IS_LIVE) for table in MakesModel.__subclasses__()
     )
-    return not session.scalars(select(taken)).one()
+    return not session.scalars(select(or_(exists().where(Model.name == name), *reserved))).one()
 
 
-def is_at(session: Session, location: str) -> bool:
-    """Whether a model is registered that lies there in the artifact store."""
-    lies_there = exists().where(Model.source == ModelSource.ARTIFACT, Model.location == location)
-    return session.scalars(select(lies_there)).one()
+def is_registered_at(session: Session, location: str) -> bool:
+    """Return whether a registered model has its files in this folder of the artifact store."""
+    registered = exists().where(Model.source == ModelSource.ARTIFACT, Model.location == location)
+    return session.scalars(select(registered)).one()
 
 
 def ensure_bundled(session: Session) -> None:
@@ -112,30 +109,35 @@ def ensure_bundled(session: Session) -> None:
 
 
 def get(session: Session, model_id: uuid.UUID) -> Model | None:
+    """Return the model, or None if there is no such model."""
     return session.get(Model, model_id)
 
 
 def get_by_name(session: Session, name: str) -> Model | None:
+    """Return the model with this name, or None if there is no such model."""
     return session.scalars(select(Model).where(Model.name == name)).one_or_none()
 
 
 def ids_by_name(session: Session, names: Collection[str]) -> dict[str, uuid.UUID]:
-    """The ids of those of the models that are registered."""
+    """Return the id of each registered model among these names; names of no model are left out."""
     rows = session.execute(select(Model.name, Model.id).where(Model.name.in_(names)))
     return {row.name: row.id for row in rows}
 
 
-def show(session: Session, model_id: uuid.UUID) -> ModelRow | None:
+def get_with_parent(session: Session, model_id: uuid.UUID) -> ModelRow | None:
+    """Return the model and its parent's name, or None if there is no such model."""
     row = session.execute(_with_parent().where(Model.id == model_id)).one_or_none()
     return None if row is None else ModelRow(*row)
 
 
 def page(session: Session, *, limit: int, after: uuid.UUID | None) -> Page[ModelRow]:
+    """Return a page of models, newest first."""
     page = fetch_page(session, _with_parent(), Model.id, limit=limit, after=after)
     return page.map(lambda row: ModelRow(*row))
 
 
 def all_names(session: Session) -> Sequence[str]:
+    """Return the names of all models, sorted."""
     return session.scalars(select(Model.name).order_by(Model.name)).all()
 
 

@@ -1,6 +1,7 @@
 """The tables, one file per aggregate.
 
-Importing the package imports all of them: foreign keys are resolved by name, and migrations compare the whole.
+Importing the package imports every table. SQLAlchemy resolves foreign keys by table name, shared queries iterate over
+the tables that have a mixin, and migrations are compared with all tables.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What every table shares."""
+"""The base class of all tables, and how Python types are stored."""
 
 import uuid
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from db.vocabulary import DatasetSource, JobKind, JobStatus, ModelKind, ModelSou
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Aware UTC datetimes on both databases; SQLite has no time zones, so it stores them naive."""
+    """A datetime with time zone UTC. SQLite has no time zones, so there it is stored without one."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -41,7 +41,7 @@ class Table(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012  SQLAlchemy reads this class attribute
         datetime: UtcDateTime(),
         uuid.UUID: Uuid(),
-        # Enums are stored as plain text: a new kind of job is then no schema change.
+        # Enums are stored as text, so that a new member needs no migration.
         Role: String(16),
         JobKind: String(16),
         JobStatus: String(16),

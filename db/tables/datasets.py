@@ -1,4 +1,4 @@
-"""Datasets: checked rows in two splits."""
+"""Datasets."""
 
 import uuid
 from datetime import datetime
@@ -12,7 +12,10 @@ from db.vocabulary import DatasetSource, Split
 
 
 class Dataset(Table):
-    """Checked rows in two splits. They never change; a deleted dataset stays here, as adapters were trained on it."""
+    """Validated rows in a training split and a test split.
+
+    The rows of a dataset never change. A deleted dataset keeps its row here, since models were trained on it.
+    """
 
     __tablename__ = "datasets"
 
@@ -22,19 +25,22 @@ class Dataset(Table):
     location: Mapped[str] = mapped_column(String(500))
     """The name of the uploaded file, or `owner/name` on the hub."""
     revision: Mapped[str | None] = mapped_column(String(64))
+    """The commit of a hub dataset."""
     columns: Mapped[dict[str, str]]
+    """The source's column for each part of a row (`instruction`, `input`, `output`)."""
     sha256: Mapped[str] = mapped_column(String(64), index=True)
-    """Of the rows and how they are split: where they stand in the artifact store."""
+    """Hash of the rows and of the way they are split. It names the dataset's folder in the artifact store."""
     test_fraction: Mapped[float]
     seed: Mapped[int] = mapped_column(BigInteger)
     train_rows: Mapped[int]
     test_rows: Mapped[int]
     overlapping_rows: Mapped[int]
-    """Test rows that stand in the training split too, whitespace aside."""
+    """How many test rows are also in the training split, ignoring differences in whitespace."""
     created_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
 
     def rows_of(self, split: Split) -> int:
+        """Return how many rows the split has."""
         return self.train_rows if split == Split.TRAIN else self.test_rows
 
 

@@ -1,4 +1,4 @@
-"""Evaluation jobs, and the predictions and scores that they make."""
+"""Evaluation jobs, and the predictions and scores that they store."""
 
 import uuid
 from datetime import datetime
@@ -7,27 +7,29 @@ from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Table
-from db.tables.options import LoadColumn, SamplingColumns
-from db.vocabulary import Split
+from db.tables.mixins import LoadColumn, SamplingColumns, UsesDataset
 
 CHRF = "chrf"
-"""The metric whose overall score comes from counts of its own, and is stored with a signature."""
+"""The metric whose overall score is computed from `chrf_statistics` rather than as a mean of the rows' scores."""
 
 
-class Evaluation(SamplingColumns, LoadColumn, Table):
-    """What an evaluation job was asked for; `max_new_tokens`, if it named none, as its worker has then found it."""
+class Evaluation(UsesDataset, SamplingColumns, LoadColumn, Table):
+    """The request of an evaluation job, and how many rows are done.
+
+    If the request has no `max_new_tokens`, the worker that runs the job sets it.
+    """
 
     __tablename__ = "evaluations"
 
-    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     model_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("models.id"))
     """None for a baseline."""
     model_name: Mapped[str] = mapped_column(String(200))
-    dataset_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("datasets.id"))
-    split: Mapped[Split]
+    """The name of the model or the baseline."""
+    dataset_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("datasets.id"))  # without the mixin's index: see below
     limit: Mapped[int | None]
+    """The most rows to predict, as requested."""
     rows: Mapped[int]
-    """How many rows there are to predict: the split's first."""
+    """How many rows to predict: the first of the split."""
     rows_done: Mapped[int] = mapped_column(default=0)
     metrics: Mapped[list[str]]
 
@@ -38,33 +40,33 @@ class Evaluation(SamplingColumns, LoadColumn, Table):
 
 
 class Prediction(Table):
-    """One row of an evaluation: what was asked, what the model made of it, what it should have been, and the scores.
+    """One row of an evaluation: the prompt, the model's completion, the reference and the scores.
 
-    A score is None where the evaluation was not asked for it.
+    A score is None if the evaluation does not compute that metric.
     """
 
     __tablename__ = "predictions"
 
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     row: Mapped[int] = mapped_column(primary_key=True)
-    """Its number in the split, from 0."""
+    """The number of the row in its split, from 0."""
     prompt: Mapped[str] = mapped_column(Text)
     input: Mapped[str] = mapped_column(Text)
     completion: Mapped[str] = mapped_column(Text)
-    """The prediction itself; empty where the model could not be asked, which `error` then explains."""
+    """What the model answered; empty if it could not be asked, for the reason in `error`."""
     reference: Mapped[str] = mapped_column(Text)
-    """The ground truth."""
+    """The output that the dataset has for this row."""
     finish_reason: Mapped[str] = mapped_column(String(16))
     error: Mapped[str | None] = mapped_column(Text)
     prompt_tokens: Mapped[int | None]
     completion_tokens: Mapped[int | None]
     latency_seconds: Mapped[float]
-    """From its place in the engine's queue to its last token; others ran in the same batch."""
+    """Time from submitting the request to the engine until its last token, while other requests share the batch."""
     exact_match: Mapped[float | None]
     normalized_exact_match: Mapped[float | None]
     chrf: Mapped[float | None]
     chrf_statistics: Mapped[list[int] | None]
-    """The counts whose sums over rows make the corpus chrF."""
+    """sacrebleu's n-gram counts of this row. Their sums over all rows give the corpus chrF."""
     validity: Mapped[float | None]
     parse_errors: Mapped[int | None]
     structural_similarity: Mapped[float | None]
@@ -73,7 +75,7 @@ class Prediction(Table):
 
 
 class EvaluationScore(Table):
-    """A metric over all the rows of an evaluation that are done, with its 95 % interval."""
+    """An overall score: one metric over all rows of an evaluation that are done, with its 95 % confidence interval."""
 
     __tablename__ = "evaluation_scores"
 
@@ -83,7 +85,8 @@ class EvaluationScore(Table):
     low: Mapped[float | None]
     high: Mapped[float | None]
     n: Mapped[int]
+    """How many rows the score is over."""
     signature: Mapped[str | None] = mapped_column(String(200))
-    """sacrebleu's, of the chrF."""
+    """sacrebleu's description of how it computed the chrF; None for other metrics."""
 
     __table_args__ = (Index("ix_evaluation_scores_metric_value_job_id", "metric", "value", "job_id"),)

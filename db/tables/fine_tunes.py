@@ -1,4 +1,4 @@
-"""Fine-tuning jobs."""
+"""Fine-tuning jobs, and the steps that they measure."""
 
 import uuid
 from datetime import datetime
@@ -8,41 +8,38 @@ from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Table
-from db.tables.options import LoadColumn
-from db.vocabulary import Split
+from db.tables.mixins import LoadColumn, MakesModel, UsesDataset
 
 
-class FineTune(LoadColumn, Table):
-    """What a fine-tuning job was asked for, and the checkpoint that its next attempt goes on from."""
+class FineTune(MakesModel, UsesDataset, LoadColumn, Table):
+    """The request of a fine-tuning job, and the checkpoint that its next attempt resumes from."""
 
     __tablename__ = "fine_tunes"
 
-    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
-    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"))
-    dataset_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("datasets.id"), index=True)
-    split: Mapped[Split]
-    name: Mapped[str] = mapped_column(String(200))
-    """What the adapter will be called."""
     lora: Mapped[dict[str, Any]]
+    """The fields of `LoraOptions`."""
     training: Mapped[dict[str, Any]]
-    """TrainingOptions by name; an out-of-memory has its batch halved here for all that comes after."""
+    """The fields of `TrainingOptions`. When the job runs out of memory, its worker halves the batch size here."""
     devices: Mapped[int]
+    """How many GPUs to train on."""
     checkpoint: Mapped[str | None] = mapped_column(String(500))
-    """Its folder in the artifact store."""
+    """The latest checkpoint's folder in the artifact store."""
     checkpoint_step: Mapped[int | None]
 
 
 class FineTuneStep(Table):
-    """What one logged optimizer step measured."""
+    """The measurements of one logged optimizer step."""
 
     __tablename__ = "fine_tune_steps"
 
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True)
+    """The number of optimizer steps so far, from 1."""
     epoch: Mapped[float]
     loss: Mapped[float | None]
     learning_rate: Mapped[float | None]
     grad_norm: Mapped[float | None]
     tokens_per_second: Mapped[float | None]
     eval_loss: Mapped[float | None]
+    """The loss on the other split; None for steps without an evaluation."""
     created_at: Mapped[datetime]

@@ -6,15 +6,14 @@ from sqlalchemy import ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Table
-from db.tables.options import LoadColumn, SamplingColumns
+from db.tables.mixins import JobRequest, LoadColumn, SamplingColumns
 
 
-class Generation(SamplingColumns, LoadColumn, Table):
-    """The request and, once its job has ended, the completion of a generation job."""
+class Generation(JobRequest, SamplingColumns, LoadColumn, Table):
+    """The request of a generation job and, once the job has succeeded, its completion."""
 
     __tablename__ = "generations"
 
-    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"))
     prompt: Mapped[str] = mapped_column(Text)
     input: Mapped[str] = mapped_column(Text)

@@ -1,4 +1,4 @@
-"""Jobs of every kind, and the events of each."""
+"""Jobs of every kind, and their events."""
 
 import uuid
 from datetime import datetime
@@ -22,8 +22,9 @@ class Job(Table):
     batch_id: Mapped[uuid.UUID | None]
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     request_sha256: Mapped[str | None] = mapped_column(String(64))
+    """Hash of the request body, to detect an idempotency key that is sent with another request."""
     attempt: Mapped[int] = mapped_column(default=0)
-    """Counts claims, and is the fencing token: a worker's writes name the attempt that it claimed."""
+    """How often the job was claimed. It is the fencing token: each write of a worker names the attempt it claimed."""
     max_attempts: Mapped[int]
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     lease_expires_at: Mapped[datetime | None]
@@ -32,15 +33,16 @@ class Job(Table):
     error_message: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
     percent_done: Mapped[float | None]
+    """Progress from 0 to 100."""
     remaining_seconds: Mapped[float | None]
     published_at: Mapped[datetime]
-    """When its last message was sent: what is older than everything in the queue has lost its message."""
+    """When the latest message for the job was sent to the queue, by which the reconciler finds lost messages."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     result_model_id: Mapped[uuid.UUID | None] = column_property(
         select(Model.id).where(Model.job_id == id).correlate_except(Model).scalar_subquery()
     )
-    """The model that the job registered when it succeeded. Not a column: read from `models` together with the job."""
+    """The model that the job registered when it succeeded. This is no column: it is read from the table `models`."""
 
     __table_args__ = (
         UniqueConstraint("api_key_id", "idempotency_key"),
@@ -51,14 +53,12 @@ class Job(Table):
     )
 
 
-# Spelled out in the SQL rather than bound: a planner uses a partial index only where it can read the condition.
+# Literals rather than bound parameters: a database uses a partial index only if it sees the value of the condition.
 IS_QUEUED = Job.status == literal(JobStatus.QUEUED.value, String(16), literal_execute=True)
-
-
 IS_RUNNING = Job.status == literal(JobStatus.RUNNING.value, String(16), literal_execute=True)
+IS_LIVE = IS_QUEUED | IS_RUNNING
 
-
-# Partial: they hold the live jobs alone, so what they serve costs the same whatever the history.
+# Partial indexes hold live jobs only, so queries through them cost the same however many jobs have finished.
 for name, condition, indexed in (
     ("ix_jobs_queued", IS_QUEUED, [Job.api_key_id]),
     ("ix_jobs_queued_published_at", IS_QUEUED, [Job.kind, Job.published_at]),
@@ -68,7 +68,7 @@ for name, condition, indexed in (
 
 
 class JobEvent(Table):
-    """Something that its owner should know of a job, beyond its status."""
+    """Something that happened to a job and that its owner should know, besides changes of its status."""
 
     __tablename__ = "job_events"
 
@@ -76,6 +76,7 @@ class JobEvent(Table):
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"))
     attempt: Mapped[int]
     type: Mapped[str] = mapped_column(String(64))
+    """A short name that clients may rely on, such as `out-of-memory`."""
     message: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]
 

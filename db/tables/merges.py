@@ -1,18 +1,10 @@
 """Merge jobs."""
 
-import uuid
-
-from sqlalchemy import ForeignKey, String
-from sqlalchemy.orm import Mapped, mapped_column
-
 from db.tables.base import Table
+from db.tables.mixins import MakesModel
 
 
-class Merge(Table):
-    """An adapter that is to be merged into its base model, and the name of what comes out."""
+class Merge(MakesModel, Table):
+    """The request of a merge job. `model_id` is the adapter that is merged into its base model."""
 
     __tablename__ = "merges"
-
-    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
-    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"))
-    name: Mapped[str] = mapped_column(String(200))

@@ -13,7 +13,7 @@ from db.vocabulary import ModelKind, ModelSource
 
 
 class Model(Table):
-    """A model that jobs may name; nothing else is ever loaded."""
+    """A registered model. Workers load registered models only."""
 
     __tablename__ = "models"
 
@@ -22,12 +22,17 @@ class Model(Table):
     source: Mapped[ModelSource]
     kind: Mapped[ModelKind] = mapped_column(default=ModelKind.FULL, server_default=ModelKind.FULL.value)
     location: Mapped[str] = mapped_column(String(500))
+    """Where the files are, by source: a name, a folder in the models directory, a hub repository, or a folder in the
+    artifact store."""
     revision: Mapped[str | None] = mapped_column(String(64))
+    """The commit of a hub model."""
     parent_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("models.id"))
-    """What it was made from; an adapter is loaded over it."""
+    """The model that this one was made from: the base model of an adapter."""
     dataset_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("datasets.id"))
     template: Mapped[str | None] = mapped_column(String(64))
+    """The name of the prompt template that the model was fine-tuned with."""
     parameters: Mapped[dict[str, Any] | None]
+    """The options of the job that made the model, or how a local model is quantized."""
     job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id"), unique=True)
-    """The job that made it."""
+    """The job whose result the model is; None if it was registered by a client."""
     created_at: Mapped[datetime]

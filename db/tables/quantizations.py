@@ -7,28 +7,22 @@ from sqlalchemy import BigInteger, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Table
-from db.vocabulary import Split
+from db.tables.mixins import MakesModel, UsesDataset
 
 
-class Quantization(Table):
-    """What a quantization job was asked for."""
+class Quantization(MakesModel, UsesDataset, Table):
+    """The request of a quantization job. Calibration uses rows of `split`; the report uses rows of the other split."""
 
     __tablename__ = "quantizations"
 
-    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
-    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"))
-    name: Mapped[str] = mapped_column(String(200))
-    """What the quantized model will be called."""
-    dataset_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("datasets.id"), index=True)
-    split: Mapped[Split]
-    """The calibration rows; the report is on rows of the other one."""
     options: Mapped[dict[str, Any]]
-    """QuantizationOptions by name."""
+    """The fields of `QuantizationOptions`."""
     report_rows: Mapped[int]
+    """How many rows to measure each variant of the model on; 0 makes no report."""
 
 
 class QuantizedModule(Table):
-    """How far the output of one module moved when it was quantized."""
+    """The quantization error of one linear module."""
 
     __tablename__ = "quantized_modules"
 
@@ -36,20 +30,23 @@ class QuantizedModule(Table):
     layer: Mapped[int] = mapped_column(primary_key=True)
     module: Mapped[str] = mapped_column(String(300), primary_key=True)
     error: Mapped[float | None]
+    """Squared distance between the module's outputs before and after, averaged over the calibration tokens."""
     relative_error: Mapped[float | None]
+    """The same, divided by the squared norm of the outputs before."""
     tokens: Mapped[int]
+    """How many calibration tokens passed through the module."""
     seconds: Mapped[float]
 
 
 class QuantizationVariant(Table):
-    """One way to run the model, measured: a row of a quantization's report."""
+    """A row of a quantization's report: the measurements of one variant of the model, such as `original`."""
 
     __tablename__ = "quantization_variants"
 
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     variant: Mapped[str] = mapped_column(String(32), primary_key=True)
     error: Mapped[str | None] = mapped_column(Text)
-    """Why it could not be measured."""
+    """Why the variant could not be measured; None if it was."""
     disk_bytes: Mapped[int | None] = mapped_column(BigInteger)
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     perplexity: Mapped[float | None]

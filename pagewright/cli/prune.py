@@ -68,7 +68,7 @@ def run(
     verb = "would delete" if dry_run else "deleted"
     counts: Counter[JobKind] = Counter()
     try:
-        for jobs in pruning.condemned(database, kinds, before):
+        for jobs in pruning.prunable_jobs(database, kinds, before):
             if not dry_run:
                 pruning.delete_jobs(database, jobs)
             counts.update(job.kind for job in jobs)

@@ -21,13 +21,13 @@ from api.app import create_app
 from api.server import connections
 from api.waiting import Watcher
 from db import job_transitions
-from db.job_transitions import Claim, ErrorType
+from db.job_transitions import Claim
 from db.queries import generations
 from db.queries.generations import Completed
 from db.session import Database
 from db.tables.api_keys import ApiKey
 from db.tables.datasets import Dataset
-from db.vocabulary import Role
+from db.vocabulary import ErrorType, Role
 from pagewright.artifacts import get_artifacts
 from tests.api.helpers import PAGE
 from tests.processes import LIMIT_SECONDS, eventually

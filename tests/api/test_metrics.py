@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event, update
 
 from api.routes import metrics
-from db.queries import job_counts
+from db.queries import jobs
 from db.session import Database
 from db.tables.datasets import Dataset
 from db.tables.jobs import Job
@@ -154,7 +154,7 @@ def test_the_history_is_not_read(database: Database, submit_jobs: Callable[..., 
     with database.write() as session:
         execute = session.connection().exec_driver_sql
         execute("ANALYZE")
-        assert [live.count for live in job_counts.live(session)] == [2]
+        assert [live.count for live in jobs.live_counts(session)] == [2]
         explain = "EXPLAIN" if session.get_bind().dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
         asked = [statement for statement in statements if "count(" in statement]
         plans = [str(execute(f"{explain} {statement}").all()) for statement in asked]

@@ -11,12 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import update
 
 from db import job_transitions
-from db.job_transitions import Claim, ErrorType
+from db.job_transitions import Claim
 from db.queries import generations, jobs
 from db.queries.generations import Completed
 from db.session import Database
 from db.tables.jobs import Job
-from db.vocabulary import JobStatus
+from db.vocabulary import ErrorType, JobStatus
 
 SubmitJobs = Callable[..., list[Job]]
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

@@ -1,27 +1,25 @@
-"""Pruning deletes what it says and nothing else; interrupted anywhere, it goes on where it stood."""
+"""Pruning deletes old finished jobs with all their rows and nothing else, even if it is interrupted."""
 
 import uuid
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import event, func, select, update
+from sqlalchemy import Integer, event, func, select, update
 
 from db import job_transitions, pruning
-from db.queries import evaluations, models, predictions
-from db.session import Database, now
+from db.queries import evaluations, models
+from db.session import Database
 from db.tables.api_keys import ApiKey
 from db.tables.base import Table
 from db.tables.datasets import Dataset
-from db.tables.evaluations import Evaluation, EvaluationScore, Prediction
+from db.tables.evaluations import Evaluation, Prediction
 from db.tables.fine_tunes import FineTune, FineTuneStep
 from db.tables.generations import Generation
 from db.tables.jobs import Job, JobEvent
-from db.tables.merges import Merge
 from db.tables.models import Model
-from db.tables.quantizations import Quantization, QuantizationVariant, QuantizedModule
-from db.vocabulary import JobKind, JobStatus, Role, Split
-from models.scoring.names import Metric
+from db.vocabulary import JobKind, JobStatus, Role
+from tests.db.rows import insert_job, insert_row, tables_with_a_foreign_key
 from tests.ids import id_of
 
 SubmitJobs = Callable[..., list[Job]]
@@ -30,19 +28,20 @@ MakeModel = Callable[..., Model]
 MONTH = timedelta(days=30)
 OLD = datetime.now(UTC) - 2 * MONTH
 BEFORE = datetime.now(UTC) - MONTH
+NUMBERED_ROWS = 5
+"""How many rows a job of `job_of_each_kind` has in a table whose rows have a number, such as predictions."""
 
 
-def end(database: Database, jobs: Iterable[uuid.UUID], at: datetime = OLD) -> None:
-    """The jobs have been over since then."""
+def finish(database: Database, jobs: Iterable[uuid.UUID], at: datetime = OLD) -> None:
     with database.write() as session:
         statement = update(Job).where(Job.id.in_(list(jobs))).values(status=JobStatus.SUCCEEDED, finished_at=at)
         session.execute(statement)
 
 
 def prune(database: Database, kinds: Iterable[JobKind] = tuple(JobKind)) -> int:
-    """How many jobs were deleted."""
+    """Delete the jobs that finished before `BEFORE` and return how many there were."""
     count = 0
-    for jobs in pruning.condemned(database, list(kinds), BEFORE):
+    for jobs in pruning.prunable_jobs(database, list(kinds), BEFORE):
         pruning.delete_jobs(database, jobs)
         count += len(jobs)
     return count
@@ -55,7 +54,7 @@ def rows(database: Database, *tables: type[Table]) -> list[int]:
 
 @pytest.fixture
 def old_jobs(submit_jobs: SubmitJobs, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[Job]]:
-    """Submits jobs two months ago, as their ids say too."""
+    """Submits generations whose ids say that they were submitted two months ago."""
 
     def submit(count: int) -> list[Job]:
         with monkeypatch.context() as patch:
@@ -66,115 +65,92 @@ def old_jobs(submit_jobs: SubmitJobs, monkeypatch: pytest.MonkeyPatch) -> Callab
 
 
 @pytest.fixture
-def long_jobs(
+def job_of_each_kind(
     database: Database,
     make_key: Callable[[Role], tuple[ApiKey, str]],
     make_dataset: Callable[..., Dataset],
     make_model: MakeModel,
 ) -> dict[JobKind, uuid.UUID]:
-    """An old ended job of each kind but generation, with rows in every table; the quantization has made a model."""
+    """The ids of old finished jobs, one of each kind, that have rows in every table that refers to jobs."""
     key, _ = make_key(Role.ADMIN)
-    dataset = make_dataset([("Create a page.", "", "<p>")], name="pages")
-    model = make_model()
-    kinds = [kind for kind in JobKind if kind != JobKind.GENERATION]
-    ids: dict[JobKind, uuid.UUID] = {kind: id_of(OLD) for kind in kinds}
-    about = {"model_id": model.id, "dataset_id": dataset.id, "split": Split.TRAIN}
-    decoding = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "stop": [], "model_name": model.name}
+    dataset, model = make_dataset([("Create a page.", "", "<p>")], name="pages"), make_model()
+    ids = {}
     with database.write() as session:
-        for kind, job_id in ids.items():
-            session.add(
-                Job(
-                    id=job_id, kind=kind, status=JobStatus.FAILED, api_key_id=key.id, max_attempts=3,
-                    created_at=OLD, published_at=OLD, finished_at=OLD,
-                )
+        for kind in JobKind:
+            ids[kind] = insert_job(
+                session, id=id_of(OLD), kind=kind, status=JobStatus.FAILED, api_key_id=key.id,
+                created_at=OLD, published_at=OLD, finished_at=OLD,
             )  # fmt: skip
-        session.flush()
-        tuned, tested, shrunk = (ids[kind] for kind in (JobKind.FINE_TUNE, JobKind.EVALUATION, JobKind.QUANTIZATION))
-        session.add_all(
-            [
-                FineTune(job_id=tuned, name="a", lora={}, training={}, devices=1, **about),
-                Merge(job_id=ids[JobKind.MERGE], model_id=model.id, name="b"),
-                Evaluation(job_id=tested, rows=5, metrics=list(Metric), **about, **decoding),
-                Quantization(job_id=shrunk, name="c", options={}, report_rows=0, **about),
-                EvaluationScore(job_id=tested, metric=Metric.CHRF, value=1.0, n=5),
-                QuantizedModule(job_id=shrunk, layer=0, module="q", tokens=1, seconds=1.0),
-                QuantizationVariant(job_id=shrunk, variant="quantized"),
-                *(FineTuneStep(job_id=tuned, step=step, epoch=0.0, created_at=OLD) for step in range(1, 6)),
-                *(JobEvent(job_id=job_id, attempt=1, type="x", message="y", created_at=OLD) for job_id in ids.values()),
-            ]
-        )
-        predictions.add(
-            session,
-            tested,
-            [
-                Prediction(
-                    job_id=tested, row=row, prompt="", input="", completion="", reference="",
-                    finish_reason="stop", latency_seconds=0.0, created_at=OLD,
-                )
-                for row in range(5)
-            ],
-        )  # fmt: skip
+            for table in tables_with_a_foreign_key("jobs"):
+                if table.name == "models":
+                    continue
+                references = {"job_id": ids[kind], "model_id": model.id, "dataset_id": dataset.id}
+                numbers = [column.name for column in table.primary_key if isinstance(column.type, Integer)]
+                for number in range(NUMBERED_ROWS if numbers else 1):
+                    insert_row(session, table, **references, **dict.fromkeys(numbers, number))
     return ids
 
 
-def test_old_jobs_that_are_over_go_with_all_their_rows(
-    database: Database, old_jobs: Callable[[int], list[Job]], long_jobs: dict[JobKind, uuid.UUID]
+def test_old_finished_jobs_are_deleted_from_every_table_that_refers_to_jobs(
+    database: Database, old_jobs: Callable[[int], list[Job]], job_of_each_kind: dict[JobKind, uuid.UUID]
 ) -> None:
-    end(database, [job.id for job in old_jobs(3)])
-    assert prune(database) == 3 + len(long_jobs)
-    left = {table.name for table in Table.metadata.sorted_tables}
-    kept = {"api_keys", "models", "datasets"}
+    finish(database, [job.id for job in old_jobs(3)])
+    assert prune(database) == 3 + len(job_of_each_kind)
     counts = {mapper.class_.__tablename__: rows(database, mapper.class_)[0] for mapper in Table.registry.mappers}
-    assert counts.keys() == left
-    assert {name for name, count in counts.items() if count} == kept
+    assert counts.keys() == {table.name for table in Table.metadata.sorted_tables}
+    assert {name for name, count in counts.items() if count} == {"api_keys", "models", "datasets"}
     assert prune(database) == 0
 
 
-def test_what_is_not_over_not_old_or_not_asked_for_stays(
-    database: Database, old_jobs: Callable[[int], list[Job]], long_jobs: dict[JobKind, uuid.UUID]
+def test_jobs_that_are_unfinished_recent_or_of_another_kind_are_kept(
+    database: Database, old_jobs: Callable[[int], list[Job]], job_of_each_kind: dict[JobKind, uuid.UUID]
 ) -> None:
-    queued, running, fresh, gone = old_jobs(4)
+    queued, running, recent, deleted = old_jobs(4)
     with database.write() as session:
         job_transitions.claim(session, [running.id], worker="a", lease_seconds=30)
-    end(database, [fresh.id], at=BEFORE + timedelta(minutes=1))
-    end(database, [gone.id])
-    assert prune(database, [JobKind.GENERATION, JobKind.MERGE]) == 2
+    finish(database, [recent.id], at=BEFORE + timedelta(minutes=1))
+    finish(database, [deleted.id])
+    kinds = [JobKind.GENERATION, JobKind.MERGE]
+    assert prune(database, kinds) == 3
+    kept = {queued.id, running.id, recent.id, *(job_of_each_kind[kind] for kind in JobKind if kind not in kinds)}
     with database.read() as session:
-        left = set(session.scalars(select(Job.id)))
-    assert left == {queued.id, running.id, fresh.id, *long_jobs.values()} - {long_jobs[JobKind.MERGE]}
-    assert rows(database, Generation, Prediction, Merge) == [3, 5, 0]
+        assert set(session.scalars(select(Job.id))) == kept
+        assert set(session.scalars(select(Generation.job_id))) == kept
+        assert set(session.scalars(select(Prediction.job_id))) == kept - {queued.id, running.id, recent.id}
 
 
-def test_the_job_that_made_a_registered_model_stays(
-    database: Database, make_model: MakeModel, long_jobs: dict[JobKind, uuid.UUID]
+def test_a_job_whose_result_model_is_registered_is_kept(
+    database: Database, make_model: MakeModel, job_of_each_kind: dict[JobKind, uuid.UUID]
 ) -> None:
-    make_model(name="tuned", job_id=long_jobs[JobKind.FINE_TUNE])
-    assert prune(database) == len(long_jobs) - 1
-    assert rows(database, FineTune, FineTuneStep, JobEvent, Model) == [1, 5, 1, 3]
+    make_model(name="tuned", job_id=job_of_each_kind[JobKind.FINE_TUNE])
+    assert prune(database) == len(job_of_each_kind) - 1
+    assert rows(database, Job, FineTune, FineTuneStep, JobEvent, Model) == [1, 1, NUMBERED_ROWS, 1, 3]
 
 
-def test_a_batch_goes_as_a_whole_or_not_at_all(database: Database, old_jobs: Callable[[int], list[Job]]) -> None:
-    over, mixed, alone = uuid.uuid4(), uuid.uuid4(), None
+def test_a_batch_is_kept_until_all_of_its_jobs_are_old(
+    database: Database, old_jobs: Callable[[int], list[Job]]
+) -> None:
+    old_batch, mixed_batch, no_batch = uuid.uuid4(), uuid.uuid4(), None
     jobs = old_jobs(7)
     with database.write() as session:
-        for batch_id, some in ((over, jobs[:3]), (mixed, jobs[3:6]), (alone, jobs[6:])):
+        for batch_id, some in ((old_batch, jobs[:3]), (mixed_batch, jobs[3:6]), (no_batch, jobs[6:])):
             session.execute(update(Job).where(Job.id.in_([job.id for job in some])).values(batch_id=batch_id))
-    end(database, [job.id for job in jobs])
-    end(database, [jobs[5].id], at=datetime.now(UTC))
+    finish(database, [job.id for job in jobs])
+    finish(database, [jobs[5].id], at=datetime.now(UTC))
     assert prune(database) == 4
     with database.read() as session:
-        assert session.scalars(select(Job.batch_id)).all() == [mixed] * 3
+        assert session.scalars(select(Job.batch_id)).all() == [mixed_batch] * 3
 
 
-def test_page_after_page_is_deleted_in_short_transactions(
+def test_no_statement_deletes_more_rows_than_one_transaction_may(
     database: Database,
     old_jobs: Callable[[int], list[Job]],
-    long_jobs: dict[JobKind, uuid.UUID],
+    job_of_each_kind: dict[JobKind, uuid.UUID],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pruning, "JOBS_AT_ONCE", 4)
     monkeypatch.setattr(pruning, "ROWS_AT_ONCE", 2)
-    end(database, [job.id for job in old_jobs(10)])
+    finish(database, [job.id for job in old_jobs(10)])
     deleted: list[int] = []
 
     @event.listens_for(database.engine, "after_cursor_execute")
@@ -182,7 +158,7 @@ def test_page_after_page_is_deleted_in_short_transactions(
         if statement.startswith("DELETE"):
             deleted.append(cursor.rowcount)  # type: ignore[attr-defined]
 
-    assert prune(database) == 10 + len(long_jobs)
+    assert prune(database) == 10 + len(job_of_each_kind)
     assert 2 <= max(deleted) <= 4
     assert rows(database, Job, Prediction, FineTuneStep) == [0, 0, 0]
 
@@ -191,51 +167,52 @@ class Killed(Exception):
     pass
 
 
-def test_interrupted_anywhere_it_is_done_by_the_next_and_has_lost_nothing_else(
+def test_pruning_that_is_interrupted_at_any_statement_is_completed_by_the_next(
     database: Database,
     old_jobs: Callable[[int], list[Job]],
-    long_jobs: dict[JobKind, uuid.UUID],
+    job_of_each_kind: dict[JobKind, uuid.UUID],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pruning, "JOBS_AT_ONCE", 4)
     monkeypatch.setattr(pruning, "ROWS_AT_ONCE", 2)
     jobs = old_jobs(12)
-    end(database, [job.id for job in jobs[:10]])
-    left = 0
+    finish(database, [job.id for job in jobs[:10]])
+    statements_left = 0
 
     @event.listens_for(database.engine, "before_cursor_execute")
     def kill(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        nonlocal left
+        nonlocal statements_left
         if statement.startswith("DELETE"):
-            left -= 1
-            if left == 0:
+            statements_left -= 1
+            if statements_left == 0:
                 raise Killed
 
-    interrupted = 0
+    interruptions = 0
     while True:
-        left = interrupted + 1  # later with each try, so that every statement has been the last
+        statements_left = interruptions + 1  # one more with each try, so that every statement is interrupted once
         try:
             prune(database)
             break
         except Killed:
-            interrupted += 1
-            with database.read() as session:
-                whole = session.scalars(select(func.count()).select_from(Generation)).one()
-                assert whole >= 2
-    assert interrupted > 10
+            interruptions += 1
+            assert rows(database, Generation)[0] >= 2
+    assert interruptions > 10
     assert rows(database, Job, Generation, Prediction, JobEvent, Model, Dataset) == [2, 2, 0, 0, 2, 1]
 
 
-def test_an_evaluation_of_which_a_part_is_deleted_is_not_shown(
-    database: Database, long_jobs: dict[JobKind, uuid.UUID], monkeypatch: pytest.MonkeyPatch
+def test_an_evaluation_that_is_deleted_in_part_is_not_shown(
+    database: Database, job_of_each_kind: dict[JobKind, uuid.UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def kill(*_: object) -> bool:
         raise Killed
 
+    job_id = job_of_each_kind[JobKind.EVALUATION]
+    with database.read() as session:
+        assert evaluations.get(session, job_id) is not None
     monkeypatch.setattr(pruning, "_delete_some", kill)
     with pytest.raises(Killed):
         prune(database, [JobKind.EVALUATION])
     with database.read() as session:
-        assert evaluations.get(session, long_jobs[JobKind.EVALUATION]) is None
+        assert session.get(Evaluation, job_id) is None
+        assert evaluations.get(session, job_id) is None
         assert models.all_names(session) == ["made", "starter"]
-        assert now(session) > BEFORE

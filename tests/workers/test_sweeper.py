@@ -40,7 +40,7 @@ def test_files_that_are_about_to_be_named_are_left_alone(
 ) -> None:
     kept = make_dataset(ROWS)
     with database.write() as session:
-        datasets.hold_content(session, "abandoned")
+        datasets.lock_content(session, "abandoned")
         sweeping = threading.Thread(target=sweep, args=[database, get_artifacts()])
         sweeping.start()
         columns = {column.name: getattr(kept, column.name) for column in Dataset.__table__.c if column.name != "id"}

@@ -13,11 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 
 from db import job_transitions
-from db.job_transitions import ErrorType
 from db.queries.generations import GenerationRow
 from db.session import Database
 from db.tables.jobs import Job
-from db.vocabulary import JobKind, JobStatus, QueueName
+from db.vocabulary import ErrorType, JobKind, JobStatus, QueueName
 from pagewright.cli.up.parts import free_port
 from pagewright.telemetry import JOBS_ENDED, LEASES_LOST, RECONCILED
 from tests.databases import on_sqlite

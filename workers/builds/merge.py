@@ -41,7 +41,7 @@ def _register(session: Session, job_id: uuid.UUID, path: str) -> Model | None:
     row = merges.get(session, job_id)
     return models.add_result_model(
         session,
-        name=row.merge.name,
+        name=row.request.name,
         kind=ModelKind.FULL,
         location=path,
         parent_id=row.adapter.id,

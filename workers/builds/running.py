@@ -9,9 +9,8 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from db.job_transitions import ErrorType
 from db.tables.models import Model
-from db.vocabulary import JobKind
+from db.vocabulary import ErrorType, JobKind
 from models.loading.refs import ModelLoadError
 from models.tasks.reports import Ended, Outcome
 from pagewright.work_folders import work_folder

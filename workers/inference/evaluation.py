@@ -12,11 +12,10 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from db.job_transitions import ErrorType
 from db.queries import datasets, evaluations, predictions
 from db.session import now
 from db.tables.evaluations import Prediction
-from db.vocabulary import JobKind, Split
+from db.vocabulary import ErrorType, JobKind, Split
 from models.loading.refs import ModelLoadError
 from models.prompts.rows import read_rows
 from models.scoring.baselines import fit_baseline

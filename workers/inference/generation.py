@@ -10,12 +10,11 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
-from db.job_transitions import ErrorType
 from db.queries import generations
 from db.queries.generations import Completed
 from db.tables.generations import Generation
 from db.tables.models import Model
-from db.vocabulary import JobKind
+from db.vocabulary import ErrorType, JobKind
 from models.loading.refs import ModelLoadError
 from models.prompts.template import build_prompt
 from models.serving.engine import Completion, EngineFailed, FinishReason, RequestError, Sampling

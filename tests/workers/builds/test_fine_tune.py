@@ -11,11 +11,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from db import job_transitions
-from db.job_transitions import ErrorType
 from db.queries import fine_tunes, models
 from db.session import Database
 from db.tables.datasets import Dataset
-from db.vocabulary import JobStatus, ModelSource
+from db.vocabulary import ErrorType, JobStatus, ModelSource
 from models.serving.pool import ModelPool
 from models.tasks.reports import Checkpointed, Measured, Report
 from pagewright.settings import get_settings
@@ -77,7 +76,7 @@ def left_behind(runtime: Runtime) -> list[Any]:
     """Everything of jobs that is neither a dataset nor a registered model."""
     folders = list(runtime.work_folders.glob("*")) if runtime.work_folders.exists() else []
     with runtime.database.read() as session:
-        unknown = [path for path in runtime.artifacts.list("models") if not models.is_at(session, path)]
+        unknown = [path for path in runtime.artifacts.list("models") if not models.is_registered_at(session, path)]
     return [*folders, *runtime.artifacts.list("checkpoints"), *unknown]
 
 

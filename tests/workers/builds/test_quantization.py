@@ -9,11 +9,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from db import job_transitions
-from db.job_transitions import ErrorType
 from db.queries import models
 from db.session import Database
 from db.tables.datasets import Dataset
-from db.vocabulary import ModelKind
+from db.vocabulary import ErrorType, ModelKind
 from tests.databases import on_sqlite
 from tests.processes import eventually
 from tests.workers.conftest import triples
@@ -52,7 +51,10 @@ def show(as_admin: TestClient) -> Show:
 def left_behind(runtime: Runtime) -> list[Any]:
     folders = list(runtime.work_folders.glob("*")) if runtime.work_folders.exists() else []
     with runtime.database.read() as session:
-        return [*folders, *(path for path in runtime.artifacts.list("models") if not models.is_at(session, path))]
+        return [
+            *folders,
+            *(path for path in runtime.artifacts.list("models") if not models.is_registered_at(session, path)),
+        ]
 
 
 def test_a_quantized_model_is_registered_with_its_parent_and_how_it_was_made(

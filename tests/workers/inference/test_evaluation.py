@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy import select
 
 from db import job_transitions
-from db.job_transitions import Claim, ErrorType
+from db.job_transitions import Claim
 from db.queries import datasets, evaluations, predictions
 from db.queries.evaluations import EvaluationRow
 from db.session import Database
 from db.tables.datasets import Dataset
 from db.tables.evaluations import Prediction
 from db.tables.models import Model
-from db.vocabulary import JobStatus, QueueName, Split
+from db.vocabulary import ErrorType, JobStatus, QueueName, Split
 from models.loading.refs import ModelRef, Source
 from models.prompts.rows import read_rows
 from models.prompts.template import build_prompt

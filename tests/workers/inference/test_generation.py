@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from db import job_transitions
-from db.job_transitions import ErrorType
 from db.queries import models
 from db.queries.generations import GenerationRow
 from db.session import Database
 from db.tables.jobs import Job
 from db.tables.models import Model
-from db.vocabulary import JobStatus, ModelKind, ModelSource, QueueName
+from db.vocabulary import ErrorType, JobStatus, ModelKind, ModelSource, QueueName
 from models.loading.loader import default_device, load
 from models.loading.merging import merge
 from models.loading.refs import ModelRef, Source
