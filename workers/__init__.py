@@ -1,1 +1,1 @@
-"""Celery workers: they turn a job's row into its result."""
+"""Celery workers, which run the jobs."""

@@ -1,7 +1,6 @@
-"""A worker's side of a job's life: claim it, keep its lease, learn that it must stop, end it.
+"""The leases of one worker process: claiming jobs, keeping them, and ending them.
 
-The statements are in `db.job_transitions`. This module holds what one process has claimed, and the one thread that
-extends all of it.
+The SQL statements are in `db.job_transitions`.
 """
 
 import logging
@@ -11,42 +10,48 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
 from db import job_transitions
 from db.job_transitions import Claim, Requeued
-from db.session import UNREACHABLE, Database
+from db.session import Database
 from db.vocabulary import ErrorType, JobKind, JobStatus
 from pagewright.logging import log_fields
 from pagewright.telemetry import ATTEMPTS_FAILED, CLAIM_SECONDS, JOBS_ENDED, LEASES_LOST
 from workers import queue
+from workers.retrying import STORE_RETRY_SECONDS, retry_database
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Write = Callable[[Session, set[uuid.UUID]], None]
-"""Stores the results of the jobs whose ids it gets, in the transaction that ends those jobs."""
 
-PATIENCE_SECONDS = 300.0
-"""How long a finished job waits for what its result is to be stored in."""
+Write = Callable[[Session, set[uuid.UUID]], None]
+"""Stores the results of the jobs with these ids. Runs in the transaction that ends the jobs."""
 
 
 class Interrupt(StrEnum):
-    """Why work on a claimed job has to stop before it is done."""
+    """Why work on a claimed job has to stop early."""
 
     CANCELLED = "cancelled"
     LEASE_LOST = "lease lost"
     TIME_LIMIT = "time limit"
     SHUTDOWN = "shutdown"
 
+    @property
+    def ends_job(self) -> bool:
+        """True if the job ends now, False if it continues on another worker."""
+        return self in (Interrupt.CANCELLED, Interrupt.TIME_LIMIT)
+
 
 class Lease:
-    """A job that this process may work on, until it ends it or is interrupted. The first interrupt stays."""
+    """A process's right to work on a job until it ends the job or is interrupted. Only the first interrupt counts."""
 
     def __init__(self, claim: Claim, time_limit_seconds: float) -> None:
         self.claim = claim
+        self.time_limit_seconds = time_limit_seconds
         self.deadline = time.monotonic() + time_limit_seconds
         self.interrupted: Interrupt | None = None
         self._stop: Callable[[], object] | None = None
@@ -57,7 +62,7 @@ class Lease:
         return self.claim.job_id
 
     def on_interrupt(self, stop: Callable[[], object]) -> None:
-        """Call `stop` when the lease is interrupted; at once, if it was already."""
+        """Call `stop` when the lease is interrupted, or now if it already is."""
         with self._lock:
             self._stop = stop
             interrupted = self.interrupted
@@ -75,7 +80,7 @@ class Lease:
 
 
 class Leases:
-    """All that one worker process has claimed."""
+    """The leases that one worker process holds."""
 
     def __init__(self, database: Database, worker: str, lease_seconds: float) -> None:
         self.worker = worker
@@ -86,16 +91,14 @@ class Leases:
         self._lock = threading.Lock()
 
     def claim(self, job_ids: Collection[uuid.UUID], time_limit_seconds: float) -> list[Lease]:
-        """Claim those of the jobs that are queued; what is not is somebody else's, or over.
+        """Claim the jobs that are queued. The others run on another worker or have ended.
 
-        Waits for a database that is away for no longer than a lease lasts: the message is lost otherwise.
+        Retries for `lease_seconds` while the database is down, since the message has already been taken from the queue.
         """
-
-        def transaction() -> list[Claim]:
-            with self._database.write() as session:
-                return job_transitions.claim(session, job_ids, worker=self.worker, lease_seconds=self._lease_seconds)
-
-        claims = outlast_database_failures(transaction, patience_seconds=self._lease_seconds)
+        claims = self._transaction(
+            partial(job_transitions.claim, job_ids=job_ids, worker=self.worker, lease_seconds=self._lease_seconds),
+            retry_seconds=self._lease_seconds,
+        )
         for claim in claims:
             if claim.waited_seconds is not None:
                 CLAIM_SECONDS.labels(claim.kind).observe(max(0.0, claim.waited_seconds))
@@ -105,14 +108,12 @@ class Leases:
         return leases
 
     def heartbeat(self) -> None:
-        """Extend every lease in one statement, and interrupt those that were lost, cancelled or ran too long."""
+        """Extend all leases in one statement, and interrupt those that are lost, cancelled or over their time limit."""
         held = self.held()
         if not held:
             return
         with self._database.write() as session:
-            extended = job_transitions.extend(
-                session, [lease.claim for lease in held], lease_seconds=self._lease_seconds
-            )
+            extended = job_transitions.extend(session, _claims(held), lease_seconds=self._lease_seconds)
         for lease in held:
             if lease.claim not in extended:
                 lease.interrupt(Interrupt.LEASE_LOST)
@@ -129,159 +130,141 @@ class Leases:
         for lease in self.held():
             lease.interrupt(reason)
 
-    def succeed(self, leases: Sequence[Lease], write: Write) -> None:
-        """End the jobs, and store their results in the same transaction."""
-        self._end(leases, lambda session: job_transitions.succeed(session, _claims(leases)), write, JobStatus.SUCCEEDED)
-
-    def cancel(self, leases: Sequence[Lease], write: Write) -> None:
-        """End jobs that were asked to cancel, keeping what they had made."""
-        self._end(leases, lambda session: job_transitions.cancel(session, _claims(leases)), write, JobStatus.CANCELLED)
-
-    def fail(self, leases: Sequence[Lease], error: ErrorType, message: str, write: Write | None = None) -> None:
-        for lease in leases:
-            with about_jobs([lease]):
-                log.warning("job %s failed: %s: %s", lease.job_id, error.value, message)
-
-        def statement(session: Session) -> set[uuid.UUID]:
-            return job_transitions.fail(session, _claims(leases), error, message)
-
-        self._end(leases, statement, write, JobStatus.FAILED)
-
-    def go_on(
+    def save_progress(
         self,
         lease: Lease,
         percent_done: float | None,
         remaining_seconds: float | None,
         write: Callable[[Session], None],
     ) -> bool:
-        """Note how far a job is, and store what it made so far in the same transaction, if its lease holds.
+        """Store a running job's progress, and its results so far with `write`, in one transaction.
 
-        Returns whether it does; the lease is interrupted if not.
+        Returns False if the lease is lost. Nothing is stored then, and the lease is interrupted.
         """
 
-        def transaction() -> bool:
-            with self._database.write() as session:
-                held = job_transitions.progress(session, lease.claim, percent_done, remaining_seconds)
-                if held:
-                    write(session)
+        def transaction(session: Session) -> bool:
+            held = job_transitions.progress(session, lease.claim, percent_done, remaining_seconds)
+            if held:
+                write(session)
             return held
 
-        held = outlast_database_failures(transaction)
+        held = self._transaction(transaction)
         if not held:
             lease.interrupt(Interrupt.LEASE_LOST)
         return held
 
+    def finish(self, leases: Sequence[Lease], interrupt: Interrupt | None, write: Write | None = None) -> None:
+        """End jobs whose work has stopped: they succeed if nothing interrupted it.
+
+        `write` stores their results, or their results so far if they are cancelled or over their time limit. Jobs that
+        continue on another worker store nothing.
+        """
+        if interrupt == Interrupt.LEASE_LOST:
+            self.lose(leases)
+        elif interrupt == Interrupt.SHUTDOWN:
+            self.give_back(leases)
+        elif interrupt == Interrupt.CANCELLED:
+            self._end(leases, JobStatus.CANCELLED, job_transitions.cancel, write)
+        elif interrupt == Interrupt.TIME_LIMIT:
+            limit = leases[0].time_limit_seconds
+            self.fail(leases, ErrorType.TIME_LIMIT, f"the job ran longer than its limit of {limit:g} seconds", write)
+        else:
+            self._end(leases, JobStatus.SUCCEEDED, job_transitions.succeed, write)
+
+    def fail(self, leases: Sequence[Lease], error: ErrorType, message: str, write: Write | None = None) -> None:
+        """End jobs that would fail again if they were tried again."""
+        for lease in leases:
+            with job_log_fields([lease]):
+                log.warning("job %s failed: %s: %s", lease.job_id, error.value, message)
+        transition = partial(job_transitions.fail, error_type=error, message=message)
+        self._end(leases, JobStatus.FAILED, transition, write)
+
     def give_back(self, leases: Sequence[Lease]) -> None:
-        """Queue the jobs for another worker, without counting the attempt."""
-        self._take_back(leases, lambda session: job_transitions.give_back(session, _claims(leases)))
+        """Queue the jobs for another worker. The attempt does not count."""
+        self._requeue(leases, job_transitions.give_back)
 
     def requeue(self, leases: Sequence[Lease], reason: str) -> None:
-        """Queue again the jobs of an attempt that failed through no fault of theirs; the attempt counts."""
+        """Queue the jobs again because the attempt failed, and another may succeed. The attempt counts."""
         for lease in leases:
             ATTEMPTS_FAILED.labels(lease.claim.kind).inc()
-            with about_jobs([lease]):
-                log.warning("job %s attempt %d is lost: %s", lease.job_id, lease.claim.attempt, reason)
-        self._take_back(leases, lambda session: job_transitions.requeue(session, _claims(leases), reason))
+            with job_log_fields([lease]):
+                log.warning("job %s: attempt %d failed: %s", lease.job_id, lease.claim.attempt, reason)
+        self._requeue(leases, partial(job_transitions.requeue, reason=reason))
 
     def lose(self, leases: Sequence[Lease]) -> None:
-        """Forget leases that were lost: whoever holds the jobs now must not be disturbed."""
+        """Forget leases that are lost, without changing the jobs: another worker may hold them by now."""
         self._drop(leases)
         for lease in leases:
             LEASES_LOST.inc()
-            with about_jobs([lease]):
-                log.warning("job %s attempt %d: lease lost, result dropped", lease.job_id, lease.claim.attempt)
-
-    def _take_back(self, leases: Sequence[Lease], take: Callable[[Session], list[Requeued]]) -> None:
-        taken: list[Requeued] = []
-
-        def statement(session: Session) -> set[uuid.UUID]:
-            taken[:] = take(session)
-            return {job.job_id for job in taken}
-
-        self._end(leases, statement)
-        publish_requeued(taken)
-        count_ended(taken)
-
-    def _drop(self, leases: Iterable[Lease]) -> None:
-        with self._lock:
-            for lease in leases:
-                self._held.pop(lease.claim, None)
+            with job_log_fields([lease]):
+                log.warning(
+                    "job %s: attempt %d lost its lease, its result is dropped", lease.job_id, lease.claim.attempt
+                )
 
     def _end(
         self,
         leases: Sequence[Lease],
-        statement: Callable[[Session], set[uuid.UUID]],
-        write: Write | None = None,
-        status: JobStatus | None = None,
+        status: JobStatus,
+        transition: Callable[[Session, list[Claim]], set[uuid.UUID]],
+        write: Write | None,
     ) -> None:
-        """`status` is what the statement ends the jobs with, if it does."""
         if not leases:
             return
 
-        def transaction() -> set[uuid.UUID]:
-            with self._database.write() as session:
-                changed = statement(session)
-                if write and changed:
-                    write(session, changed)
-            return changed
+        def transaction(session: Session) -> set[uuid.UUID]:
+            ended = transition(session, _claims(leases))
+            if write and ended:
+                write(session, ended)
+            return ended
 
+        ended = self._release(leases, transaction)
+        for lease in leases:
+            if lease.job_id in ended:
+                JOBS_ENDED.labels(lease.claim.kind, status).inc()
+        self.lose([lease for lease in leases if lease.job_id not in ended])
+
+    def _requeue(self, leases: Sequence[Lease], transition: Callable[[Session, list[Claim]], list[Requeued]]) -> None:
+        if not leases:
+            return
+        requeued = self._release(leases, lambda session: transition(session, _claims(leases)))
+        publish_requeued(requeued)
+        job_ids = {job.job_id for job in requeued}
+        self.lose([lease for lease in leases if lease.job_id not in job_ids])
+
+    def _release(self, leases: Sequence[Lease], transaction: Callable[[Session], T]) -> T:
+        """Run the transaction that ends these leases, and drop them even if it fails."""
         try:
-            changed = outlast_database_failures(transaction)
+            return self._transaction(transaction)
         finally:
             self._drop(leases)
-        self.lose([lease for lease in leases if lease.job_id not in changed])
-        if status:
+
+    def _drop(self, leases: Sequence[Lease]) -> None:
+        with self._lock:
             for lease in leases:
-                if lease.job_id in changed:
-                    JOBS_ENDED.labels(lease.claim.kind, status).inc()
+                self._held.pop(lease.claim, None)
 
+    def _transaction(self, function: Callable[[Session], T], retry_seconds: float = STORE_RETRY_SECONDS) -> T:
+        def transaction() -> T:
+            with self._database.write() as session:
+                return function(session)
 
-def outlast_database_failures(transaction: Callable[[], T], patience_seconds: float = PATIENCE_SECONDS) -> T:
-    """Run a transaction again until the database answers: a finished job is worth waiting for a restart.
-
-    Its commit may have gone through although the answer was lost: what it stores, it must store once when it is run
-    twice. What ends a job does: the second time its attempt no longer holds the job. Raises the last error when the
-    patience is used up; the lease then runs out and the reconciler takes over.
-    """
-    give_up = time.monotonic() + patience_seconds
-    return outlast(UNREACHABLE, transaction, "the database does not answer", lambda: time.monotonic() > give_up)
-
-
-def outlast(
-    failures: tuple[type[Exception], ...], action: Callable[[], T], what_is_wrong: str, hopeless: Callable[[], bool]
-) -> T:
-    """Do something again and again while it fails in one of these ways; raises the last failure once it is hopeless."""
-    pause = 0.1
-    while True:
-        try:
-            return action()
-        except failures as error:
-            if hopeless():
-                raise
-            log.warning("%s, trying again: %s", what_is_wrong, getattr(error, "strerror", None) or type(error).__name__)
-            time.sleep(pause)
-            pause = min(2 * pause, 5.0)
+        return retry_database(transaction, retry_seconds)
 
 
 def publish_requeued(requeued: Iterable[Requeued]) -> None:
-    """Send the news of those that are queued again; the others had no attempt left, or were cancelled."""
+    """Publish the jobs that are queued again, and count those that ended: cancelled, or out of attempts."""
     by_kind: dict[JobKind, list[uuid.UUID]] = {}
     for job in requeued:
-        if job.status == JobStatus.QUEUED:
+        if job.status.final:
+            JOBS_ENDED.labels(job.kind, job.status).inc()
+        else:
             by_kind.setdefault(job.kind, []).append(job.job_id)
     for kind, job_ids in by_kind.items():
         queue.publish(kind, job_ids)
 
 
-def count_ended(requeued: Iterable[Requeued]) -> None:
-    """Count those of the jobs that had no attempt left, or were cancelled."""
-    for job in requeued:
-        if job.status.final:
-            JOBS_ENDED.labels(job.kind, job.status).inc()
-
-
-def about_jobs(leases: Sequence[Lease]) -> AbstractContextManager[None]:
-    """Have all lines of the block name the job that they are about, or, where there are several, each."""
+def job_log_fields(leases: Sequence[Lease]) -> AbstractContextManager[None]:
+    """Add the job's id and attempt to every log line of the block. For several jobs, add their ids."""
     if len(leases) == 1:
         return log_fields(job_id=str(leases[0].job_id), attempt=leases[0].claim.attempt, job_ids=None)
     return log_fields(job_ids=[str(lease.job_id) for lease in leases])

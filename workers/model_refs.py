@@ -1,55 +1,50 @@
-"""From a registered model to what loads it."""
+"""Resolves registered models to the references that `models.loading` loads."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from db.queries import models
-from db.session import Database
 from db.tables.models import Model
 from db.vocabulary import ModelKind, ModelSource
 from models.loading.refs import ModelLoadError, ModelRef, Source
-from pagewright.artifacts import ArtifactStore
-from pagewright.settings import Settings
+from workers.runtime import Runtime
 
 
-def model_ref(
-    database: Database,
-    model: Model,
-    settings: Settings,
-    artifacts: ArtifactStore,
-    load: Mapping[str, Any] | None = None,
-) -> ModelRef:
-    """Where the model is, and how it is loaded; what is in the artifact store is brought to this machine first.
+def model_ref(runtime: Runtime, model: Model, load_options: Mapping[str, Any] | None = None) -> ModelRef:
+    """Return where the model's files are and how to load them. Files in the artifact store are fetched first.
 
-    `load` is what the job asked for: an adapter's base is loaded so, whatever the adapter was trained over. Raises
-    ModelLoadError when its files are gone, and another OSError when the store does not answer, which may well be
-    different the next time.
+    `load_options` are those of the job. They apply to an adapter's base model, no matter how the base model was loaded
+    when the adapter was trained. Raises ModelLoadError if the model's files no longer exist, and OSError if the
+    artifact store does not answer.
     """
-    if load is not None:
-        return replace(model_ref(database, model, settings, artifacts), bitsandbytes=load["bits"])
+    ref = _resolve(runtime, model)
+    return ref if load_options is None else replace(ref, bitsandbytes=load_options["bits"])
+
+
+def _resolve(runtime: Runtime, model: Model) -> ModelRef:
     if model.kind == ModelKind.ADAPTER:
-        base = model_ref(database, _parent(database, model), settings, artifacts)
+        base = _resolve(runtime, _base_model(runtime, model))
         if base.adapter is not None:
-            raise ModelLoadError(f"{model.name}: it is an adapter over an adapter; merge the one below first")
-        return replace(base, adapter=_folder(model, artifacts))
+            raise ModelLoadError(f"{model.name}: its base model is an adapter; merge that adapter first")
+        return replace(base, adapter=_local_folder(runtime, model))
     if model.source == ModelSource.ARTIFACT:
-        return ModelRef(Source.LOCAL, _folder(model, artifacts))
-    location = str(settings.local_models / model.location) if model.source == ModelSource.LOCAL else model.location
-    return ModelRef(Source(model.source), location, model.revision)
+        return ModelRef(Source.LOCAL, _local_folder(runtime, model))
+    if model.source == ModelSource.LOCAL:
+        return ModelRef(Source.LOCAL, str(runtime.settings.local_models / model.location), model.revision)
+    return ModelRef(Source(model.source), model.location, model.revision)
 
 
-def _parent(database: Database, model: Model) -> Model:
-    # a transaction of its own: none must stay open while files are copied
-    with database.read() as session:
-        parent = models.get(session, model.parent_id) if model.parent_id else None
-    if parent is None:
-        raise ModelLoadError(f"{model.name}: it is an adapter, and its base model is not registered")
-    return parent
+def _base_model(runtime: Runtime, adapter: Model) -> Model:
+    with runtime.database.read() as session:
+        base = models.get(session, adapter.parent_id) if adapter.parent_id else None
+    if base is None:
+        raise ModelLoadError(f"{adapter.name}: the base model of this adapter is not registered")
+    return base
 
 
-def _folder(model: Model, artifacts: ArtifactStore) -> str:
+def _local_folder(runtime: Runtime, model: Model) -> str:
     try:
-        return str(artifacts.local_folder(model.location))
+        return str(runtime.artifacts.local_folder(model.location))
     except FileNotFoundError as error:
-        raise ModelLoadError(f"{model.name}: its files are no longer in the artifact store") from error
+        raise ModelLoadError(f"{model.name}: the model's files are no longer in the artifact store") from error

@@ -1,7 +1,7 @@
-"""The queue between the API and the workers: the one door that the API uses. Imports no torch.
+"""The queue between the API and the workers. The API imports this module and no other of the workers. Imports no torch.
 
-A message is the news that rows exist: it carries job ids and nothing else. Losing one costs seconds (the reconciler
-sends it again), receiving one twice costs nothing.
+A message contains the ids of queued jobs and nothing else. If it is lost, the reconciler sends it again after a few
+seconds. If it is delivered twice, the second delivery has no effect.
 """
 
 import json
@@ -21,28 +21,28 @@ from workers.celery_app import app
 log = logging.getLogger(__name__)
 
 JOBS_PER_MESSAGE = 16
-"""A batch's generations travel together: one message, one claim and one commit then serve many of them."""
+"""Generations of a batch share messages, so one claim and one commit serve many jobs. Other jobs get one each."""
 
 WORKER_EXPIRY_SECONDS = 15.0
-"""A worker that has not announced itself for so long counts as gone."""
+"""A worker counts as dead when it has not announced itself for this long."""
 
-_BREAK_SECONDS = 2.0
-_broken_until = 0.0
+_PAUSE_SECONDS = 2.0
+_paused_until = 0.0
 
 
 def publish(kind: JobKind, job_ids: Sequence[uuid.UUID]) -> bool:
-    """Send the news of queued jobs. False if the queue can't be reached: the reconciler will send it later.
+    """Send messages for queued jobs. Returns False if Redis can't be reached; the reconciler then sends them later.
 
-    After a failure nothing is tried for two seconds, so that requests do not each wait for a Redis that hangs.
+    After a failure no message is sent for two seconds, so that not every request waits for a Redis that hangs.
     """
-    global _broken_until
-    if time.monotonic() < _broken_until:
+    global _paused_until
+    if time.monotonic() < _paused_until:
         return False
-    together = JOBS_PER_MESSAGE if kind == JobKind.GENERATION else 1
+    size = JOBS_PER_MESSAGE if kind == JobKind.GENERATION else 1
     try:
         with app.producer_or_acquire(None) as producer:
-            for start in range(0, len(job_ids), together):
-                ids = job_ids[start : start + together]
+            for start in range(0, len(job_ids), size):
+                ids = job_ids[start : start + size]
                 app.send_task(
                     kind.value,
                     args=[[str(job_id) for job_id in ids]],
@@ -52,20 +52,20 @@ def publish(kind: JobKind, job_ids: Sequence[uuid.UUID]) -> bool:
                     retry=False,
                 )
     except (OperationalError, KombuError, RedisError, OSError) as error:
-        _broken_until = time.monotonic() + _BREAK_SECONDS
-        log.warning("could not publish %d %s jobs, the reconciler will: %r", len(job_ids), kind.value, error)
+        _paused_until = time.monotonic() + _PAUSE_SECONDS
+        log.warning("%d %s jobs could not be published, the reconciler will do it: %r", len(job_ids), kind.value, error)
         return False
     return True
 
 
 def oldest_message(name: QueueName) -> uuid.UUID | None:
-    """The first job of the message that has waited longest; None if the queue is empty. Raises RedisError."""
+    """Return the first job id of the oldest message, or None if the queue is empty. Raises RedisError."""
     message = _redis().lindex(name.value, -1)
     return None if message is None else uuid.UUID(json.loads(message)["headers"]["job_id"])
 
 
 def announce(worker: str, queues: Sequence[QueueName]) -> None:
-    """Say that a worker is alive and serves these queues. Raises RedisError."""
+    """Record that a worker is alive and serves these queues. Raises RedisError."""
     moment = time.time()
     pipeline = _redis().pipeline()
     for name in queues:
@@ -75,13 +75,13 @@ def announce(worker: str, queues: Sequence[QueueName]) -> None:
 
 
 def withdraw(worker: str, queues: Sequence[QueueName]) -> None:
-    """Say that a worker no longer serves these queues. Raises RedisError."""
+    """Record that a worker no longer serves these queues. Raises RedisError."""
     for name in queues:
         _redis().zrem(_workers_key(name), worker)
 
 
 def live_workers() -> dict[QueueName, int]:
-    """How many workers serve each queue. Raises RedisError."""
+    """Return the number of live workers of each queue. Raises RedisError."""
     since = time.time() - WORKER_EXPIRY_SECONDS
     return {name: int(_redis().zcount(_workers_key(name), since, "+inf")) for name in QueueName}
 

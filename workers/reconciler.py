@@ -1,4 +1,4 @@
-"""Finds what was lost and sends it again. Runs in every worker; running it twice at once does no harm."""
+"""Requeues jobs whose worker died, and sends lost messages again. Runs in every worker, at the same time safely."""
 
 import logging
 import math
@@ -10,16 +10,16 @@ from db.vocabulary import JobKind, JobStatus
 from pagewright.logging import log_fields
 from pagewright.telemetry import RECONCILED
 from workers import queue
-from workers.leases import count_ended, publish_requeued
+from workers.leases import publish_requeued
 
 log = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """One pass each time it is called.
+    """Reconciles each time it is called.
 
-    Leases that ran out while the database was away, or while this machine slept, say nothing about their workers: when
-    it is back they have `settle_seconds` to extend them, before any is taken from them.
+    Leases also expire when the database is down or this machine is suspended, although their workers are alive. After
+    such a gap, expired leases are left alone for `settle_seconds`, so that the workers can extend them.
     """
 
     def __init__(
@@ -27,24 +27,24 @@ class Reconciler:
     ) -> None:
         self._database = database
         self._grace_seconds = grace_seconds
-        self._gap_seconds = lease_seconds / 2  # in less, no lease runs out of a worker that was well before
+        self._gap_seconds = lease_seconds / 2  # in a shorter gap no lease of a live worker expires
         self._settle_seconds = settle_seconds
-        self._answered = self._since = -math.inf
+        self._last_pass = self._settling_since = -math.inf
 
     def __call__(self) -> None:
         with self._database.read() as session:
-            moment = now(session).timestamp()  # the clock of the leases; the monotonic one stands still in a suspend
-        if moment - self._answered > self._gap_seconds:
-            self._since = moment
-        self._answered = moment
-        settled = moment - self._since >= self._settle_seconds
+            moment = now(session).timestamp()  # leases use this clock; a monotonic one stops during a suspend
+        if moment - self._last_pass > self._gap_seconds:
+            self._settling_since = moment
+        self._last_pass = moment
+        settled = moment - self._settling_since >= self._settle_seconds
         reconcile(self._database, self._grace_seconds, expire=settled)
 
 
 def reconcile(database: Database, grace_seconds: float, *, expire: bool = True) -> None:
-    """Lost messages are sent again, and with `expire` the jobs of expired leases go back to their queue.
+    """Send lost messages again, and with `expire` requeue the jobs whose lease has expired.
 
-    Raises what the database or Redis raises when they can't be reached; the next pass finds the same again.
+    Raises the database's or Redis' error if one of them can't be reached. The next call then finds the same jobs.
     """
     if expire:
         _requeue_expired(database)
@@ -55,7 +55,7 @@ def reconcile(database: Database, grace_seconds: float, *, expire: bool = True) 
         if lost:
             RECONCILED.labels("resent", kind).inc(len(lost))
             with log_fields(job_ids=[str(job_id) for job_id in lost]):
-                log.warning("%d %s jobs had lost their message; sent again", len(lost), kind.value)
+                log.warning("%d %s jobs have lost their message, which is sent again", len(lost), kind.value)
                 queue.publish(kind, lost)
 
 
@@ -66,6 +66,7 @@ def _requeue_expired(database: Database) -> None:
         requeued = job.status == JobStatus.QUEUED
         RECONCILED.labels("requeued" if requeued else job.status, job.kind).inc()
         with log_fields(job_id=str(job.job_id), attempt=job.attempt):
-            log.warning("job %s: its worker fell silent; %s", job.job_id, "queued again" if requeued else job.status)
+            log.warning(
+                "job %s: the worker stopped extending its lease, the job is now %s", job.job_id, job.status.value
+            )
     publish_requeued(expired)
-    count_ended(expired)

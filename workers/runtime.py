@@ -1,4 +1,4 @@
-"""What one worker process holds: its database, its leases, its loaded models, and the threads that keep time."""
+"""The state of one worker process: database, leases, loaded models, and the threads of its periodic tasks."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ from workers.reconciler import Reconciler
 from workers.roles import WorkerRole
 from workers.sweeper import sweep
 
-if TYPE_CHECKING:  # a build worker loads no torch: it starts processes that do
+if TYPE_CHECKING:  # a build worker must not load torch
     from models.serving.pool import ModelPool
 
 log = logging.getLogger(__name__)
@@ -32,13 +32,13 @@ SWEEP_SECONDS = 600.0
 
 class Runtime:
     def __init__(self, settings: Settings, database: Database, role: WorkerRole, pool: "ModelPool | None") -> None:
-        """`pool` is an inference worker's; a build worker loads models in processes of their own."""
+        """`pool` is None for a build worker, whose models are loaded in separate processes."""
         self.settings = settings
         self.database = database
         self.artifacts = get_artifacts()
         self.role = role
         self._pool = pool
-        # Unique per process: a worker that starts anew must not be taken for the one that died.
+        # Unique for each process, so that a restarted worker is not mistaken for the one that died.
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self.leases = Leases(database, self.worker, settings.lease_seconds)
         self._stopped = threading.Event()
@@ -46,7 +46,7 @@ class Runtime:
     @property
     def pool(self) -> "ModelPool":
         if self._pool is None:
-            raise RuntimeError(f"a {self.role.value} worker has no loaded models")
+            raise RuntimeError(f"a {self.role.value} worker loads no models")
         return self._pool
 
     @property
@@ -70,9 +70,9 @@ class Runtime:
             self._every(SWEEP_SECONDS, "sweeper", self._sweep)
 
     def drain(self) -> None:
-        """Take no new job; after the grace period, stop those still running so that they are given back.
+        """Take no new jobs. After the grace period, interrupt the running ones, which are then given back.
 
-        Training is not waited for: it goes on elsewhere from where it stood.
+        Build jobs are interrupted at once: they take longer than any grace period.
         """
         self.leases.draining = True
         seconds = 0.0 if self.role == WorkerRole.BUILD else self.settings.shutdown_grace_seconds
@@ -85,7 +85,7 @@ class Runtime:
         try:
             queue.withdraw(self.worker, self.role.queues)
         except RedisError as error:
-            log.warning("could not sign off: %r", error)
+            log.warning("the worker could not be removed from the list of live workers: %r", error)
         if self._pool:
             self._pool.close()
 
@@ -103,7 +103,7 @@ class Runtime:
                         "%s: %s does not answer", name, "Redis" if isinstance(error, RedisError) else "database"
                     )
                 except Exception:
-                    log.exception("%s failed; it goes on", name)
+                    log.exception("%s failed, it will run again", name)
                 if self._stopped.wait(seconds):
                     return
 
@@ -114,7 +114,7 @@ _runtime: Runtime | None = None
 
 
 def start(role: WorkerRole, pool: "ModelPool | None") -> Runtime:
-    """Make and start this process's runtime."""
+    """Create and start the runtime of this process."""
     global _runtime
     _runtime = Runtime(get_settings(), get_database(), role, pool)
     _runtime.start()

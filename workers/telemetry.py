@@ -1,4 +1,4 @@
-"""A worker's metrics over HTTP: what `pagewright.telemetry` counted, and what its engines hold at the moment."""
+"""A worker's Prometheus metrics over HTTP: the counters of `pagewright.telemetry`, and the state of its engines."""
 
 import errno
 import logging
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PORTS = 32
-"""How many workers of one machine find a port with one setting."""
+"""Number of ports to try, so that several workers on one machine can share one setting."""
 
 
 def serve(host: str, first_port: int, pool: "ModelPool | None") -> int:
-    """Serve `/metrics` on the first port from `first_port` on that is free, for as long as the process lives.
+    """Serve `/metrics` on the first free port from `first_port` on, until the process ends. Returns the port.
 
-    Returns the port. Raises OSError if none of 32 is free, or the host is none of this machine's.
+    Raises OSError if none of 32 ports is free, or if `host` is not an address of this machine.
     """
     if pool is not None:
         REGISTRY.register(EngineCollector(pool))
@@ -33,13 +33,13 @@ def serve(host: str, first_port: int, pool: "ModelPool | None") -> int:
             if error.errno != errno.EADDRINUSE or port == last_port:
                 raise
         else:
-            log.info("metrics are at http://%s:%d/metrics", host, port)
+            log.info("metrics are served at http://%s:%d/metrics", host, port)
             break
     return port
 
 
 class EngineCollector(Collector):
-    """Looks at the pool when it is asked; sums are over all loaded engines."""
+    """Reads the statistics of the model pool at each scrape. Values are sums over all loaded engines."""
 
     def __init__(self, pool: "ModelPool") -> None:
         self._pool = pool
@@ -48,23 +48,31 @@ class EngineCollector(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        from models.loading.loader import gpu_memory  # torch is there already where there is a pool
+        from models.loading.loader import gpu_memory  # imports torch, which a worker with a pool has loaded
 
-        found = self._pool.statistics()
+        pool = self._pool.statistics()
         for name, value, help in (
-            ("pagewright_engines", found.models, "Loaded engines."),
-            ("pagewright_engine_slots", found.slots, "Requests that fit into the engines' batches."),
-            ("pagewright_engine_running_requests", found.running, "Requests in the engines' batches."),
-            ("pagewright_engine_waiting_requests", found.waiting, "Requests that wait for a place in a batch."),
-            ("pagewright_engine_cache_bytes", found.cache_bytes, "Memory of the engines' caches."),
-            ("pagewright_engine_cache_used_bytes", found.cache_used_bytes, "As much of it as requests have taken."),
-            ("pagewright_model_memory_bytes", found.bytes, "Memory of weights, adapters and caches."),
-            ("pagewright_model_memory_budget_bytes", found.budget_bytes, "As much as they may take."),
+            ("pagewright_engines", pool.models, "Loaded engines."),
+            ("pagewright_engine_slots", pool.slots, "Number of requests that the engines' batches have room for."),
+            ("pagewright_engine_running_requests", pool.running, "Requests that the engines are generating."),
+            ("pagewright_engine_waiting_requests", pool.waiting, "Requests that wait for room in a batch."),
+            ("pagewright_engine_cache_bytes", pool.cache_bytes, "Memory allocated for the engines' caches, in bytes."),
+            (
+                "pagewright_engine_cache_used_bytes",
+                pool.cache_used_bytes,
+                "Part of the caches that holds tokens, in bytes.",
+            ),
+            ("pagewright_model_memory_bytes", pool.bytes, "Memory of weights, adapters and caches, in bytes."),
+            (
+                "pagewright_model_memory_budget_bytes",
+                pool.budget_bytes,
+                "Limit for weights, adapters and caches, in bytes.",
+            ),
         ):
             yield GaugeMetricFamily(name, help, value)
-        used = GaugeMetricFamily("pagewright_gpu_memory_used_bytes", "Taken by all processes.", labels=["gpu"])
-        total = GaugeMetricFamily("pagewright_gpu_memory_bytes", "Memory of the GPU.", labels=["gpu"])
-        for number, (taken, there) in enumerate(gpu_memory()):
-            used.add_metric([str(number)], taken)
-            total.add_metric([str(number)], there)
+        used = GaugeMetricFamily("pagewright_gpu_memory_used_bytes", "GPU memory in use, in bytes.", labels=["gpu"])
+        total = GaugeMetricFamily("pagewright_gpu_memory_bytes", "Total GPU memory, in bytes.", labels=["gpu"])
+        for number, (used_bytes, total_bytes) in enumerate(gpu_memory()):
+            used.add_metric([str(number)], used_bytes)
+            total.add_metric([str(number)], total_bytes)
         yield from (used, total)

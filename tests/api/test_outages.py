@@ -23,13 +23,13 @@ def redis_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """The queue's messages go to a port where nobody listens."""
     monkeypatch.setenv("CELERY_BROKER_WRITE_URL", f"redis://127.0.0.1:{free_port()}/0")
     monkeypatch.setattr(celery.amqp, "_producer_pool", None)
-    monkeypatch.setattr(queue, "_broken_until", 0.0)
+    monkeypatch.setattr(queue, "_paused_until", 0.0)
 
 
 def test_a_job_is_taken_while_redis_is_down(redis_down: None, as_user: TestClient, database: Database) -> None:
     start = time.monotonic()
     job = submit(as_user)
-    assert queue._broken_until > 0, "the message was sent: Redis was not down"
+    assert queue._paused_until > 0, "the message was sent: Redis was not down"
     submit_batch(as_user, 1000)
     assert time.monotonic() - start < 3
     assert stored(database) == (1001, 1001)

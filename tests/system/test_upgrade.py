@@ -139,5 +139,5 @@ def test_jobs_of_before_during_and_after_an_upgrade_are_done_once(
     assert all(generation.completion is not None for _, generation in rows)
     assert {job.max_attempts - job.attempt for job, _ in rows} == {2}, "no attempt was lost: each job was done once"
     assert len({job.worker for job, _ in rows}) == 2
-    assert "lease lost" not in log.read_text()
+    assert "lost its lease" not in log.read_text()
     assert "ERROR" not in log.read_text()

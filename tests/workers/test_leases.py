@@ -15,7 +15,8 @@ from db.session import Database
 from db.tables.jobs import Job
 from db.vocabulary import JobStatus, QueueName
 from workers import queue
-from workers.leases import Interrupt, Lease, Leases, outlast_database_failures
+from workers.leases import Interrupt, Lease, Leases
+from workers.retrying import retry_database
 
 SubmitJobs = Callable[..., list[Job]]
 Read = Callable[[uuid.UUID], GenerationRow]
@@ -80,7 +81,7 @@ def test_an_interrupt_stops_the_work_once_whenever_it_comes(leases: Leases, subm
 
 def test_success_stores_the_result_with_the_status(leases: Leases, submit_jobs: SubmitJobs, read: Read) -> None:
     lease = claim_one(leases, submit_jobs)
-    leases.succeed([lease], store)
+    leases.finish([lease], None, store)
     row = read(lease.job_id)
     assert (row.job.status, row.generation.completion) == (JobStatus.SUCCEEDED, "<p>page")
     assert leases.held() == []
@@ -91,7 +92,7 @@ def test_a_result_that_comes_after_the_lease_was_lost_is_dropped(
 ) -> None:
     lost, held = claim_one(leases, submit_jobs), claim_one(leases, submit_jobs)
     take_over(database, lost.job_id)
-    leases.succeed([lost, held], store)
+    leases.finish([lost, held], None, store)
     assert read(lost.job_id).generation.completion is None
     assert read(lost.job_id).job.worker == "b"
     assert read(held.job_id).generation.completion == "<p>page"
@@ -104,7 +105,7 @@ def test_a_failed_write_ends_no_job(leases: Leases, submit_jobs: SubmitJobs, rea
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        leases.succeed([lease], broken)
+        leases.finish([lease], None, broken)
     assert read(lease.job_id).job.status == JobStatus.RUNNING
 
 
@@ -127,7 +128,7 @@ def test_a_transaction_outlasts_a_database_that_is_away_for_a_moment() -> None:
             raise OperationalError("UPDATE", {}, ConnectionError())
         return "done"
 
-    assert outlast_database_failures(transaction) == "done"
+    assert retry_database(transaction) == "done"
 
 
 def test_a_message_waits_for_a_database_that_is_away_for_a_moment(
@@ -164,7 +165,7 @@ def test_what_a_running_job_stores_is_there_once_though_the_answer_to_its_commit
             for error in answers:
                 raise error
 
-    assert leases.go_on(lease, 50, 10, write)
+    assert leases.save_progress(lease, 50, 10, write)
     with database.read() as session:
         assert len(quantizations.modules(session, lease.job_id)) == 1
         assert len(quantizations.variants(session, lease.job_id)) == 1
@@ -177,4 +178,4 @@ def test_patience_with_a_database_ends() -> None:
         raise OperationalError("UPDATE", {}, ConnectionError())
 
     with pytest.raises(OperationalError):
-        outlast_database_failures(transaction, patience_seconds=0)
+        retry_database(transaction, retry_seconds=0)

@@ -120,7 +120,7 @@ def test_losses_and_what_the_reconciler_did_are_counted(
     reconcile(database, grace_seconds=10)
     leases.heartbeat()
     assert [lease.interrupted for lease in held] == [None, *[Interrupt.LEASE_LOST] * 2]
-    leases.succeed(held[:2], lambda *_: None)
+    leases.finish(held[:2], None)
     leases.lose(held[2:])
     given_back = leases.claim([cancelled.id], 60)
     with database.write() as session:

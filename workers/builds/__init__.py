@@ -1,1 +1,1 @@
-"""Fine-tune, merge and quantization jobs: each makes a model in a process of its own."""
+"""Build jobs: fine-tunes, merges and quantizations. Each makes a model in a separate process."""

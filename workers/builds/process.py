@@ -1,4 +1,4 @@
-"""Runs `models.tasks.process` for a claimed job, and hands on what it reports."""
+"""Runs the process of a build job: starts it, passes on its reports, logs its output, and ends it."""
 
 import logging
 import os
@@ -6,12 +6,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TextIO
 
 from models.tasks.process import REPORTS, STOP, command, environment
 from models.tasks.reports import Ended, Report, ReportReader
+from workers.jobs import AttemptFailed
 from workers.leases import Interrupt, Lease
 
 log = logging.getLogger(__name__)
@@ -20,11 +21,11 @@ output_log = logging.getLogger("models.tasks.process")
 POLL_SECONDS = 0.2
 LOG = "process.log"
 MAX_LINE = 2000
-LITTLE_ROOM_BYTES = 1024 * 1024
+FULL_DISK_BYTES = 1024 * 1024
 
 
-class ProcessCrashed(RuntimeError):
-    """The process ended without saying how. The message has its status and the last that it printed."""
+class ProcessCrashed(AttemptFailed):
+    """The process ended without reporting how. The message has its exit status and the last line that it printed."""
 
 
 def run_process(
@@ -35,76 +36,97 @@ def run_process(
     devices: int = 1,
     grace_seconds: float,
 ) -> Ended | None:
-    """Run the task that the specification describes, on `devices` devices, to its end or to the lease's interrupt.
+    """Run the task of the specification on `devices` devices, until it ends or the lease is interrupted.
 
-    `receive` gets the reports as they come, in order; what the process prints is logged, line by line. Returns how the
-    task ended; None if it was interrupted before it could say. Told to shut down, it has `grace_seconds` to leave a
-    checkpoint. Raises ProcessCrashed.
+    `receive` gets the reports in order, as they come. The lines that the process prints are logged. On shutdown the
+    process is told to stop, and killed after `grace_seconds`; on any other interrupt it is killed at once.
+
+    Returns how the task ended, or None if it was killed before. Raises ProcessCrashed.
     """
     folder = specification.parent
-    reader = ReportReader(folder / REPORTS)
-    (folder / LOG).touch()
-    printed = (folder / LOG).open(errors="replace")
-    printed.seek(0, os.SEEK_END)  # what an earlier process for the same task printed is logged already
-    with (folder / LOG).open("ab") as output:
+    stop = _Stop(lease, folder / STOP, grace_seconds)
+    ended: Ended | None = None
+    with (
+        _logged_output(folder / LOG) as log_output,
+        closing(ReportReader(folder / REPORTS)) as reader,
+        _started(specification, devices) as process,
+    ):
+        while True:
+            exited = process.poll() is not None  # checked before reading, so that no report is missed
+            reports = reader.new()
+            log_output()
+            receive([report for report in reports if not isinstance(report, Ended)])
+            # With several processes, the first one to report an end gives the reason. The others follow it.
+            ended = ended or next((report for report in reports if isinstance(report, Ended)), None)
+            if exited or stop.is_due():
+                break
+            time.sleep(POLL_SECONDS)
+    if ended is None and not lease.interrupted:
+        raise ProcessCrashed(f"the process ended with status {process.returncode}: {_last_line(folder / LOG)}")
+    return ended
+
+
+class _Stop:
+    """Decides when an interrupted lease ends the process. On shutdown, creates the file that asks the task to stop."""
+
+    def __init__(self, lease: Lease, file: Path, grace_seconds: float) -> None:
+        self._lease = lease
+        self._file = file
+        self._grace_seconds = grace_seconds
+        self._deadline: float | None = None
+
+    def is_due(self) -> bool:
+        if self._lease.interrupted != Interrupt.SHUTDOWN:
+            return self._lease.interrupted is not None
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._grace_seconds
+            self._file.touch()
+        return time.monotonic() > self._deadline
+
+
+@contextmanager
+def _started(specification: Path, devices: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the process, and kill it with all that it has started when the block ends."""
+    with (specification.parent / LOG).open("ab") as output:
         process = subprocess.Popen(
             command(specification, devices),
             env={**os.environ, **environment(devices)},
-            stdin=subprocess.PIPE,  # its end tells the process, and those it started, that this one is gone
+            stdin=subprocess.PIPE,  # when it closes, the process and those that it started end themselves
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    ended: Ended | None = None
-    stop_by: float | None = None
-    try:
-        while True:
-            over = process.poll() is not None  # asked before the last look, so that nothing is missed
-            reports = reader.new()
-            _pass_on(printed)
-            receive([report for report in reports if not isinstance(report, Ended)])
-            # Of several processes one may say why, and the others only that they were ended.
-            ended = ended or next((report for report in reports if isinstance(report, Ended)), None)
-            if over:
-                break
-            if lease.interrupted == Interrupt.SHUTDOWN:
-                if stop_by is None:
-                    stop_by = time.monotonic() + grace_seconds
-                    (folder / STOP).touch()
-                if time.monotonic() > stop_by:
-                    break
-            elif lease.interrupted:
-                break
-            time.sleep(POLL_SECONDS)
-    finally:
-        reader.close()
-        _end(process)
-        _pass_on(printed)
-        printed.close()
-    if ended is None and not lease.interrupted:
-        raise ProcessCrashed(f"its process ended with status {process.returncode}: {_last_words(folder / LOG)}")
-    return ended
-
-
-def _pass_on(printed: TextIO) -> None:
-    """Log the lines that were printed since; half a line comes as two."""
-    for line in printed.read().splitlines():
-        if line.strip():
-            output_log.info("%s", line[:MAX_LINE])
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and all that it started; those in sessions of their own see their standard input end."""
     assert process.stdin is not None
-    process.stdin.close()
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        yield process
+    finally:
+        process.stdin.close()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
-def _last_words(file: Path) -> str:
+@contextmanager
+def _logged_output(file: Path) -> Iterator[Callable[[], None]]:
+    """Yield a function that logs the lines appended to the file since the last call. The last call is at the end."""
+    file.touch()
+    with file.open(errors="replace") as output:
+        output.seek(0, os.SEEK_END)  # an earlier process of the same job may have written to it
+
+        def log_output() -> None:
+            for line in output.read().splitlines():
+                if line.strip():
+                    output_log.info("%s", line[:MAX_LINE])
+
+        try:
+            yield log_output
+        finally:
+            log_output()
+
+
+def _last_line(file: Path) -> str:
     lines = file.read_text(errors="replace").strip().splitlines()
-    log.warning("the process printed last:\n%s", "\n".join(lines[-30:]))
-    if shutil.disk_usage(file.parent).free < LITTLE_ROOM_BYTES:
-        return "the disk of its work folder is full"  # what it had to say of that did not fit either
+    log.warning("the last lines that the process printed:\n%s", "\n".join(lines[-30:]))
+    if shutil.disk_usage(file.parent).free < FULL_DISK_BYTES:
+        return "the disk of its work folder is full"  # the process could not print its error either
     return lines[-1][:500] if lines else "it printed nothing"

@@ -1,1 +1,1 @@
-"""Generation and evaluation jobs."""
+"""Inference jobs: generations and evaluations."""

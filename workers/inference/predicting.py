@@ -1,4 +1,4 @@
-"""From rows to completions: through a model's engine beside the generation jobs, or by a baseline."""
+"""Predicts the completions of an evaluation's rows: with an engine that also serves other jobs, or with a baseline."""
 
 import time
 from collections.abc import Generator, Iterable, Iterator
@@ -17,17 +17,20 @@ from models.serving.in_process.engine import Engine, Request
 from pagewright.telemetry import COMPLETION_TOKENS, PROMPT_TOKENS
 
 WINDOW_ROWS = 1024
-"""Rows in memory at once; within them the longest goes first, so that no long one is left alone at the end."""
+"""Rows in memory at once. The longest of them is predicted first, so that none runs alone at the end."""
 
 BASELINE_ROWS = 256
 TICK_SECONDS = 0.1
 SHARE = 8
-"""One part in so many of the engine's batch is kept free for generations, and one is an evaluation's at the least."""
+"""A share of 1/8 of the engine's batch stays free for generations, and an evaluation uses at least 1/8 of it."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a row. `error` says why its model could not be asked; the completion is empty then."""
+    """The prediction of a row.
+
+    If the model could not run on the row, `error` says why, `completion` is empty and `finish_reason` is `error`.
+    """
 
     number: int
     row: Row
@@ -42,8 +45,13 @@ class Answer:
 NumberedRow = tuple[int, Row]
 
 
-def by_baseline(baseline: FittedBaseline, rows: Iterable[NumberedRow], *, in_train: bool) -> Generator[list[Answer]]:
-    """The baseline's answers, a batch at a time. With `in_train` no row is answered with its own output."""
+def predict_by_baseline(
+    baseline: FittedBaseline, rows: Iterable[NumberedRow], *, in_train: bool
+) -> Generator[list[Answer]]:
+    """Yield the baseline's answers in batches.
+
+    `in_train` says that the rows are training rows. The baseline then does not answer a row with its own output.
+    """
     remaining = iter(rows)
     while batch := list(islice(remaining, BASELINE_ROWS)):
         start = time.monotonic()
@@ -54,7 +62,7 @@ def by_baseline(baseline: FittedBaseline, rows: Iterable[NumberedRow], *, in_tra
 
 
 def longest_reference(engine: Engine, rows: Iterable[NumberedRow]) -> int:
-    """Tokens that the longest reference takes, the token that ends it included."""
+    """Return the number of tokens of the longest reference, including the end-of-sequence token."""
     remaining = iter(rows)
     longest = 0
     while batch := [row.output for _, row in islice(remaining, BASELINE_ROWS)]:
@@ -62,14 +70,14 @@ def longest_reference(engine: Engine, rows: Iterable[NumberedRow]) -> int:
     return longest + 1
 
 
-def by_engine(
-    engine: Engine, asked: Evaluation, max_new_tokens: int, rows: Iterable[NumberedRow]
+def predict_by_engine(
+    engine: Engine, evaluation: Evaluation, max_new_tokens: int, rows: Iterable[NumberedRow]
 ) -> Generator[list[Answer]]:
-    """The answers as they are done, an empty list where none was for a while. Cancels what is left when it is closed.
+    """Yield the answers as they finish. Yields an empty list if none has finished for a tenth of a second.
 
-    Raises EngineFailed when the engine dies.
+    Closing the generator cancels the pending requests. Raises EngineFailed when the engine dies.
     """
-    predictor = _Predictor(engine, asked, max_new_tokens)
+    predictor = _Predictor(engine, evaluation, max_new_tokens)
     remaining = _longest_first(engine, rows)
     try:
         while True:
@@ -83,49 +91,49 @@ def by_engine(
 
 
 def _longest_first(engine: Engine, rows: Iterable[NumberedRow]) -> Iterator[tuple[int, Row, int]]:
-    """The rows with the tokens of their prompts, the longest first within each window."""
+    """Yield each row's number, the row, and the number of its prompt's tokens, the longest row of each window first."""
     remaining = iter(rows)
     while window := list(islice(remaining, WINDOW_ROWS)):
         prompts = engine.count_tokens([_prompt(row) for _, row in window], special=True)
         references = engine.count_tokens([row.output for _, row in window])
-        order = sorted(range(len(window)), key=lambda at: prompts[at] + references[at], reverse=True)
-        for at in order:
-            yield *window[at], prompts[at]
+        order = sorted(range(len(window)), key=lambda index: prompts[index] + references[index], reverse=True)
+        for index in order:
+            yield *window[index], prompts[index]
 
 
 class _Predictor:
-    """One evaluation's requests in an engine that is everybody's."""
+    """The requests of one evaluation in an engine that also serves other jobs."""
 
-    def __init__(self, engine: Engine, asked: Evaluation, max_new_tokens: int) -> None:
+    def __init__(self, engine: Engine, evaluation: Evaluation, max_new_tokens: int) -> None:
         self._engine = engine
-        self._asked = asked
+        self._evaluation = evaluation
         self._max_new_tokens = max_new_tokens
         self._running: dict[int, Request] = {}
         self._done: SimpleQueue[Answer | BaseException] = SimpleQueue()
-        self._unread = 0
+        self._unfinished = 0
 
     @property
     def idle(self) -> bool:
-        return not self._unread
+        return not self._unfinished
 
     def room(self) -> int:
-        """How many more requests may join the batch: all but the free part, less what others have in it."""
+        """Return how many more requests may be submitted: what the reserved share and other jobs leave of the batch."""
         slots = self._engine.limits.max_requests
-        part = max(1, slots // SHARE)
+        share = max(1, slots // SHARE)
         others = self._engine.pending - len(self._running)
-        return max(max(part, slots - part - others) - self._unread, 0)
+        return max(max(share, slots - share - others) - self._unfinished, 0)
 
     def submit(self, number: int, row: Row, prompt_tokens: int) -> None:
-        self._unread += 1
+        self._unfinished += 1
         start = time.monotonic()
-        asked = self._asked
+        evaluation = self._evaluation
         sampling = Sampling(
             max_new_tokens=max(1, min(self._max_new_tokens, self._engine.context_length - prompt_tokens)),
-            temperature=asked.temperature,
-            top_p=asked.top_p,
-            top_k=asked.top_k,
-            seed=None if asked.seed is None else (asked.seed + number) % 2**63,
-            stop=tuple(asked.stop),
+            temperature=evaluation.temperature,
+            top_p=evaluation.top_p,
+            top_k=evaluation.top_k,
+            seed=None if evaluation.seed is None else (evaluation.seed + number) % 2**63,
+            stop=tuple(evaluation.stop),
         )
         try:
             request = self._engine.submit(_prompt(row), sampling)
@@ -141,18 +149,18 @@ class _Predictor:
         request.future.add_done_callback(receive)
 
     def finished(self) -> list[Answer]:
-        """Those that were done since, after a short wait for the first."""
-        found: list[Answer] = []
+        """Return the answers that have finished since the last call. Waits up to `TICK_SECONDS` for the first one."""
+        answers: list[Answer] = []
         try:
             item = self._done.get(timeout=TICK_SECONDS)
             while True:
-                self._unread -= 1
+                self._unfinished -= 1
                 if isinstance(item, BaseException):
                     raise item
-                found.append(item)
+                answers.append(item)
                 item = self._done.get_nowait()
         except Empty:
-            return found
+            return answers
 
     def cancel(self) -> None:
         for request in list(self._running.values()):
@@ -171,7 +179,7 @@ def _answer(number: int, row: Row, future: "Future[Completion]", seconds: float)
     return Answer(
         number,
         row,
-        completion.text.replace("\0", "\N{REPLACEMENT CHARACTER}"),  # SQL text holds no NUL
+        completion.text.replace("\0", "\N{REPLACEMENT CHARACTER}"),  # PostgreSQL refuses NUL in text
         completion.finish_reason,
         seconds,
         completion.prompt_tokens,

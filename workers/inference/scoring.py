@@ -1,5 +1,7 @@
-"""Scores completions in processes of their own: the engine's thread keeps the interpreter to itself, and a page that
-crashes a parser takes none of the worker's jobs with it."""
+"""Scores completions in separate processes.
+
+The interpreter's lock stays with the engine's thread, and a page that crashes a parser does not end the worker.
+"""
 
 import multiprocessing
 import os
@@ -13,18 +15,17 @@ from typing import Any
 from models.scoring.metrics import Scores, score
 from pagewright.logging import configure_logging, current_log_fields, log_fields
 
-__all__ = ["BrokenProcessPool", "score_apart"]
-
 MAX_PROCESSES = 8
 
 _executor: ProcessPoolExecutor | None = None
 _lock = threading.Lock()
 
 
-def score_apart(completion: str, reference: str, metrics: Collection[str]) -> "Future[Scores]":
-    """The scores by `models.scoring.metrics.score`, computed in another process, which is started if there is none.
+def score_in_process(completion: str, reference: str, metrics: Collection[str]) -> "Future[Scores]":
+    """Compute `models.scoring.metrics.score` in another process. The first call starts the processes.
 
-    Raises BrokenProcessPool, here or from the future, if a process died over these texts or others.
+    If one of the processes dies, all pending futures raise BrokenProcessPool. So may this call; the next call starts
+    new processes.
     """
     global _executor
     with _lock:
@@ -33,7 +34,7 @@ def score_apart(completion: str, reference: str, metrics: Collection[str]) -> "F
         try:
             return _executor.submit(_score, current_log_fields(), completion, reference, metrics)
         except BrokenProcessPool:
-            _executor = None  # the next who asks gets a new one
+            _executor = None
             raise
 
 
@@ -44,12 +45,12 @@ def _score(fields: dict[str, Any], completion: str, reference: str, metrics: Col
 
 def _start() -> ProcessPoolExecutor:
     processes = max(1, min(MAX_PROCESSES, (os.cpu_count() or 1) // 4))
-    # not forked: a copy of a process with an engine's threads and a GPU does not run
+    # spawned, since a forked copy of a process with an engine's threads and a GPU does not work
     return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_live_with_parent)
 
 
 def _live_with_parent() -> None:
-    """End when the worker does, however it ends, and not before: it may be finishing jobs after a SIGTERM."""
+    """End with the worker, however it ends. Signals are ignored: after SIGTERM the worker may still finish jobs."""
     configure_logging()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

@@ -20,7 +20,8 @@ from models.tasks.reports import Checkpointed, Measured, Report
 from pagewright.settings import get_settings
 from tests.databases import on_sqlite
 from tests.processes import eventually
-from workers.builds.fine_tune import _Recorder, fine_tune
+from workers.builds.build import Build
+from workers.builds.fine_tune import Checkpoints, fine_tune
 from workers.builds.merge import merge
 from workers.inference.generation import generate
 from workers.leases import Interrupt
@@ -126,7 +127,7 @@ def test_an_adapter_comes_out_that_serves_and_merges(
 def generated(serving: Runtime, client: TestClient, model: str, **asked: Any) -> str:
     body = {"model": model, "prompt": ROWS[3][0], "max_new_tokens": 100} | asked
     job = client.post("/v1/generations", json=body).json()
-    generate(serving, [uuid.UUID(job["id"])])
+    generate(serving, uuid.UUID(job["id"]))
     done = client.get(f"/v1/generations/{job['id']}").json()
     assert done["status"] == "succeeded", done
     return str(done["completion"])
@@ -361,7 +362,7 @@ def test_no_step_is_shown_before_the_checkpoint_that_came_before_it_is_stored(
     monkeypatch.setattr(runtime.artifacts, "put_folder", put_folder)
     folder = str(tmp_path)
     reports: list[Report] = [measured(1), measured(2), Checkpointed(2, folder), measured(3), Checkpointed(3, folder)]
-    _Recorder(runtime, lease).receive([*reports, measured(4)])
+    Checkpoints(Build(runtime, lease, tmp_path)).recorder.receive([*reports, measured(4)])
     assert shown == [("2", 2), ("3", 3)]
     assert trained_steps(as_admin, job_id) == 4
 
@@ -379,7 +380,7 @@ def test_a_checkpoint_that_may_not_be_deleted_is_left_to_the_sweeper(
     monkeypatch.setattr(runtime.artifacts, "delete", refuse)
     for step in (2, 3):
         (tmp_path / str(step)).mkdir()
-    recorder = _Recorder(runtime, lease)
+    recorder = Checkpoints(Build(runtime, lease, tmp_path)).recorder
     recorder.receive([Checkpointed(step, str(tmp_path / str(step))) for step in (2, 3)])
     assert show(job_id)["checkpoint_step"] == 3
 
@@ -405,7 +406,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     job = show(job_id)
     assert job["status"] == "succeeded", job
     halvings = [event["message"] for event in job["events"] if event["type"] == "out-of-memory"]
-    assert halvings[0].startswith("out of memory: per_device_train_batch_size is 8 instead of 16")
+    assert "per_device_train_batch_size 8 instead of 16" in halvings[0]
     batch = job["training"]["per_device_train_batch_size"]
     assert batch * job["training"]["gradient_accumulation_steps"] == 16
     assert batch == 16 // 2 ** len(halvings)

@@ -13,7 +13,7 @@ from pagewright.logging import make_handler
 from pagewright.settings import Settings
 from tests.disk import fill, small_disk
 from workers.builds.process import ProcessCrashed, run_process
-from workers.leases import Lease, about_jobs
+from workers.leases import Lease, job_log_fields
 
 
 def run(folder: Path, lease: Lease | None = None) -> None:
@@ -31,7 +31,7 @@ def test_what_the_process_prints_is_logged_for_its_job_once(tmp_path: Path) -> N
     lease = Lease(Claim(uuid.uuid4(), 3), time_limit_seconds=60)
     try:
         for _ in range(2):  # as after an out-of-memory, in the same folder
-            with about_jobs([lease]), pytest.raises(ProcessCrashed, match="JSONDecodeError"):
+            with job_log_fields([lease]), pytest.raises(ProcessCrashed, match="JSONDecodeError"):
                 run(tmp_path, lease)
     finally:
         logger.removeHandler(handler)

@@ -32,7 +32,7 @@ from tests.databases import on_sqlite
 from tests.workers.conftest import triples
 from workers import queue
 from workers.inference.evaluation import evaluate
-from workers.inference.predicting import SHARE, by_engine
+from workers.inference.predicting import SHARE, predict_by_engine
 from workers.roles import WorkerRole
 from workers.runtime import Runtime
 
@@ -352,7 +352,7 @@ def test_a_part_of_the_batch_is_left_to_generations_and_an_evaluation_takes_no_m
     file = runtime.artifacts.local_folder(datasets.artifact(dataset.sha256)) / "test.parquet"
     with runtime.pool.borrow(STARTER) as engine:
         slots = engine.limits.max_requests
-        answers = by_engine(engine, asked, 400, enumerate(read_rows(file)))
+        answers = predict_by_engine(engine, asked, 400, enumerate(read_rows(file)))
         next(answers)
         alone = engine.pending
         others = [engine.submit("page", Sampling(max_new_tokens=400, temperature=50.0, seed=n)) for n in range(slots)]

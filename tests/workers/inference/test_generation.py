@@ -51,7 +51,7 @@ def test_a_job_ends_with_the_engines_completion(
 ) -> None:
     [job] = submit_jobs()
     ask(job.id, max_new_tokens=20)
-    generate(runtime, [job.id])
+    generate(runtime, job.id)
     row = read(job.id)
     assert row.job.status == JobStatus.SUCCEEDED
     assert row.generation.completion
@@ -67,7 +67,7 @@ def test_a_request_that_cannot_run_fails_alone_and_says_why(
     too_long, well = submit_jobs(2)
     ask(too_long.id, prompt="page " * 5000)
     ask(well.id, max_new_tokens=5)
-    generate(runtime, [too_long.id, well.id])
+    generate(runtime, too_long.id, well.id)
     failed = read(too_long.id).job
     assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.INVALID_REQUEST)
     assert failed.error_message is not None
@@ -84,7 +84,7 @@ def test_a_model_that_cannot_be_loaded_fails_its_own_jobs_only(
     stranded, well = submit_jobs(2)
     ask(stranded.id, model_id=missing.id)
     ask(well.id, max_new_tokens=5)
-    generate(runtime, [stranded.id, well.id])
+    generate(runtime, stranded.id, well.id)
     failed = read(stranded.id).job
     assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.MODEL_UNAVAILABLE)
     assert read(well.id).job.status == JobStatus.SUCCEEDED
@@ -95,11 +95,11 @@ def test_an_adapter_serves_as_soon_as_it_is_registered(
 ) -> None:
     under_adapter, over_base = submit_jobs(2)
     ask(over_base.id, max_new_tokens=40)
-    generate(runtime, [over_base.id])
+    generate(runtime, over_base.id)
     folder = make_adapter(tmp_path / "adapter")
     adapter = make_model(files=Path(folder))
     ask(under_adapter.id, model_id=adapter.id, max_new_tokens=40)
-    generate(runtime, [under_adapter.id])
+    generate(runtime, under_adapter.id)
     completion = read(under_adapter.id).generation.completion
     expected = generated(plain_peft(folder, default_device()), build_prompt("Create a page."), 40)
     if default_device() == "cpu":  # the GPU's bfloat16 need not agree with float32 to the token
@@ -119,7 +119,7 @@ def test_jobs_of_one_message_may_each_have_the_model_loaded_their_way(
         ask(job.id, max_new_tokens=40, load=bits and {"method": "bitsandbytes", "bits": bits})
         if model is not None:
             ask(job.id, model_id=model.id)
-    generate(runtime, [job.id for job in jobs])
+    generate(runtime, *(job.id for job in jobs))
     rows = [read(job.id) for job in jobs]
     assert [row.job.status for row in rows] == [JobStatus.SUCCEEDED] * len(ways), [
         row.job.error_message for row in rows
@@ -144,7 +144,7 @@ def test_a_model_that_is_quantized_already_fails_the_jobs_alone_that_would_have_
     stranded, well = submit_jobs(2)
     ask(stranded.id, model_id=quantized.id, load={"method": "bitsandbytes", "bits": 4})
     ask(well.id, max_new_tokens=5)
-    generate(runtime, [stranded.id, well.id])
+    generate(runtime, stranded.id, well.id)
     failed = read(stranded.id).job
     assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.MODEL_UNAVAILABLE)
     assert failed.error_message is not None
@@ -162,7 +162,7 @@ def test_a_merged_model_serves_and_carries_an_adapter(
     jobs = submit_jobs(2)
     for job, model in zip(jobs, (merged, again), strict=True):
         ask(job.id, model_id=model.id, max_new_tokens=10)
-    generate(runtime, [job.id for job in jobs])
+    generate(runtime, *(job.id for job in jobs))
     assert [read(job.id).job.status for job in jobs] == [JobStatus.SUCCEEDED] * 2
 
 
@@ -176,7 +176,7 @@ def test_a_model_whose_files_are_gone_fails_its_own_jobs_only(
     ask(jobs[0].id, model_id=gone.id)
     ask(jobs[1].id, model_id=stacked.id)
     ask(jobs[2].id, max_new_tokens=5)
-    generate(runtime, [job.id for job in jobs])
+    generate(runtime, *(job.id for job in jobs))
     for job, name in zip(jobs, ("gone", "stacked"), strict=False):
         failed = read(job.id).job
         assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.MODEL_UNAVAILABLE)
@@ -204,10 +204,10 @@ def test_a_store_that_does_not_answer_sends_its_own_jobs_back_only(
 
     with monkeypatch.context() as outage:
         outage.setattr(ArtifactStore, "local_folder", away)
-        generate(runtime, [waiting.id, well.id])
+        generate(runtime, waiting.id, well.id)
     assert (read(waiting.id).job.status, read(waiting.id).job.attempt) == (JobStatus.QUEUED, 1)
     assert read(well.id).job.status == JobStatus.SUCCEEDED
-    generate(runtime, [waiting.id])
+    generate(runtime, waiting.id)
     assert read(waiting.id).job.status == JobStatus.SUCCEEDED
 
 
@@ -215,7 +215,7 @@ def test_the_same_seed_gives_the_same_page(runtime: Runtime, submit_jobs: Submit
     jobs = submit_jobs(3)
     for job, seed in zip(jobs, (1, 1, 2), strict=True):
         ask(job.id, temperature=50.0, seed=seed, max_new_tokens=40)
-    generate(runtime, [job.id for job in jobs])
+    generate(runtime, *(job.id for job in jobs))
     first, again, other = (read(job.id).generation.completion for job in jobs)
     assert first == again != other
 
@@ -228,7 +228,7 @@ def test_jobs_whose_engine_dies_run_again_on_a_new_one(
     with runtime.pool.borrow(STARTER) as engine:
         engine.close()
     for _ in range(2):
-        generate(runtime, [job.id])
+        generate(runtime, job.id)
     row = read(job.id)
     assert row.job.status == JobStatus.SUCCEEDED
     assert row.job.attempt <= 2
@@ -243,7 +243,7 @@ def test_a_job_over_its_time_limit_fails_with_the_limit(
     ask(job.id, temperature=50.0, seed=7, max_new_tokens=1800)
     beat = threading.Timer(0.2, impatient.leases.heartbeat)
     beat.start()
-    generate(impatient, [job.id])
+    generate(impatient, job.id)
     beat.join()
     failed = read(job.id)
     assert (failed.job.status, failed.job.error_type) == (JobStatus.FAILED, ErrorType.TIME_LIMIT)
@@ -254,7 +254,7 @@ def test_a_job_over_its_time_limit_fails_with_the_limit(
 def test_a_worker_that_drains_leaves_jobs_to_others(runtime: Runtime, submit_jobs: SubmitJobs, read: Read) -> None:
     [job] = submit_jobs()
     runtime.leases.draining = True
-    generate(runtime, [job.id])
+    generate(runtime, job.id)
     assert read(job.id).job.status == JobStatus.QUEUED
     assert queue.oldest_message(QueueName.GENERATION) == job.id
 
@@ -265,7 +265,7 @@ def test_a_job_cancelled_before_its_message_came_never_runs(
     [job] = submit_jobs()
     with database.write() as session:
         job_transitions.request_cancel(session, job.id)
-    generate(runtime, [job.id])
+    generate(runtime, job.id)
     assert (read(job.id).job.status, read(job.id).job.attempt) == (JobStatus.CANCELLED, 0)
 
 
@@ -274,7 +274,7 @@ def test_an_unforeseen_fault_sends_the_jobs_back_with_the_reason(
 ) -> None:
     [job] = submit_jobs(max_attempts=1)
     ask(job.id, temperature=-1.0)  # the API lets no such value through
-    generate(runtime, [job.id])
+    generate(runtime, job.id)
     failed = read(job.id).job
     assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.ATTEMPTS_EXHAUSTED)
     assert failed.error_message is not None
