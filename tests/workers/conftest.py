@@ -25,7 +25,7 @@ ReadGeneration = Callable[[uuid.UUID], GenerationRow]
 
 @pytest.fixture
 def runtime(database: Database) -> Iterator[Runtime]:
-    """A build worker's; tests of an inference worker make their own."""
+    """The runtime of a build worker. Tests of an inference worker define their own."""
     runtime = Runtime(get_settings(), database, WorkerRole.BUILD, None)
     yield runtime
     runtime.stop()
@@ -43,14 +43,14 @@ def read(database: Database) -> ReadGeneration:
 
 
 @pytest.fixture
-def ask(database: Database) -> Callable[..., None]:
-    """Changes what a stored generation asks for."""
+def change(database: Database) -> Callable[..., None]:
+    """Changes the request of a stored generation."""
 
-    def change(job_id: uuid.UUID, **values: object) -> None:
+    def change_one(job_id: uuid.UUID, **values: object) -> None:
         with database.write() as session:
             session.execute(update(Generation).where(Generation.job_id == job_id).values(**values))
 
-    return change
+    return change_one
 
 
 PAGE = """<!DOCTYPE html>
@@ -65,8 +65,8 @@ PAGE = """<!DOCTYPE html>
 </html>"""
 
 
-def triples(count: int) -> list[tuple[str, str, str]]:
-    """Rows of a kind that the starter mostly gets right, each of its own length."""
+def page_rows(count: int) -> list[tuple[str, str, str]]:
+    """Return dataset rows of different lengths, most of which the starter model predicts exactly."""
     words = ["Tea", "Bread and jam", "Jam", "A large cup of milk", "Salt", "Rice", "Corn", "Figs and dates", "Leek"]
     names = [f"{words[number % len(words)]} {number}" for number in range(count)]
     return [(f"Give me a script that shows '{name}'.", "", PAGE.format(name)) for name in names]
@@ -76,15 +76,15 @@ def triples(count: int) -> list[tuple[str, str, str]]:
 def submit_evaluation(
     database: Database, make_key: Callable[[Role], tuple[ApiKey, str]], make_dataset: Callable[..., Dataset]
 ) -> Callable[..., uuid.UUID]:
-    """Stores a queued evaluation of the starter over six test rows as the API would, without publishing it."""
+    """Stores a queued evaluation as the API would, without publishing it. Default: the starter model on six rows."""
     key, _ = make_key(Role.USER)
-    made: dict[int, Dataset] = {}
+    datasets: dict[int, Dataset] = {}
 
-    def one(count: int = 6, model: str = "starter", max_attempts: int = 3, **asked: object) -> uuid.UUID:
-        if count not in made:
-            made[count] = make_dataset(triples(20), name=f"pages-{count}", test=triples(count))
+    def one(count: int = 6, model: str = "starter", max_attempts: int = 3, **values: object) -> uuid.UUID:
+        if count not in datasets:
+            datasets[count] = make_dataset(page_rows(20), name=f"pages-{count}", test=page_rows(count))
         with database.write() as session:
-            found = models.get_by_name(session, model)
+            registered = models.get_by_name(session, model)
             moment = now(session)
             job = Job(
                 id=uuid7(),
@@ -95,7 +95,7 @@ def submit_evaluation(
                 published_at=moment,
             )
             defaults: dict[str, object] = {
-                "dataset_id": made[count].id,
+                "dataset_id": datasets[count].id,
                 "split": Split.TEST,
                 "rows": count,
                 "metrics": list(Metric),
@@ -106,9 +106,9 @@ def submit_evaluation(
             }
             row = Evaluation(
                 job_id=job.id,
-                model_id=found and found.id,
+                model_id=registered and registered.id,
                 model_name=model,
-                **defaults | asked,
+                **defaults | values,
             )
             evaluations.add(session, job, row)
         return job.id

@@ -38,20 +38,20 @@ def store(session: Session, job_ids: set[uuid.UUID]) -> None:
 
 
 def take_over(database: Database, job_id: uuid.UUID) -> None:
-    """Another worker has the job by now."""
+    """Let the lease expire, and another worker claim the job."""
     with database.write() as session:
         session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=datetime(2020, 1, 1, tzinfo=UTC)))
         job_transitions.requeue_expired(session)
         job_transitions.claim(session, [job_id], worker="b", lease_seconds=30)
 
 
-def test_a_heartbeat_interrupts_nothing_that_is_well(leases: Leases, submit_jobs: SubmitJobs) -> None:
+def test_a_heartbeat_does_not_interrupt_a_lease_that_holds(leases: Leases, submit_jobs: SubmitJobs) -> None:
     lease = claim_one(leases, submit_jobs)
     leases.heartbeat()
     assert lease.interrupted is None
 
 
-def test_a_heartbeat_tells_of_a_cancel_of_a_lost_lease_and_of_a_time_limit(
+def test_a_heartbeat_interrupts_leases_that_are_cancelled_lost_or_over_their_time_limit(
     database: Database, leases: Leases, submit_jobs: SubmitJobs
 ) -> None:
     cancelled, lost, well = (claim_one(leases, submit_jobs) for _ in range(3))
@@ -68,7 +68,9 @@ def test_a_heartbeat_tells_of_a_cancel_of_a_lost_lease_and_of_a_time_limit(
     ]
 
 
-def test_an_interrupt_stops_the_work_once_whenever_it_comes(leases: Leases, submit_jobs: SubmitJobs) -> None:
+def test_an_interrupt_stops_the_work_once_before_or_after_it_is_registered(
+    leases: Leases, submit_jobs: SubmitJobs
+) -> None:
     stops: list[str] = []
     early, late = claim_one(leases, submit_jobs), claim_one(leases, submit_jobs)
     early.on_interrupt(lambda: stops.append("early"))
@@ -87,7 +89,7 @@ def test_success_stores_the_result_with_the_status(leases: Leases, submit_jobs: 
     assert leases.held() == []
 
 
-def test_a_result_that_comes_after_the_lease_was_lost_is_dropped(
+def test_a_result_is_dropped_if_the_lease_is_lost(
     database: Database, leases: Leases, submit_jobs: SubmitJobs, read: Read
 ) -> None:
     lost, held = claim_one(leases, submit_jobs), claim_one(leases, submit_jobs)
@@ -98,7 +100,7 @@ def test_a_result_that_comes_after_the_lease_was_lost_is_dropped(
     assert read(held.job_id).generation.completion == "<p>page"
 
 
-def test_a_failed_write_ends_no_job(leases: Leases, submit_jobs: SubmitJobs, read: Read) -> None:
+def test_a_job_does_not_end_if_storing_its_result_fails(leases: Leases, submit_jobs: SubmitJobs, read: Read) -> None:
     lease = claim_one(leases, submit_jobs)
 
     def broken(_session: Session, _job_ids: set[uuid.UUID]) -> None:
@@ -119,7 +121,7 @@ def test_jobs_given_back_and_requeued_are_published_again(leases: Leases, submit
         assert (job.status, job.max_attempts) == (JobStatus.QUEUED, max_attempts)
 
 
-def test_a_transaction_outlasts_a_database_that_is_away_for_a_moment() -> None:
+def test_a_transaction_is_retried_while_the_database_is_down() -> None:
     answers = threading.Event()
     threading.Timer(0.3, answers.set).start()
 
@@ -131,7 +133,7 @@ def test_a_transaction_outlasts_a_database_that_is_away_for_a_moment() -> None:
     assert retry_database(transaction) == "done"
 
 
-def test_a_message_waits_for_a_database_that_is_away_for_a_moment(
+def test_claiming_is_retried_while_the_database_is_down(
     leases: Leases, database: Database, submit_jobs: SubmitJobs
 ) -> None:
     [job] = submit_jobs()
@@ -148,7 +150,7 @@ def test_a_message_waits_for_a_database_that_is_away_for_a_moment(
     assert lease.job_id == job.id
 
 
-def test_what_a_running_job_stores_is_there_once_though_the_answer_to_its_commit_is_lost(
+def test_results_are_stored_once_even_if_the_answer_to_their_commit_is_lost(
     leases: Leases, submit_jobs: SubmitJobs, database: Database
 ) -> None:
     lease = claim_one(leases, submit_jobs)
@@ -173,7 +175,7 @@ def test_what_a_running_job_stores_is_there_once_though_the_answer_to_its_commit
     assert next(answers, None) is None
 
 
-def test_patience_with_a_database_ends() -> None:
+def test_retrying_ends_with_the_database_error_after_the_given_time() -> None:
     def transaction() -> None:
         raise OperationalError("UPDATE", {}, ConnectionError())
 

@@ -1,4 +1,4 @@
-"""Worker processes that are stopped, killed and cut off: no accepted job is lost."""
+"""Worker processes that are stopped, killed or lose Redis: no accepted job is lost."""
 
 import signal
 import subprocess
@@ -34,7 +34,7 @@ FAST: dict[str, Any] = {
     "lost_message_seconds": 1,
     "shutdown_grace_seconds": 0.5,
 }
-# Sampled this hot, a completion runs on to its limit: long enough to be caught in the middle.
+# At this temperature a completion runs to its token limit, long enough to be interrupted.
 LONG = {"temperature": 50.0, "seed": 7, "max_new_tokens": 900}
 
 
@@ -46,7 +46,7 @@ def worker(database: Database) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def one_worker() -> Iterator[subprocess.Popen[str]]:
-    """A worker process that has begun to take messages."""
+    """A worker process that receives messages."""
     before = queue.live_workers()[QueueName.GENERATION]
     with running("worker", **FAST) as process:
         eventually(lambda: queue.live_workers()[QueueName.GENERATION] > before, "a live worker")
@@ -66,15 +66,15 @@ def all_are(read: Read) -> Callable[[Sequence[Job], JobStatus], bool]:
 
 
 @pytest.fixture
-def long_jobs(submit_jobs: SubmitJobs, ask: Callable[..., None]) -> list[Job]:
+def long_jobs(submit_jobs: SubmitJobs, change: Callable[..., None]) -> list[Job]:
     jobs = submit_jobs(2)
     for job in jobs:
-        ask(job.id, **LONG)
+        change(job.id, **LONG)
     return jobs
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_message_that_comes_twice_gives_one_result_and_a_lost_one_comes_again(
+def test_a_message_delivered_twice_gives_one_result_and_a_lost_one_is_sent_again(
     submit_jobs: SubmitJobs, read: Read, redis: Redis, all_are: AllAre
 ) -> None:
     [twice] = submit_jobs()
@@ -90,7 +90,7 @@ def test_a_message_that_comes_twice_gives_one_result_and_a_lost_one_comes_again(
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_running_job_that_is_cancelled_stops_and_keeps_what_it_had_made(
+def test_cancelling_a_running_job_stops_it_and_keeps_the_text_so_far(
     long_jobs: list[Job], read: Read, database: Database, all_are: AllAre
 ) -> None:
     publish(long_jobs)
@@ -106,7 +106,7 @@ def test_a_running_job_that_is_cancelled_stops_and_keeps_what_it_had_made(
         assert generation.completion_tokens < LONG["max_new_tokens"]
 
 
-def test_a_worker_told_to_stop_gives_its_jobs_back_and_one_that_is_killed_loses_them(
+def test_stopping_a_worker_gives_its_jobs_back_and_killing_it_costs_an_attempt(
     worker: subprocess.Popen[str], long_jobs: list[Job], read: Read, all_are: AllAre
 ) -> None:
     publish(long_jobs)
@@ -115,7 +115,7 @@ def test_a_worker_told_to_stop_gives_its_jobs_back_and_one_that_is_killed_loses_
     assert worker.wait() == 0
     for job in (read(job.id).job for job in long_jobs):
         assert job.status == JobStatus.QUEUED
-        assert job.max_attempts - job.attempt == 3, "the attempt given back was counted"
+        assert job.max_attempts - job.attempt == 3, "an attempt that was given back must not count"
     assert queue.live_workers()[QueueName.GENERATION] == 0
 
     with one_worker() as doomed:
@@ -124,10 +124,10 @@ def test_a_worker_told_to_stop_gives_its_jobs_back_and_one_that_is_killed_loses_
     with running("worker", **FAST):
         eventually(lambda: all_are(long_jobs, JobStatus.SUCCEEDED), "the results of a killed worker's jobs")
     for job in (read(job.id).job for job in long_jobs):
-        assert (job.attempt, job.max_attempts) == (3, 4), "the killed worker's attempt counts, the other's does not"
+        assert (job.attempt, job.max_attempts) == (3, 4), "only the attempt of the killed worker counts"
 
 
-def test_a_worker_that_slept_through_its_lease_changes_nothing(
+def test_a_worker_suspended_past_its_lease_changes_nothing(
     worker: subprocess.Popen[str], long_jobs: list[Job], read: Read, all_are: AllAre
 ) -> None:
     publish(long_jobs)
@@ -146,7 +146,7 @@ def test_a_worker_that_slept_through_its_lease_changes_nothing(
 
 
 def leave_one_message_unacknowledged(redis_url: str) -> None:
-    """Such is one whose acknowledgement a silent Redis did not take; and, for a test, one whose time is yet to come."""
+    """A message with a countdown is not acknowledged yet, as one whose acknowledgement Redis did not receive."""
     with app.connection_for_write(redis_url) as connection:
         app.send_task(
             JobKind.GENERATION, args=[[]], queue=QueueName.GENERATION.value, countdown=600, connection=connection
@@ -155,10 +155,10 @@ def leave_one_message_unacknowledged(redis_url: str) -> None:
 
 
 @on_postgresql
-def test_a_worker_outlives_a_redis_that_dies_and_comes_back_empty(
+def test_a_worker_survives_a_redis_that_dies_and_restarts_empty(
     database: Database, submit_jobs: SubmitJobs, all_are: AllAre
 ) -> None:
-    """Nothing is published here: the worker's own reconciler finds the jobs."""
+    """The test publishes nothing: the worker\'s reconciler finds the jobs."""
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
     first = start_redis(port)
@@ -179,13 +179,13 @@ def test_a_worker_outlives_a_redis_that_dies_and_comes_back_empty(
         first.wait()
 
 
-def test_a_training_worker_loads_no_torch() -> None:
+def test_a_build_worker_loads_no_torch() -> None:
     code = "import sys, workers.main, workers.builds.fine_tune, workers.builds.merge; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @on_postgresql
-def test_evaluations_wait_in_their_queue_while_as_many_run_as_may_and_generations_pass_them(
+def test_evaluations_over_the_limit_stay_in_their_queue_and_generations_overtake_them(
     submit_evaluation: Callable[..., uuid.UUID],
     read_evaluation: Callable[[uuid.UUID], EvaluationRow],
     submit_jobs: SubmitJobs,
@@ -197,9 +197,9 @@ def test_evaluations_wait_in_their_queue_while_as_many_run_as_may_and_generation
         return [read_evaluation(job).job.status for job in waiting]
 
     def over() -> bool:
-        found = statuses()
-        assert found.count(JobStatus.RUNNING) <= 1
-        return found == [JobStatus.SUCCEEDED] * 4
+        now = statuses()
+        assert now.count(JobStatus.RUNNING) <= 1
+        return now == [JobStatus.SUCCEEDED] * 4
 
     with running("worker", **FAST, evaluation_concurrency=1):
         assert queue.publish(JobKind.EVALUATION, waiting)
@@ -207,6 +207,6 @@ def test_evaluations_wait_in_their_queue_while_as_many_run_as_may_and_generation
         jobs = submit_jobs(3)
         publish(jobs)
         eventually(lambda: all_are(jobs, JobStatus.SUCCEEDED), "the generations' results")
-        assert JobStatus.QUEUED in statuses(), "the generations passed evaluations that came before them"
+        assert JobStatus.QUEUED in statuses(), "the generations overtook evaluations"
         eventually(over, "the end of all evaluations")
     assert [read_evaluation(job).job.attempt for job in waiting] == [1] * 4

@@ -38,12 +38,12 @@ def test_the_jobs_of_a_batch_share_messages_and_keep_their_order(redis: Redis) -
     assert [uuid.UUID(job_id) for message in sent for job_id in message] == ids
 
 
-def test_the_jobs_of_a_long_kind_travel_alone(redis: Redis) -> None:
+def test_a_build_job_has_a_message_of_its_own(redis: Redis) -> None:
     queue.publish(JobKind.FINE_TUNE, [uuid7(), uuid7()])
     assert redis.llen("builds") == 2
 
 
-def test_the_oldest_message_is_the_next_to_be_taken() -> None:
+def test_the_oldest_message_is_the_next_to_be_received() -> None:
     assert queue.oldest_message(QueueName.GENERATION) is None
     first, second = uuid7(), uuid7()
     queue.publish(JobKind.GENERATION, [first])
@@ -62,7 +62,7 @@ def test_a_worker_counts_as_live_from_its_announcement_until_it_withdraws() -> N
     assert queue.live_workers() == {QueueName.GENERATION: 1, QueueName.EVALUATION: 0, QueueName.BUILDS: 1}
 
 
-def test_a_worker_that_fell_silent_no_longer_counts(redis: Redis) -> None:
+def test_a_worker_that_stops_announcing_itself_no_longer_counts_as_live(redis: Redis) -> None:
     queue.announce("a", [QueueName.GENERATION])
     redis.zincrby("pagewright:workers:generation", -queue.WORKER_EXPIRY_SECONDS - 1, "a")
     assert queue.live_workers() == {QueueName.GENERATION: 0, QueueName.EVALUATION: 0, QueueName.BUILDS: 0}

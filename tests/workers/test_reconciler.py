@@ -23,15 +23,13 @@ def published(redis: Redis) -> int:
 
 
 def age(database: Database, job_id: uuid.UUID, seconds: float) -> None:
-    """The job's last message was sent so long ago."""
+    """Set when the job\'s last message was sent: this many seconds ago."""
     moment = datetime.now(UTC) - timedelta(seconds=seconds)
     with database.write() as session:
         session.execute(update(Job).where(Job.id == job_id).values(published_at=moment))
 
 
-def test_a_job_whose_worker_fell_silent_is_queued_and_published_again(
-    database: Database, submit_jobs: SubmitJobs
-) -> None:
+def test_a_job_with_an_expired_lease_is_queued_and_published_again(database: Database, submit_jobs: SubmitJobs) -> None:
     [job] = submit_jobs()
     with database.write() as session:
         job_transitions.claim(session, [job.id], worker="a", lease_seconds=-1)
@@ -39,7 +37,7 @@ def test_a_job_whose_worker_fell_silent_is_queued_and_published_again(
     assert queue.oldest_message(QueueName.GENERATION) == job.id
 
 
-def test_when_the_queue_is_empty_every_job_that_waits_is_sent_again(
+def test_with_an_empty_queue_every_waiting_job_is_published_again(
     database: Database, submit_jobs: SubmitJobs, redis: Redis
 ) -> None:
     old, fresh = submit_jobs(2)
@@ -50,7 +48,7 @@ def test_when_the_queue_is_empty_every_job_that_waits_is_sent_again(
     assert fresh.id != old.id
 
 
-def test_a_job_older_than_the_oldest_message_has_lost_its_own(
+def test_a_job_published_before_the_oldest_message_is_published_again(
     database: Database, submit_jobs: SubmitJobs, redis: Redis
 ) -> None:
     lost, oldest, newer = submit_jobs(3)
@@ -62,7 +60,7 @@ def test_a_job_older_than_the_oldest_message_has_lost_its_own(
     assert published(redis) == 3, "the two in the queue must not be sent again"
 
 
-def test_reconciling_twice_sends_once(database: Database, submit_jobs: SubmitJobs, redis: Redis) -> None:
+def test_reconciling_twice_publishes_a_job_once(database: Database, submit_jobs: SubmitJobs, redis: Redis) -> None:
     [job] = submit_jobs()
     age(database, job.id, 60)
     reconcile(database, grace_seconds=10)
@@ -71,7 +69,7 @@ def test_reconciling_twice_sends_once(database: Database, submit_jobs: SubmitJob
 
 
 @pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.CANCELLED])
-def test_jobs_that_are_not_queued_are_left_alone(
+def test_jobs_that_are_not_queued_are_not_published(
     status: JobStatus, database: Database, submit_jobs: SubmitJobs, redis: Redis
 ) -> None:
     [job] = submit_jobs()
@@ -85,15 +83,15 @@ def test_jobs_that_are_not_queued_are_left_alone(
     assert published(redis) == 0
 
 
-def test_after_a_gap_workers_have_a_moment_to_extend_leases_before_these_are_taken_from_them(
+def test_after_a_gap_workers_can_extend_their_leases_before_these_expire(
     database: Database, submit_jobs: SubmitJobs
 ) -> None:
     [job] = submit_jobs(max_attempts=9)
 
     def status() -> str:
         with database.read() as session:
-            [found] = jobs.get_many(session, [job.id])
-        return found.status
+            [now] = jobs.get_many(session, [job.id])
+        return now.status
 
     def claim() -> None:
         with database.write() as session:

@@ -1,4 +1,4 @@
-"""Files of datasets that were never named, since their upload was killed."""
+"""Deleting the files of datasets whose upload was killed before it registered them."""
 
 import threading
 from collections.abc import Callable
@@ -18,7 +18,7 @@ ROWS = [("Create a page.", "", "<p>Page")]
 
 @pytest.fixture
 def abandoned(tmp_path: Path) -> str:
-    """What an upload leaves that is killed before it has stored the row."""
+    """The files of an upload that was killed before it registered its dataset."""
     folder = tmp_path / "abandoned"
     folder.mkdir()
     (folder / "train.parquet.0123.partial").write_text("half")
@@ -26,7 +26,7 @@ def abandoned(tmp_path: Path) -> str:
     return datasets.artifact("abandoned")
 
 
-def test_the_files_of_an_upload_that_was_killed_are_swept_away_and_those_of_datasets_are_not(
+def test_files_of_killed_uploads_are_deleted_and_files_of_datasets_are_kept(
     database: Database, make_dataset: Callable[..., Dataset], abandoned: str
 ) -> None:
     kept = make_dataset(ROWS)
@@ -35,7 +35,7 @@ def test_the_files_of_an_upload_that_was_killed_are_swept_away_and_those_of_data
     assert get_artifacts().list("datasets") == [datasets.artifact(kept.sha256)]
 
 
-def test_files_that_are_about_to_be_named_are_left_alone(
+def test_files_of_an_upload_that_is_being_registered_are_kept(
     database: Database, make_dataset: Callable[..., Dataset], abandoned: str
 ) -> None:
     kept = make_dataset(ROWS)

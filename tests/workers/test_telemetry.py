@@ -1,4 +1,4 @@
-"""What a worker says of itself: its log lines and its metrics, from a process that did some work."""
+"""The log lines and metrics of a worker process that has run jobs."""
 
 import json
 import uuid
@@ -25,11 +25,11 @@ from workers import queue, telemetry
 from workers.leases import Interrupt, Leases
 from workers.reconciler import reconcile
 
-PLANTED = "a planted prompt of nobody else's"
+SECRET_PROMPT = "a prompt that must not be logged"
 
 
 def scraped(port: int) -> dict[tuple[str, str], float]:
-    """Values by name and the first label's value."""
+    """Return the values by the metric\'s name and the value of its first label."""
     text = httpx.get(f"http://127.0.0.1:{port}/metrics").raise_for_status().text
     return {
         (sample.name, next(iter(sample.labels.values()), "")): sample.value
@@ -39,17 +39,17 @@ def scraped(port: int) -> dict[tuple[str, str], float]:
 
 
 @on_sqlite
-def test_a_worker_logs_and_measures_what_it_does_for_each_job(
+def test_a_worker_logs_job_ids_and_serves_metrics(
     database: Database,
     submit_jobs: Callable[..., list[Job]],
     submit_evaluation: Callable[..., uuid.UUID],
-    ask: Callable[..., None],
+    change: Callable[..., None],
     read: Callable[[uuid.UUID], GenerationRow],
     tmp_path: Path,
 ) -> None:
     done, failing = submit_jobs(2)
     for job, limit in ((done, 20), (failing, 100_000)):
-        ask(job.id, prompt=PLANTED, max_new_tokens=limit)
+        change(job.id, prompt=SECRET_PROMPT, max_new_tokens=limit)
     evaluation = submit_evaluation(count=2, max_new_tokens=5)
     log, port = tmp_path / "log", free_port()
 
@@ -65,7 +65,7 @@ def test_a_worker_logs_and_measures_what_it_does_for_each_job(
         assert queue.publish(JobKind.GENERATION, [done.id, failing.id])
         assert queue.publish(JobKind.EVALUATION, [evaluation])
         eventually(over, "the end of the jobs")
-        found = scraped(port)
+        metrics = scraped(port)
         with running("worker", "--role", "build", log=log, worker_metrics_port=port):
             eventually(lambda: f":{port + 1}/metrics" in log.read_text(), "the metrics of a second worker")
             beside = scraped(port + 1)
@@ -80,24 +80,24 @@ def test_a_worker_logs_and_measures_what_it_does_for_each_job(
     assert loading
     both = [str(done.id), str(failing.id)]
     assert all(line.get("job_ids") == both or line.get("job_id") == str(evaluation) for line in loading)
-    assert PLANTED not in log.read_text()
+    assert SECRET_PROMPT not in log.read_text()
 
     tokens = read(done.id).generation.completion_tokens
-    assert found["pagewright_completion_tokens_total", "generation"] == tokens
-    assert found["pagewright_prompt_tokens_total", "generation"] > 0
-    assert 2 <= found["pagewright_completion_tokens_total", "evaluation"] <= 10
-    assert found["pagewright_claim_latency_seconds_count", "generation"] == 2
-    assert found["pagewright_claim_latency_seconds_sum", "generation"] > 0
-    assert found["pagewright_engines", ""] == 1
-    assert found["pagewright_engine_slots", ""] == 64
-    assert found["pagewright_engine_running_requests", ""] == 0
-    assert 0 < found["pagewright_engine_cache_bytes", ""] < found["pagewright_model_memory_bytes", ""]
-    assert found["process_resident_memory_bytes", ""] > 0
+    assert metrics["pagewright_completion_tokens_total", "generation"] == tokens
+    assert metrics["pagewright_prompt_tokens_total", "generation"] > 0
+    assert 2 <= metrics["pagewright_completion_tokens_total", "evaluation"] <= 10
+    assert metrics["pagewright_claim_latency_seconds_count", "generation"] == 2
+    assert metrics["pagewright_claim_latency_seconds_sum", "generation"] > 0
+    assert metrics["pagewright_engines", ""] == 1
+    assert metrics["pagewright_engine_slots", ""] == 64
+    assert metrics["pagewright_engine_running_requests", ""] == 0
+    assert 0 < metrics["pagewright_engine_cache_bytes", ""] < metrics["pagewright_model_memory_bytes", ""]
+    assert metrics["process_resident_memory_bytes", ""] > 0
     assert ("pagewright_engines", "") not in beside
     assert beside["pagewright_leases_lost_total", ""] == 0
 
 
-def test_losses_and_what_the_reconciler_did_are_counted(
+def test_lost_leases_and_reconciler_actions_are_counted(
     database: Database, submit_jobs: Callable[..., list[Job]]
 ) -> None:
     def counted() -> list[float]:
@@ -130,7 +130,7 @@ def test_losses_and_what_the_reconciler_did_are_counted(
     assert [after - early for early, after in zip(before, counted(), strict=True)] == [2, 1, 1, 1, 1, 1, 2]
 
 
-def test_no_free_port_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serving_metrics_fails_if_no_port_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telemetry, "PORTS", 1)
     port = free_port()
     assert telemetry.serve("127.0.0.1", port, None) == port

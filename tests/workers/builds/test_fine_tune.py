@@ -59,8 +59,8 @@ def submit(as_admin: TestClient, dataset: Dataset) -> Submit:
 @pytest.fixture
 def show(as_admin: TestClient) -> Callable[[uuid.UUID], dict[str, Any]]:
     def get(job_id: uuid.UUID) -> dict[str, Any]:
-        found: dict[str, Any] = as_admin.get(f"/v1/fine-tunes/{job_id}").json()
-        return found
+        body: dict[str, Any] = as_admin.get(f"/v1/fine-tunes/{job_id}").json()
+        return body
 
     return get
 
@@ -74,7 +74,7 @@ def curve(client: TestClient, job_id: uuid.UUID) -> list[dict[str, Any]]:
 
 
 def left_behind(runtime: Runtime) -> list[Any]:
-    """Everything of jobs that is neither a dataset nor a registered model."""
+    """Work folders, checkpoints and unregistered models that still exist."""
     folders = list(runtime.work_folders.glob("*")) if runtime.work_folders.exists() else []
     with runtime.database.read() as session:
         unknown = [path for path in runtime.artifacts.list("models") if not models.is_registered_at(session, path)]
@@ -92,7 +92,7 @@ def trained_steps(client: TestClient, job_id: uuid.UUID) -> int:
 
 
 @on_sqlite
-def test_an_adapter_comes_out_that_serves_and_merges(
+def test_a_fine_tune_makes_an_adapter_that_serves_and_can_be_merged(
     runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient, database: Database
 ) -> None:
     job_id = submit(max_steps=20, eval_steps=10, **FAST)
@@ -124,8 +124,8 @@ def test_an_adapter_comes_out_that_serves_and_merges(
     assert pages["starter"] != pages["shops"]
 
 
-def generated(serving: Runtime, client: TestClient, model: str, **asked: Any) -> str:
-    body = {"model": model, "prompt": ROWS[3][0], "max_new_tokens": 100} | asked
+def generated(serving: Runtime, client: TestClient, model: str, **request: Any) -> str:
+    body = {"model": model, "prompt": ROWS[3][0], "max_new_tokens": 100} | request
     job = client.post("/v1/generations", json=body).json()
     generate(serving, uuid.UUID(job["id"]))
     done = client.get(f"/v1/generations/{job['id']}").json()
@@ -134,7 +134,7 @@ def generated(serving: Runtime, client: TestClient, model: str, **asked: Any) ->
 
 
 @on_sqlite
-def test_an_adapter_that_was_trained_in_4_bits_is_served_over_whatever_is_asked_for(
+def test_an_adapter_trained_in_4_bits_is_served_with_the_load_options_of_the_request(
     runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient, database: Database
 ) -> None:
     load = {"method": "bitsandbytes", "bits": 4}
@@ -144,15 +144,15 @@ def test_an_adapter_that_was_trained_in_4_bits_is_served_over_whatever_is_asked_
     assert job["status"] == "succeeded", job
     assert as_admin.get(f"/v1/models/{job['result_model_id']}").json()["parameters"]["load"] == load
     serving = Runtime(get_settings(), database, WorkerRole.INFERENCE, ModelPool())
-    asked = (None, load, {"method": "bitsandbytes", "bits": 8})
-    pages = [generated(serving, as_admin, "shops", load=way) for way in asked]
+    ways = (None, load, {"method": "bitsandbytes", "bits": 8})
+    pages = [generated(serving, as_admin, "shops", load=way) for way in ways]
     serving.stop()
     assert pages == [PAGE.format(3)] * 3
 
 
 @on_sqlite
 @pytest.mark.parametrize(
-    ("asked", "type", "said"),
+    ("options", "error_type", "message"),
     [
         ({"max_seq_length": 100_000}, ErrorType.INVALID_REQUEST, "context is 2048"),
         ({"lora": {"target_modules": ["W_pack"]}}, ErrorType.INVALID_REQUEST, "it has down_proj"),
@@ -160,14 +160,14 @@ def test_an_adapter_that_was_trained_in_4_bits_is_served_over_whatever_is_asked_
     ],
     ids=["context", "modules", "diverged"],
 )
-def test_what_cannot_be_trained_fails_with_what_to_change(
-    runtime: Runtime, submit: Submit, show: Show, asked: dict[str, Any], type: ErrorType, said: str
+def test_an_impossible_fine_tune_fails_and_says_what_to_change(
+    runtime: Runtime, submit: Submit, show: Show, options: dict[str, Any], error_type: ErrorType, message: str
 ) -> None:
-    job_id = submit(**asked)
+    job_id = submit(**options)
     fine_tune(runtime, job_id)
     job = show(job_id)
-    assert (job["status"], job["error"]["type"]) == ("failed", type)
-    assert said in job["error"]["message"]
+    assert (job["status"], job["error"]["type"]) == ("failed", error_type)
+    assert message in job["error"]["message"]
     assert left_behind(runtime) == []
 
 
@@ -183,7 +183,7 @@ def test_a_base_model_that_cannot_be_loaded_fails_the_job(
 
 
 @on_sqlite
-def test_a_name_that_was_taken_meanwhile_fails_the_job_and_leaves_nothing(
+def test_a_job_fails_and_leaves_no_files_if_its_model_name_was_taken_meanwhile(
     runtime: Runtime, submit: Submit, show: Show, database: Database
 ) -> None:
     job_id = submit(max_steps=1, **FAST)
@@ -195,7 +195,7 @@ def test_a_name_that_was_taken_meanwhile_fails_the_job_and_leaves_nothing(
 
 
 @on_sqlite
-def test_a_name_that_was_taken_fails_the_job_also_where_the_store_lets_nothing_be_deleted(
+def test_a_job_whose_name_was_taken_fails_even_if_its_files_can_not_be_deleted(
     runtime: Runtime, submit: Submit, show: Show, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = submit(max_steps=1, **FAST)
@@ -215,7 +215,7 @@ def test_a_name_that_was_taken_fails_the_job_also_where_the_store_lets_nothing_b
     assert left_behind(runtime) == []
 
 
-def test_a_cancelled_job_ends_its_process_and_leaves_nothing_but_its_curve(
+def test_cancelling_ends_the_process_and_keeps_only_the_steps(
     runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient
 ) -> None:
     job_id = submit(max_steps=LONG, save_steps=2, **FAST)
@@ -234,7 +234,7 @@ def is_task(process: psutil.Process) -> bool:
     return "models.tasks.process" in process.cmdline()
 
 
-def test_a_job_that_was_stopped_goes_on_elsewhere_as_if_it_had_not_been(
+def test_a_job_given_back_resumes_on_another_worker_with_the_same_losses(
     runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient, database: Database
 ) -> None:
     options = {"max_steps": 8, "save_steps": 50, "warmup_steps": 1, "per_device_train_batch_size": 2}
@@ -258,7 +258,7 @@ def test_a_job_that_was_stopped_goes_on_elsewhere_as_if_it_had_not_been(
 
 
 @on_sqlite
-def test_a_process_that_crashes_costs_an_attempt_and_the_job_goes_on_from_its_checkpoint(
+def test_a_crashed_process_costs_an_attempt_and_the_next_one_resumes_from_the_checkpoint(
     runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient
 ) -> None:
     job_id = submit(max_steps=12, save_steps=2, **FAST)
@@ -276,7 +276,7 @@ def test_a_process_that_crashes_costs_an_attempt_and_the_job_goes_on_from_its_ch
     assert left_behind(runtime) == []
 
 
-def test_what_a_lost_attempt_left_in_the_store_is_swept_away_once_the_job_is_over(
+def test_artifacts_of_lost_attempts_are_deleted_once_the_job_has_ended(
     runtime: Runtime, submit: Submit, database: Database, tmp_path: Path, as_admin: TestClient
 ) -> None:
     job_id = submit()
@@ -291,7 +291,7 @@ def test_what_a_lost_attempt_left_in_the_store_is_swept_away_once_the_job_is_ove
     assert left_behind(runtime) == ["models/somebody-elses"]
 
 
-def test_a_lost_lease_stops_the_process_and_changes_nothing(
+def test_a_lost_lease_ends_the_process_and_changes_nothing(
     runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient, database: Database
 ) -> None:
     job_id = submit(max_steps=LONG, **FAST)
@@ -308,10 +308,10 @@ def test_a_lost_lease_stops_the_process_and_changes_nothing(
 
 
 @on_sqlite
-def test_a_worker_that_lost_its_lease_unawares_leaves_the_checkpoint_that_another_goes_on_from(
+def test_a_worker_without_its_lease_keeps_the_checkpoint_that_another_resumes_from(
     runtime: Runtime, submit: Submit, show: Show, database: Database
 ) -> None:
-    """It trains to the end, and stores more checkpoints on the way; no heartbeat tells it."""
+    """Without a heartbeat the worker trains to the end, and tries to store more checkpoints."""
     job_id = submit(max_steps=14, save_steps=2, **FAST)
     training = in_background(runtime, job_id)
     eventually(lambda: (show(job_id)["checkpoint_step"] or 0) >= 2, "a stored checkpoint")
@@ -346,7 +346,7 @@ if "models.tasks.process" in sys.orig_argv:
 
 
 @on_sqlite
-def test_no_step_is_shown_before_the_checkpoint_that_came_before_it_is_stored(
+def test_a_step_is_stored_only_after_the_checkpoints_before_it(
     runtime: Runtime, submit: Submit, as_admin: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     job_id = submit()
@@ -368,7 +368,7 @@ def test_no_step_is_shown_before_the_checkpoint_that_came_before_it_is_stored(
 
 
 @on_sqlite
-def test_a_checkpoint_that_may_not_be_deleted_is_left_to_the_sweeper(
+def test_training_continues_if_an_old_checkpoint_can_not_be_deleted(
     runtime: Runtime, submit: Submit, show: Show, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     job_id = submit()
@@ -386,7 +386,7 @@ def test_a_checkpoint_that_may_not_be_deleted_is_left_to_the_sweeper(
 
 
 @on_sqlite
-def test_out_of_memory_halves_the_batch_and_goes_on(
+def test_training_continues_with_half_the_batch_size_when_memory_runs_out(
     runtime: Runtime,
     make_dataset: Callable[..., Dataset],
     as_admin: TestClient,
@@ -394,7 +394,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The process that trains finds its memory limited by the operating system."""
+    """The operating system limits the memory of the training process."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(SMALL_MEMORY)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))

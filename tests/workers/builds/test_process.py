@@ -1,4 +1,4 @@
-"""What a task's process prints, in log lines that name its job, and what is said of one that crashes."""
+"""The log lines of a build process, and the error when it crashes."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ def run(folder: Path, lease: Lease | None = None) -> None:
     run_process(specification, lease or Lease(Claim(uuid.uuid4(), 1), 60), lambda _: None, grace_seconds=0)
 
 
-def test_what_the_process_prints_is_logged_for_its_job_once(tmp_path: Path) -> None:
+def test_each_line_that_the_process_prints_is_logged_once_with_the_job_id(tmp_path: Path) -> None:
     stream = StringIO()
     handler = make_handler(stream, Settings(log_format="json"))
     logger = logging.getLogger("models.tasks.process")
@@ -30,7 +30,7 @@ def test_what_the_process_prints_is_logged_for_its_job_once(tmp_path: Path) -> N
     logger.setLevel(logging.INFO)
     lease = Lease(Claim(uuid.uuid4(), 3), time_limit_seconds=60)
     try:
-        for _ in range(2):  # as after an out-of-memory, in the same folder
+        for _ in range(2):  # in the same folder, as after running out of memory
             with job_log_fields([lease]), pytest.raises(ProcessCrashed, match="JSONDecodeError"):
                 run(tmp_path, lease)
     finally:
@@ -41,12 +41,12 @@ def test_what_the_process_prints_is_logged_for_its_job_once(tmp_path: Path) -> N
     assert {(line["job_id"], line["attempt"]) for line in lines} == {(str(lease.job_id), 3)}
 
 
-def test_a_process_that_crashes_is_told_of_with_its_last_words(tmp_path: Path) -> None:
+def test_the_error_of_a_crashed_process_has_the_last_line_it_printed(tmp_path: Path) -> None:
     with pytest.raises(ProcessCrashed, match="JSONDecodeError"):
         run(tmp_path)
 
 
-def test_a_process_whose_last_words_do_not_fit_on_the_disk_is_told_of_with_that(tmp_path: Path) -> None:
+def test_the_error_of_a_crashed_process_says_so_when_its_disk_is_full(tmp_path: Path) -> None:
     with small_disk(tmp_path, 2 * 1024 * 1024) as mounted:
         if not mounted:
             pytest.skip("no file system may be mounted here")

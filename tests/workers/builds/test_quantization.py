@@ -1,4 +1,4 @@
-"""Quantization jobs on a build worker's runtime, each with a real process that quantizes."""
+"""Quantization jobs on a build worker's runtime, each with a real process."""
 
 import threading
 import uuid
@@ -15,7 +15,7 @@ from db.tables.datasets import Dataset
 from db.vocabulary import ErrorType, ModelKind
 from tests.databases import on_sqlite
 from tests.processes import eventually
-from tests.workers.conftest import triples
+from tests.workers.conftest import page_rows
 from workers.builds.quantization import quantize
 from workers.runtime import Runtime
 
@@ -27,7 +27,7 @@ Show = Callable[[uuid.UUID], dict[str, Any]]
 
 @pytest.fixture
 def submit(as_admin: TestClient, make_dataset: Callable[..., Dataset]) -> Submit:
-    make_dataset(triples(20), test=triples(2))
+    make_dataset(page_rows(20), test=page_rows(2))
 
     def send(options: dict[str, Any] | None = None, **changes: Any) -> uuid.UUID:
         body = {"model": "starter", "dataset": "pages", "name": "smaller", "report_rows": 0} | changes
@@ -42,8 +42,8 @@ def submit(as_admin: TestClient, make_dataset: Callable[..., Dataset]) -> Submit
 @pytest.fixture
 def show(as_admin: TestClient) -> Show:
     def get(job_id: uuid.UUID) -> dict[str, Any]:
-        found: dict[str, Any] = as_admin.get(f"/v1/quantizations/{job_id}").json()
-        return found
+        body: dict[str, Any] = as_admin.get(f"/v1/quantizations/{job_id}").json()
+        return body
 
     return get
 
@@ -57,7 +57,7 @@ def left_behind(runtime: Runtime) -> list[Any]:
         ]
 
 
-def test_a_quantized_model_is_registered_with_its_parent_and_how_it_was_made(
+def test_a_quantized_model_is_registered_with_its_parent_and_options(
     runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient
 ) -> None:
     job_id = submit(report_rows=1)
@@ -85,7 +85,9 @@ def test_a_quantized_model_is_registered_with_its_parent_and_how_it_was_made(
     assert left_behind(runtime) == []
 
 
-def test_what_cannot_be_quantized_fails_and_says_what_to_change(runtime: Runtime, submit: Submit, show: Show) -> None:
+def test_an_impossible_quantization_fails_and_names_the_option_to_change(
+    runtime: Runtime, submit: Submit, show: Show
+) -> None:
     for options, name in (({"group_size": 1024}, "group_size"), ({"samples": 1, "max_length": 8}, "samples")):
         job_id = submit(options, name=f"by-{name}")
         quantize(runtime, job_id)
@@ -96,7 +98,7 @@ def test_what_cannot_be_quantized_fails_and_says_what_to_change(runtime: Runtime
     assert left_behind(runtime) == []
 
 
-def test_a_cancelled_quantization_leaves_nothing_and_its_name_free(
+def test_a_cancelled_quantization_leaves_no_files_and_frees_the_name(
     runtime: Runtime, submit: Submit, show: Show, database: Database
 ) -> None:
     job_id = submit()

@@ -1,4 +1,4 @@
-"""Evaluation jobs as a worker runs them: with the starter's engine, baselines, and everything that may interrupt."""
+"""Evaluation jobs on a worker\'s runtime: with the engine of the starter model, with baselines, and interrupted."""
 
 import threading
 import uuid
@@ -29,7 +29,7 @@ from pagewright.artifacts import get_artifacts
 from pagewright.settings import get_settings
 from tests.adapters import make_adapter
 from tests.databases import on_sqlite
-from tests.workers.conftest import triples
+from tests.workers.conftest import page_rows
 from workers import queue
 from workers.inference.evaluation import evaluate
 from workers.inference.predicting import SHARE, predict_by_engine
@@ -38,7 +38,7 @@ from workers.runtime import Runtime
 
 STARTER = ModelRef(Source.BUNDLED, "starter", None)
 MANY = 80
-"""More rows than the batch takes at once, so that some are done while others wait."""
+"""More rows than fit into the batch, so that some are done while others wait."""
 
 Submit = Callable[..., uuid.UUID]
 Read = Callable[[uuid.UUID], EvaluationRow]
@@ -67,36 +67,38 @@ def rows(database: Database) -> Rows:
 
 
 def values(row: EvaluationRow) -> dict[str, tuple[float, float | None, float | None, int]]:
-    return {figure.metric: (figure.value, figure.low, figure.high, figure.n) for figure in row.figures}
+    return {score.metric: (score.value, score.low, score.high, score.n) for score in row.figures}
 
 
-def test_every_row_is_predicted_by_the_model_scored_and_summed_up(
+def test_every_row_is_predicted_and_scored_and_overall_scores_are_stored(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows
 ) -> None:
     job_id = submit_evaluation()
     evaluate(runtime, job_id)
-    found = read_evaluation(job_id)
-    assert (found.job.status, found.job.percent_done, found.evaluation.rows_done) == (JobStatus.SUCCEEDED, 100, 6)
+    row = read_evaluation(job_id)
+    assert (row.job.status, row.job.percent_done, row.evaluation.rows_done) == (JobStatus.SUCCEEDED, 100, 6)
     stored = rows(job_id)
     with runtime.pool.borrow(STARTER) as engine:
-        limit = found.evaluation.max_new_tokens
-        assert limit == 1 + max(engine.count_tokens([output for *_, output in triples(6)]))
-        asked = [engine.submit(build_prompt(prompt, ""), Sampling(max_new_tokens=limit)) for prompt, *_ in triples(6)]
-        expected = [request.future.result() for request in asked]
+        limit = row.evaluation.max_new_tokens
+        assert limit == 1 + max(engine.count_tokens([output for *_, output in page_rows(6)]))
+        requests = [
+            engine.submit(build_prompt(prompt, ""), Sampling(max_new_tokens=limit)) for prompt, *_ in page_rows(6)
+        ]
+        expected = [request.future.result() for request in requests]
     assert [prediction.completion for prediction in stored] == [completion.text for completion in expected]
-    assert [(prediction.prompt, prediction.input, prediction.reference) for prediction in stored] == triples(6)
+    assert [(prediction.prompt, prediction.input, prediction.reference) for prediction in stored] == page_rows(6)
     assert [prediction.prompt_tokens for prediction in stored] == [completion.prompt_tokens for completion in expected]
     assert all(prediction.latency_seconds > 0 for prediction in stored)
     exact = [exact_match(prediction.completion, prediction.reference) for prediction in stored]
     assert [prediction.exact_match for prediction in stored] == exact
     assert sum(exact) > 0
-    assert values(found)["exact_match"][0] == pytest.approx(sum(exact) / 6)
-    assert set(values(found)) == set(Metric)
+    assert values(row)["exact_match"][0] == pytest.approx(sum(exact) / 6)
+    assert set(values(row)) == set(Metric)
     assert runtime.leases.held() == []
 
 
 @on_sqlite
-def test_only_the_first_rows_are_predicted_and_only_what_was_asked_for_is_scored(
+def test_only_the_requested_rows_are_predicted_and_only_the_requested_metrics_scored(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows
 ) -> None:
     job_id = submit_evaluation(limit=2, rows=2, metrics=["validity"], max_new_tokens=5)
@@ -110,22 +112,24 @@ def test_only_the_first_rows_are_predicted_and_only_what_was_asked_for_is_scored
 
 
 @on_sqlite
-def test_a_model_is_evaluated_as_it_was_asked_to_be_loaded(
+def test_a_model_is_evaluated_with_the_load_options_of_the_job(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows
 ) -> None:
     job_id = submit_evaluation(load={"method": "bitsandbytes", "bits": 4})
     with runtime.pool.borrow(replace(STARTER, bitsandbytes=4)) as engine:
         evaluate(runtime, job_id)
         assert engine.statistics().requests_finished == 6
-        found = read_evaluation(job_id)
-        assert found.job.status == JobStatus.SUCCEEDED
-        limit = found.evaluation.max_new_tokens
-        asked = [engine.submit(build_prompt(prompt, ""), Sampling(max_new_tokens=limit)) for prompt, *_ in triples(6)]
-        texts = [request.future.result().text for request in asked]
+        row = read_evaluation(job_id)
+        assert row.job.status == JobStatus.SUCCEEDED
+        limit = row.evaluation.max_new_tokens
+        requests = [
+            engine.submit(build_prompt(prompt, ""), Sampling(max_new_tokens=limit)) for prompt, *_ in page_rows(6)
+        ]
+        texts = [request.future.result().text for request in requests]
     assert [prediction.completion for prediction in rows(job_id)] == texts
 
 
-def test_an_evaluation_goes_on_where_a_lost_worker_left_it_and_comes_to_the_same(
+def test_an_evaluation_continues_from_the_rows_of_a_lost_worker_with_the_same_scores(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
     whole, lost = submit_evaluation(), submit_evaluation()
@@ -137,16 +141,16 @@ def test_an_evaluation_goes_on_where_a_lost_worker_left_it_and_comes_to_the_same
         predictions.add(session, lost, done)
     expire(database, claim)
     evaluate(runtime, lost)
-    found = read_evaluation(lost)
-    assert (found.job.status, found.job.attempt, found.evaluation.rows_done) == (JobStatus.SUCCEEDED, 2, 6)
+    row = read_evaluation(lost)
+    assert (row.job.status, row.job.attempt, row.evaluation.rows_done) == (JobStatus.SUCCEEDED, 2, 6)
     assert [prediction.row for prediction in rows(lost)] == list(range(6))
     assert rows(lost)[1].latency_seconds == 123.0
     assert [prediction.completion for prediction in rows(lost)] == [prediction.completion for prediction in rows(whole)]
-    assert values(found) == values(read_evaluation(whole))
+    assert values(row) == values(read_evaluation(whole))
 
 
 @on_sqlite
-def test_one_whose_rows_are_all_done_is_only_summed_up(
+def test_an_evaluation_whose_rows_are_all_done_only_computes_overall_scores(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
     whole, lost = submit_evaluation(), submit_evaluation()
@@ -159,33 +163,33 @@ def test_one_whose_rows_are_all_done_is_only_summed_up(
     assert values(read_evaluation(lost)) == values(read_evaluation(whole))
 
 
-def test_a_cancelled_evaluation_keeps_what_it_has(
+def test_a_cancelled_evaluation_keeps_its_predictions_and_their_overall_scores(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
     job_id = submit_evaluation(count=MANY, metrics=["exact_match"])
     interrupt = when_some_are_done(database, job_id, lambda: cancel(runtime, database, job_id))
     evaluate(runtime, job_id)
     interrupt.join()
-    found = read_evaluation(job_id)
+    row = read_evaluation(job_id)
     done = len(rows(job_id))
-    assert found.job.status == JobStatus.CANCELLED
+    assert row.job.status == JobStatus.CANCELLED
     assert 0 < done < MANY
-    assert found.evaluation.rows_done == done
-    assert values(found)["exact_match"][3] == done
+    assert row.evaluation.rows_done == done
+    assert values(row)["exact_match"][3] == done
     assert all(prediction.finish_reason in ("stop", "length") for prediction in rows(job_id))
 
 
 @on_sqlite
-def test_a_worker_that_stops_gives_it_back_with_its_rows_and_another_ends_it(
+def test_a_draining_worker_gives_an_evaluation_back_with_its_predictions(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
     job_id = submit_evaluation(count=MANY, metrics=["exact_match"])
     interrupt = when_some_are_done(database, job_id, lambda: setattr(runtime.leases, "draining", True))
     evaluate(runtime, job_id)
     interrupt.join()
-    found = read_evaluation(job_id)
+    row = read_evaluation(job_id)
     before = len(rows(job_id))
-    assert (found.job.status, found.job.max_attempts) == (JobStatus.QUEUED, 4)
+    assert (row.job.status, row.job.max_attempts) == (JobStatus.QUEUED, 4)
     assert 0 < before < MANY
     assert queue.oldest_message(QueueName.EVALUATION) == job_id
     runtime.leases.draining = False
@@ -194,7 +198,7 @@ def test_a_worker_that_stops_gives_it_back_with_its_rows_and_another_ends_it(
 
 
 @on_sqlite
-def test_a_worker_that_lost_its_lease_stores_nothing_more(
+def test_a_worker_that_lost_its_lease_stores_no_more_predictions(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
     job_id = submit_evaluation(count=MANY, metrics=["exact_match"])
@@ -207,14 +211,14 @@ def test_a_worker_that_lost_its_lease_stores_nothing_more(
     interrupt = when_some_are_done(database, job_id, lose)
     evaluate(runtime, job_id)
     interrupt.join()
-    found = read_evaluation(job_id)
-    assert (found.job.status, found.job.attempt, found.job.worker) == (JobStatus.RUNNING, 2, "another")
-    assert len(rows(job_id)) == found.evaluation.rows_done < MANY
+    row = read_evaluation(job_id)
+    assert (row.job.status, row.job.attempt, row.job.worker) == (JobStatus.RUNNING, 2, "another")
+    assert len(rows(job_id)) == row.evaluation.rows_done < MANY
     assert runtime.leases.held() == []
 
 
 @on_sqlite
-def test_one_over_its_time_limit_fails_and_keeps_what_it_has(
+def test_an_evaluation_over_its_time_limit_fails_and_keeps_its_predictions(
     runtime: Runtime,
     submit_evaluation: Submit,
     read_evaluation: Read,
@@ -228,12 +232,12 @@ def test_one_over_its_time_limit_fails_and_keeps_what_it_has(
     interrupt = when_some_are_done(database, job_id, impatient.leases.heartbeat)
     evaluate(impatient, job_id)
     interrupt.join()
-    found = read_evaluation(job_id)
-    assert (found.job.status, found.job.error_type) == (JobStatus.FAILED, ErrorType.TIME_LIMIT)
-    assert values(found)["exact_match"][3] == len(rows(job_id)) > 0
+    row = read_evaluation(job_id)
+    assert (row.job.status, row.job.error_type) == (JobStatus.FAILED, ErrorType.TIME_LIMIT)
+    assert values(row)["exact_match"][3] == len(rows(job_id)) > 0
 
 
-def test_a_row_whose_prompt_does_not_fit_counts_as_wrong_and_says_why(
+def test_a_row_whose_prompt_is_too_long_scores_zero_and_says_why(
     runtime: Runtime,
     submit_evaluation: Submit,
     read_evaluation: Read,
@@ -241,7 +245,7 @@ def test_a_row_whose_prompt_does_not_fit_counts_as_wrong_and_says_why(
     database: Database,
     make_dataset: Callable[..., Dataset],
 ) -> None:
-    dataset = make_dataset([], test=[("page " * 3000, "", "<p>Hi</p>"), *triples(1)])
+    dataset = make_dataset([], test=[("page " * 3000, "", "<p>Hi</p>"), *page_rows(1)])
     job_id = submit_evaluation(dataset_id=dataset.id, rows=2)
     evaluate(runtime, job_id)
     too_long, well = rows(job_id)
@@ -259,12 +263,12 @@ def test_a_baseline_is_evaluated_like_a_model(
 ) -> None:
     job_id = submit_evaluation(model=baseline)
     evaluate(runtime, job_id)
-    found, stored = read_evaluation(job_id), rows(job_id)
-    assert (found.job.status, found.evaluation.model_id) == (JobStatus.SUCCEEDED, None)
-    outputs = [output for *_, output in triples(20)]
+    row, stored = read_evaluation(job_id), rows(job_id)
+    assert (row.job.status, row.evaluation.model_id) == (JobStatus.SUCCEEDED, None)
+    outputs = [output for *_, output in page_rows(20)]
     assert all(prediction.completion in outputs for prediction in stored)
     nearest = baseline == Baseline.NEAREST_NEIGHBOUR
-    assert values(found)["exact_match"][0] == (
+    assert values(row)["exact_match"][0] == (
         1.0 if nearest else pytest.approx(sum(p.exact_match or 0 for p in stored) / 6)
     )
     assert len({prediction.completion for prediction in stored}) == (6 if nearest else 1)
@@ -289,12 +293,12 @@ def test_an_adapter_is_evaluated_over_its_base(
 
 
 @on_sqlite
-def test_a_seed_gives_each_row_a_sample_of_its_own_and_the_same_again(
+def test_the_same_seed_gives_the_same_completions_but_different_ones_for_each_row(
     runtime: Runtime, submit_evaluation: Submit, rows: Rows, make_dataset: Callable[..., Dataset]
 ) -> None:
     dataset = make_dataset([], test=[("Create a page.", "", "<p>Hi</p>")] * 2)
-    asked = {"dataset_id": dataset.id, "rows": 2, "temperature": 2.0, "max_new_tokens": 30}
-    first, again, other = (submit_evaluation(**asked, seed=seed) for seed in (2**63 - 1, 2**63 - 1, 5))
+    values = {"dataset_id": dataset.id, "rows": 2, "temperature": 2.0, "max_new_tokens": 30}
+    first, again, other = (submit_evaluation(**values, seed=seed) for seed in (2**63 - 1, 2**63 - 1, 5))
     for job_id in (first, again, other):
         evaluate(runtime, job_id)
     texts = [[row.completion for row in rows(job_id)] for job_id in (first, again, other)]
@@ -302,7 +306,7 @@ def test_a_seed_gives_each_row_a_sample_of_its_own_and_the_same_again(
     assert texts[0][0] != texts[0][1]
 
 
-def test_what_cannot_be_evaluated_fails_or_waits_for_another_attempt(
+def test_a_missing_model_fails_the_job_and_a_missing_dataset_file_costs_an_attempt(
     runtime: Runtime,
     submit_evaluation: Submit,
     read_evaluation: Read,
@@ -327,7 +331,7 @@ def test_what_cannot_be_evaluated_fails_or_waits_for_another_attempt(
 
 
 @on_sqlite
-def test_an_engine_that_dies_costs_an_attempt_and_no_row(
+def test_a_dead_engine_costs_an_attempt_and_no_predictions(
     runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
 ) -> None:
     job_id = submit_evaluation(count=MANY, metrics=["exact_match"])
@@ -343,16 +347,16 @@ def test_an_engine_that_dies_costs_an_attempt_and_no_row(
 
 
 @on_sqlite
-def test_a_part_of_the_batch_is_left_to_generations_and_an_evaluation_takes_no_more_than_is_free(
+def test_an_evaluation_leaves_a_share_of_the_batch_free_and_yields_to_other_requests(
     runtime: Runtime, submit_evaluation: Submit, database: Database
 ) -> None:
     job_id = submit_evaluation(count=200)
     with database.read() as session:
-        asked, dataset, _ = evaluations.work(session, job_id)
+        evaluation, dataset, _ = evaluations.work(session, job_id)
     file = runtime.artifacts.local_folder(datasets.artifact(dataset.sha256)) / "test.parquet"
     with runtime.pool.borrow(STARTER) as engine:
         slots = engine.limits.max_requests
-        answers = predict_by_engine(engine, asked, 400, enumerate(read_rows(file)))
+        answers = predict_by_engine(engine, evaluation, 400, enumerate(read_rows(file)))
         next(answers)
         alone = engine.pending
         others = [engine.submit("page", Sampling(max_new_tokens=400, temperature=50.0, seed=n)) for n in range(slots)]
@@ -384,7 +388,7 @@ def cancel(runtime: Runtime, database: Database, job_id: uuid.UUID) -> None:
 
 
 def when_some_are_done(database: Database, job_id: uuid.UUID, act: Callable[[], object]) -> threading.Thread:
-    """Does something once the first predictions are stored."""
+    """Call `act` on a thread once the first predictions are stored."""
 
     def watch() -> None:
         for _ in range(2000):

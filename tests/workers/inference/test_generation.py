@@ -27,7 +27,7 @@ from workers.roles import WorkerRole
 from workers.runtime import Runtime
 
 SubmitJobs = Callable[..., list[Job]]
-Ask = Callable[..., None]
+Change = Callable[..., None]
 Read = Callable[[uuid.UUID], GenerationRow]
 MakeModel = Callable[..., Model]
 
@@ -46,11 +46,11 @@ def runtime(database: Database, pool: ModelPool) -> Runtime:
     return Runtime(get_settings(), database, WorkerRole.INFERENCE, pool)
 
 
-def test_a_job_ends_with_the_engines_completion(
-    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read
+def test_a_job_succeeds_with_the_completion_of_its_model(
+    runtime: Runtime, submit_jobs: SubmitJobs, change: Change, read: Read
 ) -> None:
     [job] = submit_jobs()
-    ask(job.id, max_new_tokens=20)
+    change(job.id, max_new_tokens=20)
     generate(runtime, job.id)
     row = read(job.id)
     assert row.job.status == JobStatus.SUCCEEDED
@@ -61,12 +61,12 @@ def test_a_job_ends_with_the_engines_completion(
     assert runtime.leases.held() == []
 
 
-def test_a_request_that_cannot_run_fails_alone_and_says_why(
-    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read
+def test_an_invalid_request_fails_only_its_own_job_and_says_why(
+    runtime: Runtime, submit_jobs: SubmitJobs, change: Change, read: Read
 ) -> None:
     too_long, well = submit_jobs(2)
-    ask(too_long.id, prompt="page " * 5000)
-    ask(well.id, max_new_tokens=5)
+    change(too_long.id, prompt="page " * 5000)
+    change(well.id, max_new_tokens=5)
     generate(runtime, too_long.id, well.id)
     failed = read(too_long.id).job
     assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.INVALID_REQUEST)
@@ -75,30 +75,30 @@ def test_a_request_that_cannot_run_fails_alone_and_says_why(
     assert read(well.id).job.status == JobStatus.SUCCEEDED
 
 
-def test_a_model_that_cannot_be_loaded_fails_its_own_jobs_only(
-    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, database: Database
+def test_a_model_that_can_not_be_loaded_fails_only_its_own_jobs(
+    runtime: Runtime, submit_jobs: SubmitJobs, change: Change, read: Read, database: Database
 ) -> None:
     with database.write() as session:
         missing = models.add(session, "missing", ModelSource.LOCAL, "not-there", None)
         assert missing is not None
     stranded, well = submit_jobs(2)
-    ask(stranded.id, model_id=missing.id)
-    ask(well.id, max_new_tokens=5)
+    change(stranded.id, model_id=missing.id)
+    change(well.id, max_new_tokens=5)
     generate(runtime, stranded.id, well.id)
     failed = read(stranded.id).job
     assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.MODEL_UNAVAILABLE)
     assert read(well.id).job.status == JobStatus.SUCCEEDED
 
 
-def test_an_adapter_serves_as_soon_as_it_is_registered(
-    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, make_model: MakeModel, tmp_path: Path
+def test_an_adapter_is_served_as_soon_as_it_is_registered(
+    runtime: Runtime, submit_jobs: SubmitJobs, change: Change, read: Read, make_model: MakeModel, tmp_path: Path
 ) -> None:
     under_adapter, over_base = submit_jobs(2)
-    ask(over_base.id, max_new_tokens=40)
+    change(over_base.id, max_new_tokens=40)
     generate(runtime, over_base.id)
     folder = make_adapter(tmp_path / "adapter")
     adapter = make_model(files=Path(folder))
-    ask(under_adapter.id, model_id=adapter.id, max_new_tokens=40)
+    change(under_adapter.id, model_id=adapter.id, max_new_tokens=40)
     generate(runtime, under_adapter.id)
     completion = read(under_adapter.id).generation.completion
     expected = generated(plain_peft(folder, default_device()), build_prompt("Create a page."), 40)
@@ -108,17 +108,17 @@ def test_an_adapter_serves_as_soon_as_it_is_registered(
 
 
 @on_sqlite
-def test_jobs_of_one_message_may_each_have_the_model_loaded_their_way(
-    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, make_model: MakeModel, tmp_path: Path
+def test_jobs_of_one_message_may_have_different_load_options(
+    runtime: Runtime, submit_jobs: SubmitJobs, change: Change, read: Read, make_model: MakeModel, tmp_path: Path
 ) -> None:
     folder = make_adapter(tmp_path / "adapter")
     adapter = make_model(files=Path(folder))
     ways: list[tuple[int | None, Model | None]] = [(None, None), (8, None), (4, None), (4, adapter), (4, None)]
     jobs = submit_jobs(len(ways))
     for job, (bits, model) in zip(jobs, ways, strict=True):
-        ask(job.id, max_new_tokens=40, load=bits and {"method": "bitsandbytes", "bits": bits})
+        change(job.id, max_new_tokens=40, load=bits and {"method": "bitsandbytes", "bits": bits})
         if model is not None:
-            ask(job.id, model_id=model.id)
+            change(job.id, model_id=model.id)
     generate(runtime, *(job.id for job in jobs))
     rows = [read(job.id) for job in jobs]
     assert [row.job.status for row in rows] == [JobStatus.SUCCEEDED] * len(ways), [
@@ -134,16 +134,16 @@ def test_jobs_of_one_message_may_each_have_the_model_loaded_their_way(
 
 
 @on_sqlite
-def test_a_model_that_is_quantized_already_fails_the_jobs_alone_that_would_have_it_quantized(
-    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, make_model: MakeModel, tmp_path: Path
+def test_load_options_for_a_quantized_model_fail_only_the_jobs_that_have_them(
+    runtime: Runtime, submit_jobs: SubmitJobs, change: Change, read: Read, make_model: MakeModel, tmp_path: Path
 ) -> None:
     folder = tmp_path / "quantized"
     merge(ModelRef(Source.BUNDLED, "starter", adapter=make_adapter(tmp_path / "adapter")), folder)
     (folder / "quantize_config.json").write_text('{"bits": 4, "group_size": 32}')
     quantized = make_model("quantized", files=folder, kind=ModelKind.FULL)
     stranded, well = submit_jobs(2)
-    ask(stranded.id, model_id=quantized.id, load={"method": "bitsandbytes", "bits": 4})
-    ask(well.id, max_new_tokens=5)
+    change(stranded.id, model_id=quantized.id, load={"method": "bitsandbytes", "bits": 4})
+    change(well.id, max_new_tokens=5)
     generate(runtime, stranded.id, well.id)
     failed = read(stranded.id).job
     assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.MODEL_UNAVAILABLE)
@@ -152,8 +152,8 @@ def test_a_model_that_is_quantized_already_fails_the_jobs_alone_that_would_have_
     assert read(well.id).job.status == JobStatus.SUCCEEDED
 
 
-def test_a_merged_model_serves_and_carries_an_adapter(
-    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, make_model: MakeModel, tmp_path: Path
+def test_a_merged_model_is_served_alone_and_with_an_adapter(
+    runtime: Runtime, submit_jobs: SubmitJobs, change: Change, read: Read, make_model: MakeModel, tmp_path: Path
 ) -> None:
     folder = make_adapter(tmp_path / "adapter")
     merge(ModelRef(Source.BUNDLED, "starter", adapter=folder), tmp_path / "merged")
@@ -161,21 +161,21 @@ def test_a_merged_model_serves_and_carries_an_adapter(
     again = make_model("again", files=Path(folder), parent_id=merged.id)
     jobs = submit_jobs(2)
     for job, model in zip(jobs, (merged, again), strict=True):
-        ask(job.id, model_id=model.id, max_new_tokens=10)
+        change(job.id, model_id=model.id, max_new_tokens=10)
     generate(runtime, *(job.id for job in jobs))
     assert [read(job.id).job.status for job in jobs] == [JobStatus.SUCCEEDED] * 2
 
 
-def test_a_model_whose_files_are_gone_fails_its_own_jobs_only(
-    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, make_model: MakeModel
+def test_a_model_whose_files_are_missing_fails_only_its_own_jobs(
+    runtime: Runtime, submit_jobs: SubmitJobs, change: Change, read: Read, make_model: MakeModel
 ) -> None:
     gone, on_an_adapter = make_model("gone"), make_model("on-an-adapter")
     stacked = make_model("stacked", parent_id=on_an_adapter.id)
     runtime.artifacts.delete(gone.location)
     jobs = submit_jobs(3)
-    ask(jobs[0].id, model_id=gone.id)
-    ask(jobs[1].id, model_id=stacked.id)
-    ask(jobs[2].id, max_new_tokens=5)
+    change(jobs[0].id, model_id=gone.id)
+    change(jobs[1].id, model_id=stacked.id)
+    change(jobs[2].id, max_new_tokens=5)
     generate(runtime, *(job.id for job in jobs))
     for job, name in zip(jobs, ("gone", "stacked"), strict=False):
         failed = read(job.id).job
@@ -185,10 +185,10 @@ def test_a_model_whose_files_are_gone_fails_its_own_jobs_only(
     assert read(jobs[2].id).job.status == JobStatus.SUCCEEDED
 
 
-def test_a_store_that_does_not_answer_sends_its_own_jobs_back_only(
+def test_an_artifact_store_that_is_down_costs_an_attempt_of_the_jobs_that_need_it(
     runtime: Runtime,
     submit_jobs: SubmitJobs,
-    ask: Ask,
+    change: Change,
     read: Read,
     make_model: MakeModel,
     monkeypatch: pytest.MonkeyPatch,
@@ -196,8 +196,8 @@ def test_a_store_that_does_not_answer_sends_its_own_jobs_back_only(
 ) -> None:
     adapter = make_model(files=Path(make_adapter(tmp_path / "adapter")))
     waiting, well = submit_jobs(2)
-    ask(waiting.id, model_id=adapter.id, max_new_tokens=5)
-    ask(well.id, max_new_tokens=5)
+    change(waiting.id, model_id=adapter.id, max_new_tokens=5)
+    change(well.id, max_new_tokens=5)
 
     def away(*_: object) -> None:
         raise OSError("no route to host")
@@ -211,20 +211,22 @@ def test_a_store_that_does_not_answer_sends_its_own_jobs_back_only(
     assert read(waiting.id).job.status == JobStatus.SUCCEEDED
 
 
-def test_the_same_seed_gives_the_same_page(runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read) -> None:
+def test_the_same_seed_gives_the_same_page(
+    runtime: Runtime, submit_jobs: SubmitJobs, change: Change, read: Read
+) -> None:
     jobs = submit_jobs(3)
     for job, seed in zip(jobs, (1, 1, 2), strict=True):
-        ask(job.id, temperature=50.0, seed=seed, max_new_tokens=40)
+        change(job.id, temperature=50.0, seed=seed, max_new_tokens=40)
     generate(runtime, *(job.id for job in jobs))
     first, again, other = (read(job.id).generation.completion for job in jobs)
     assert first == again != other
 
 
-def test_jobs_whose_engine_dies_run_again_on_a_new_one(
-    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read
+def test_jobs_of_a_dead_engine_run_again_on_a_new_one(
+    runtime: Runtime, submit_jobs: SubmitJobs, change: Change, read: Read
 ) -> None:
     [job] = submit_jobs()
-    ask(job.id, max_new_tokens=30)
+    change(job.id, max_new_tokens=30)
     with runtime.pool.borrow(STARTER) as engine:
         engine.close()
     for _ in range(2):
@@ -234,13 +236,13 @@ def test_jobs_whose_engine_dies_run_again_on_a_new_one(
     assert row.job.attempt <= 2
 
 
-def test_a_job_over_its_time_limit_fails_with_the_limit(
-    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read, configure: Callable[..., None]
+def test_a_job_over_its_time_limit_fails_and_names_the_limit(
+    runtime: Runtime, submit_jobs: SubmitJobs, change: Change, read: Read, configure: Callable[..., None]
 ) -> None:
     [job] = submit_jobs()
     configure(generation_time_limit_seconds=0.01)
     impatient = Runtime(get_settings(), runtime.database, WorkerRole.INFERENCE, runtime.pool)
-    ask(job.id, temperature=50.0, seed=7, max_new_tokens=1800)
+    change(job.id, temperature=50.0, seed=7, max_new_tokens=1800)
     beat = threading.Timer(0.2, impatient.leases.heartbeat)
     beat.start()
     generate(impatient, job.id)
@@ -251,7 +253,7 @@ def test_a_job_over_its_time_limit_fails_with_the_limit(
     assert "0.01 seconds" in failed.job.error_message
 
 
-def test_a_worker_that_drains_leaves_jobs_to_others(runtime: Runtime, submit_jobs: SubmitJobs, read: Read) -> None:
+def test_a_draining_worker_leaves_jobs_to_others(runtime: Runtime, submit_jobs: SubmitJobs, read: Read) -> None:
     [job] = submit_jobs()
     runtime.leases.draining = True
     generate(runtime, job.id)
@@ -259,7 +261,7 @@ def test_a_worker_that_drains_leaves_jobs_to_others(runtime: Runtime, submit_job
     assert queue.oldest_message(QueueName.GENERATION) == job.id
 
 
-def test_a_job_cancelled_before_its_message_came_never_runs(
+def test_a_job_cancelled_while_queued_never_runs(
     runtime: Runtime, submit_jobs: SubmitJobs, read: Read, database: Database
 ) -> None:
     [job] = submit_jobs()
@@ -269,11 +271,11 @@ def test_a_job_cancelled_before_its_message_came_never_runs(
     assert (read(job.id).job.status, read(job.id).job.attempt) == (JobStatus.CANCELLED, 0)
 
 
-def test_an_unforeseen_fault_sends_the_jobs_back_with_the_reason(
-    runtime: Runtime, submit_jobs: SubmitJobs, ask: Ask, read: Read
+def test_an_unexpected_error_costs_an_attempt_and_is_the_reason_of_the_failure(
+    runtime: Runtime, submit_jobs: SubmitJobs, change: Change, read: Read
 ) -> None:
     [job] = submit_jobs(max_attempts=1)
-    ask(job.id, temperature=-1.0)  # the API lets no such value through
+    change(job.id, temperature=-1.0)  # the API lets no such value through
     generate(runtime, job.id)
     failed = read(job.id).job
     assert (failed.status, failed.error_type) == (JobStatus.FAILED, ErrorType.ATTEMPTS_EXHAUSTED)
