@@ -1,1 +1,1 @@
-"""How the starter model was made: its data, its tokenizer, its training."""
+"""How the starter model in `models/starter` was made: generated rows, tokenizer, training. In no wheel and no image."""

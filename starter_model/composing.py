@@ -1,23 +1,23 @@
 # ruff: noqa: E501 - a wording that is wrapped is harder to read than a long line
-"""Compose pages of parts: with a title, with a look, with values in the instruction, in the `input`, or in both."""
+"""Compose pages of parts, with optional titles and styles. Values are in the instruction, in the `input` or in both."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from starter_model import asking, values, vocabulary
-from starter_model.asking import Fields
+from starter_model import values, vocabulary, wording
 from starter_model.markup import block, line, page, raw, rule, tag
 from starter_model.parts import TEXT_PARTS, Part, draw_table, grid
 from starter_model.parts_more import MORE_PARTS, form_lines
 from starter_model.values import chance
+from starter_model.wording import Fields
 
 PARTS = {**TEXT_PARTS, **MORE_PARTS}
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A request and its page, not yet assigned to a side of the split."""
+    """A request and its page, before the split."""
 
     instruction: str
     input: str
@@ -29,7 +29,7 @@ Kind = Callable[[Random], Draft]
 
 @dataclass(frozen=True)
 class Look:
-    """One wish about the look of a page: the sentence that utters it, and the CSS that grants it."""
+    """One request about a page's style: its sentence and its CSS declaration."""
 
     sentence: str
     selector: str
@@ -147,7 +147,7 @@ def _looks(r: Random, body: str, most: int) -> list[Look]:
 
 
 def style_lines(looks: list[Look]) -> list[str]:
-    """The looks as CSS rules: selectors and properties in a fixed order, whatever the order they were asked in."""
+    """Return the looks as CSS rules, with selectors and properties in a fixed order."""
     lines: list[str] = []
     for selector in _SELECTORS:
         wanted = {look.name: look.value for look in looks if look.selector == selector}
@@ -165,16 +165,16 @@ def _join(r: Random, phrases: list[str]) -> str:
 
 
 def _request(r: Random, phrases: list[str], titled: str) -> str:
-    """The instruction's first sentences, naming the parts in the order of the page."""
+    """Return the first sentences of the instruction, which name the parts in the order of the page."""
     pick = r.randrange(10)
     if len(phrases) == 1 and pick < 5 and not titled:
-        return asking.make(r, phrases[0])
+        return wording.make(r, phrases[0])
     if pick < 7:
         content = _join(r, phrases)
         if not titled:
-            return asking.page_with(r, content)
-        return f"{asking.verb(r)} {asking.page_noun(r)} {titled} with {content}."
-    opening = f"{asking.verb(r)} {asking.page_noun(r)}{' ' + titled if titled else ''}"
+            return wording.page_with(r, content)
+        return f"{wording.verb(r)} {wording.page_noun(r)} {titled} with {content}."
+    opening = f"{wording.verb(r)} {wording.page_noun(r)}{' ' + titled if titled else ''}"
     if pick == 7:
         listed = "\n".join(f"- {phrase}" for phrase in phrases)
         return f"{opening} with{r.choice((':', ' the following:', ' these parts:'))}\n{listed}"
@@ -206,7 +206,7 @@ _UNFILLED: tuple[tuple[str, tuple[str, ...], list[str], str], ...] = (
 
 
 def _unfilled(part: Part) -> Part:
-    """The part as it is for those who say no more than its name; itself where its name alone is not enough."""
+    """Return the part with its name as the phrase, or unchanged if the name alone is not enough."""
     for start, words, lines, title in _UNFILLED:
         named = part.noun.endswith((*words, ">")) and not any(
             word in part.noun for word in ("nested", "links", "link list")
@@ -218,7 +218,7 @@ def _unfilled(part: Part) -> Part:
 
 
 def together(r: Random, parts: list[Part], titled: float = 0.25, looked: float = 0.25, given: float = 0.45) -> Draft:
-    """A page of these parts in this order. The shares say how often it is titled, styled, and given an `input`."""
+    """A page of these parts in this order, with the probabilities of a title, of a style and of an `input`."""
     phrases: list[str] = []
     with_title, with_input = "", chance(r, given)
     if not with_input:
@@ -237,7 +237,7 @@ def together(r: Random, parts: list[Part], titled: float = 0.25, looked: float =
             phrases.append(r.choice(("a title", "the given title", "a page title")))
         else:
             with_title = (
-                r.choice(("titled", "called", "with the title", "named", "entitled")) + " " + asking.quote(r, title)
+                r.choice(("titled", "called", "with the title", "named", "entitled")) + " " + wording.quote(r, title)
             )
     for part in parts:
         fits = part.fields and not set(part.fields) & set(fields)
@@ -251,7 +251,7 @@ def together(r: Random, parts: list[Part], titled: float = 0.25, looked: float =
     inline = ""
     if chance(r, looked):
         looks = _looks(r, "\n".join(body), 3)
-        instruction = asking.then(instruction, " ".join(look.sentence for look in looks))
+        instruction = wording.then(instruction, " ".join(look.sentence for look in looks))
         only_body = all(look.selector == "body" for look in looks)
         if only_body and chance(r, 0.3):
             instruction += " " + r.choice(("Use inline CSS.", "Write the CSS inline.", "Use a style attribute."))
@@ -260,14 +260,14 @@ def together(r: Random, parts: list[Part], titled: float = 0.25, looked: float =
             style = style_lines(looks)
             instruction += r.choice(("", "", "", " Use a style block.", " Use CSS.", " Put the CSS into the head."))
     if fields:
-        instruction = asking.use_input(r, instruction)
+        instruction = wording.use_input(r, instruction)
     return Draft(
-        instruction, asking.as_input(r, fields) if fields else "", page(title, body, style, script, inline=inline)
+        instruction, wording.as_input(r, fields) if fields else "", page(title, body, style, script, inline=inline)
     )
 
 
 def single(name: str) -> Kind:
-    """The kind of page that has one part of that name."""
+    """Return the kind of page that has one part of this name."""
     return lambda r: together(r, [PARTS[name](r)])
 
 
@@ -284,7 +284,7 @@ def combination(r: Random) -> Draft:
 
 
 def plain(r: Random) -> Draft:
-    """The commonest request: a heading, a paragraph, and maybe a list."""
+    """The most common request: a heading, a paragraph and sometimes a list."""
     names = r.choice((("heading", "paragraph"), ("heading", "paragraph", "unordered list"), ("heading", "unordered list"),
                       ("heading", "ordered list"), ("heading", "table"), ("heading", "paragraph", "image"),
                       ("heading", "paragraph", "link"), ("heading", "form"), ("heading", "paragraph", "button"),
@@ -293,13 +293,13 @@ def plain(r: Random) -> Draft:
 
 
 def long_page(r: Random) -> Draft:
-    """A page of many parts, some more than once: for the far positions."""
+    """A page of many parts, some of them repeated, to train positions late in the context."""
     parts = [part for _ in range(r.randint(1, 3)) for part in _several(r, 2, 4)]
     return together(r, parts, looked=0.3)
 
 
 def long_table(r: Random) -> Draft:
-    """A table of many rows, its data an `input`."""
+    """A table of many rows, with its data in the `input`."""
     columns, rows = draw_table(r, 30, 5)
     part = Part("a table", "", grid(columns, rows), {"data": [columns, *rows]}, "Table")
     return together(r, [part], given=1.0)
@@ -311,7 +311,7 @@ def long_list(r: Random) -> Draft:
     name, noun = r.choice(
         (("ul", "an unordered list"), ("ol", "an ordered list"), ("ul", "a list"), ("ol", "a numbered list"))
     )
-    phrase = f"{noun}{r.choice((' of ', ': ', ' with '))}{asking.listing(r, entries)}"
+    phrase = f"{noun}{r.choice((' of ', ': ', ' with '))}{wording.listing(r, entries)}"
     part = Part(noun, phrase, block(name, [line("li", text) for text in entries]), {"items": list(entries)}, "List")
     return together(r, [part], given=0.7)
 

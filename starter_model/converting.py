@@ -1,16 +1,16 @@
 # ruff: noqa: E501 - a wording that is wrapped is harder to read than a long line
-"""Pages made of an `input`: filled templates, converted texts and records, edited and repaired pages."""
+"""Pages derived from an `input`: filled templates, converted texts and records, edited and repaired pages."""
 
 import json
 import re
 from random import Random
 
-from starter_model import asking, composing, values
-from starter_model.asking import quote
+from starter_model import composing, values, wording
 from starter_model.composing import Draft, Kind
 from starter_model.markup import block, escape, indent, line, page, raw, tag
 from starter_model.parts import draw_table, grid
 from starter_model.values import chance
+from starter_model.wording import quote
 
 _VARIABLES = {
     "name": values.first_name,
@@ -69,10 +69,10 @@ def template(r: Random) -> Draft:
     pick = r.randrange(3)
     if pick == 0:
         return Draft(
-            asking.use_input(r, asking.make(r, f"{what} {quote(r, shown)}")), asking.as_input(r, dict(given)), html
+            wording.use_input(r, wording.make(r, f"{what} {quote(r, shown)}")), wording.as_input(r, dict(given)), html
         )
     if pick == 1:
-        fields: asking.Fields = {"template": shown, **given}
+        fields: wording.Fields = {"template": shown, **given}
         ask = r.choice(
             (
                 "Fill in the template and show it as a web page.",
@@ -80,9 +80,9 @@ def template(r: Random) -> Draft:
                 "Create a page from the template and its values.",
             )
         )
-        return Draft(ask, asking.as_input(r, fields), html)
-    told = asking.listing(r, [f"{name} = {value}" for name, value in given.items()], False)
-    return Draft(f"{asking.verb(r)} {what} {quote(r, shown)} where {told}.", "", html)
+        return Draft(ask, wording.as_input(r, fields), html)
+    told = wording.listing(r, [f"{name} = {value}" for name, value in given.items()], False)
+    return Draft(f"{wording.verb(r)} {what} {quote(r, shown)} where {told}.", "", html)
 
 
 def _marked(text: str) -> str:
@@ -237,7 +237,7 @@ def edit(r: Random) -> Draft:
         edits.append(
             (
                 f"Add {quote(r, item)} to the {r.choice(('list', 'end of the list'))}.",
-                re.sub(r"\n    </(ul|ol)>", lambda found: f"\n      <li>{item}</li>{found.group(0)}", html, count=1),
+                re.sub(r"\n    </(ul|ol)>", lambda match: f"\n      <li>{item}</li>{match.group(0)}", html, count=1),
             )
         )
         edits.append((f"Add {quote(r, item)} to the list as the {r.choice(('last', 'final'))} item.", edits[-1][1]))
@@ -265,7 +265,7 @@ def edit(r: Random) -> Draft:
 
 
 def repair(r: Random) -> Draft:
-    """A page that lacks some of its end tags gets them back."""
+    """A page that lacks some of its end tags is repaired."""
     parts = r.choice(
         (
             ("heading", "paragraph"),
@@ -279,8 +279,8 @@ def repair(r: Random) -> Draft:
     html = composing.together(r, [composing.PARTS[name](r) for name in parts], looked=0.0).page
     ends = list(re.finditer(r"</(p|li|h1|h2|td|th|title)>$", html, re.MULTILINE))
     broken = html
-    for found in sorted(r.sample(ends, min(len(ends), r.randint(1, 3))), key=lambda one: -one.start()):
-        broken = broken[: found.start()] + broken[found.end() :]
+    for end in sorted(r.sample(ends, min(len(ends), r.randint(1, 3))), key=lambda match: -match.start()):
+        broken = broken[: end.start()] + broken[end.end() :]
     ask = r.choice(
         (
             "Fix the HTML.",
@@ -327,7 +327,7 @@ def wrap(r: Random) -> Draft:
 
 
 def swap(r: Random) -> Draft:
-    """The list of a page changes its sort, or a heading its level."""
+    """A list of a page changes its type, or a heading its level."""
     entries = values.items(r, 2, 6)
     title = values.title(r)
     before, after = r.sample(("ul", "ol"), 2)

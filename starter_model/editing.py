@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - a wording that is wrapped is harder to read than a long line
-"""Everyday tasks that change a page which comes with the request: the answer is that page, changed."""
+"""Everyday tasks that edit a page: the `input` is the page, and the output is the edited page."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ _PLACES = ("Home", "About", "Contact", "Services", "Products", "Blog", "News", "
 
 @dataclass
 class Sheet:
-    """A page that is being changed: the lines of its head and body, with two spaces a level."""
+    """A page that is being edited: the lines of its head and body, indented by two spaces per level."""
 
     title: str | None
     heading: str | None
@@ -26,13 +26,13 @@ class Sheet:
     footer: list[str] = field(default_factory=list)
 
     def head(self) -> list[str]:
-        """The lines of the head."""
+        """Return the lines of the head."""
         title = [f"<title>{self.title}</title>"] if self.title is not None else []
         style = ["<style>", *(f"  {line}" for line in self.styles), "</style>"] if self.styles else []
         return [*title, *self.more_head, *style]
 
     def content(self) -> list[str]:
-        """The lines of the body."""
+        """Return the lines of the body."""
         heading = [self.heading] if self.heading is not None else []
         return [*heading, *self.body, *self.footer]
 
@@ -68,20 +68,20 @@ def _rule(sheet: Sheet, selector: str, *declarations: str) -> None:
 
 
 Edit = Callable[[Random, Sheet], tuple[str, ...] | None]
-"""Changes the sheet and gives wordings of what was done, as `_VERBS` take them; None if the sheet does not have it."""
+"""Changes the sheet and returns wordings of the change for `_VERBS`, or None if the sheet has nothing to change."""
 
 
 def _add_list(r: Random, sheet: Sheet) -> tuple[str, ...]:
     kind, tag = r.choice((("an ordered", "ol"), ("an unordered", "ul")))
     if chance(r, 0.5):
         count = r.randint(2, 6)
-        items, asked = [f"{r.choice(('Item', 'List Item', 'Item'))} {place}" for place in range(1, count + 1)], (f"add {kind} list with {count} items", f"include {kind} list of {count} list items", f"add {kind} list inside the body with {count} list items")  # fmt: skip
+        items, wordings = [f"{r.choice(('Item', 'List Item', 'Item'))} {place}" for place in range(1, count + 1)], (f"add {kind} list with {count} items", f"include {kind} list of {count} list items", f"add {kind} list inside the body with {count} list items")  # fmt: skip
     else:
         items = values.items(r, 2, 5)
         listed = ", ".join(items)
-        asked = (f"add {kind} list with the items {listed}", f"add {kind} list of {listed}", f"include {kind} list with these items: {listed}")  # fmt: skip
+        wordings = (f"add {kind} list with the items {listed}", f"add {kind} list of {listed}", f"include {kind} list with these items: {listed}")  # fmt: skip
     sheet.body += [f"<{tag}>", *(f"  <li>{one}</li>" for one in items), f"</{tag}>"]
-    return asked
+    return wordings
 
 
 def _add_paragraph(r: Random, sheet: Sheet) -> tuple[str, ...]:
@@ -249,7 +249,7 @@ EDITS: tuple[Edit, ...] = (
 
 
 def _repair(r: Random, lines: list[str]) -> tuple[str, list[str]] | None:
-    """A fault put into a page, and a request to mend it."""
+    """Put a fault into a page, and return a request to repair it and the broken lines."""
     closing = [place for place, line in enumerate(lines) if line.strip().startswith("</") or "</" in line]
     if not closing:
         return None
@@ -260,21 +260,21 @@ def _repair(r: Random, lines: list[str]) -> tuple[str, list[str]] | None:
     if chance(r, 0.5):
         broken[place] = line[:cut] + line[line.index(">", cut) + 1 :]
         broken = [one for one in broken if one.strip()]
-        asked = r.choice((f"Add the missing </{name}> tag to the HTML code.", "Fix the HTML code.", "Fix the error in the following HTML code.", "Close the tags that are not closed in this HTML.", "Correct the syntax error in the following HTML.", "The following HTML lacks a closing tag. Add it.", "Correct the HTML so that it is valid."))  # fmt: skip
+        instruction = r.choice((f"Add the missing </{name}> tag to the HTML code.", "Fix the HTML code.", "Fix the error in the following HTML code.", "Close the tags that are not closed in this HTML.", "Correct the syntax error in the following HTML.", "The following HTML lacks a closing tag. Add it.", "Correct the HTML so that it is valid."))  # fmt: skip
     else:
         wrong = r.choice((name[:-1] or "x", name + name[-1], name + "x"))
         broken[place] = line[:cut] + f"</{wrong}>" + line[line.index(">", cut) + 1 :]
-        asked = r.choice(("Fix the HTML code.", "Find and fix the mistake in this HTML.", "Correct the following HTML code.", "Fix the error in the given HTML page.", "One tag of the HTML code is misspelt. Correct it.", "Correct the syntax error in the following HTML structure."))  # fmt: skip
-    return asked, broken
+        instruction = r.choice(("Fix the HTML code.", "Find and fix the mistake in this HTML.", "Correct the following HTML code.", "Fix the error in the given HTML page.", "One tag of the HTML code is misspelt. Correct it.", "Correct the syntax error in the following HTML structure."))  # fmt: skip
+    return instruction, broken
 
 
 def _tidy(r: Random, lines: list[str]) -> tuple[str, list[str]]:
-    asked = r.choice(("Format the following HTML code.", "Reformat the HTML code to make it better readable.", "Indent the following HTML properly.", "Make this HTML easier to read.", "Format the HTML so that every tag is on its own line.", "Pretty print this HTML."))  # fmt: skip
-    return asked, ["".join(line.strip() for line in lines)]
+    instruction = r.choice(("Format the following HTML code.", "Reformat the HTML code to make it better readable.", "Indent the following HTML properly.", "Make this HTML easier to read.", "Format the HTML so that every tag is on its own line.", "Pretty print this HTML."))  # fmt: skip
+    return instruction, ["".join(line.strip() for line in lines)]
 
 
 def editing(r: Random) -> Draft:
-    """A page and a wish to change it, mend it or lay it out anew."""
+    """A page and a request to edit, repair or reformat it."""
     sheet, habits = _sheet(r), draw_habits(r, usual=0.3)
     fragment = bool(sheet.body) and chance(r, 0.15)
 
@@ -285,17 +285,17 @@ def editing(r: Random) -> Draft:
         return habits.document(sheet.head(), sheet.content()).split("\n")
 
     before = shown()
-    # the answer has a doctype whether the page that came with the request has one or not
+    # The answer has a doctype even if the page in the request has none.
     given = before[1:] if fragment or chance(r, 0.5) else before
     if chance(r, 0.2):
         damaged = _repair(r, given) if chance(r, 0.7) else _tidy(r, given)
         if damaged is not None:
             return Draft(damaged[0], "\n".join(damaged[1]), "\n".join(before))
-    asked = None
-    while asked is None:
+    wordings = None
+    while wordings is None:
         edit = r.choice(EDITS)
         if fragment and edit in (_title, _background, _colour, _font, _centre, _bootstrap, _stylesheet, _viewport):
             continue
-        asked = edit(r, sheet)
-    instruction = r.choice(_VERBS).format(r.choice(asked))
+        wordings = edit(r, sheet)
+    instruction = r.choice(_VERBS).format(r.choice(wordings))
     return Draft(values.capital(instruction), "\n".join(given), "\n".join(shown()))

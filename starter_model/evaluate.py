@@ -1,4 +1,4 @@
-"""Measure the starter model on the held-out triples: `python -m starter_model.evaluate`."""
+"""Evaluate the starter model on the held-out rows: `python -m starter_model.evaluate`."""
 
 import argparse
 import json
@@ -14,48 +14,48 @@ from models.prompts.template import build_prompt
 from models.serving.engine import Sampling
 from models.serving.in_process.engine import Engine
 from models.starter import FOLDER
-from starter_model.triples import Triple, held_out
+from starter_model.rows import Row, held_out
 
 
-def answers(folder: Path, triples: list[Triple], device: str | None = None) -> list[str]:
-    """The model's greedy page for each triple, in float32. `folder` holds the weights and the tokenizer."""
+def answers(folder: Path, rows: list[Row], device: str | None = None) -> list[str]:
+    """Return the page that the model in `folder` generates for each row, greedily and in float32."""
     model, tokenizer = load(ModelRef(Source.LOCAL, str(folder)), device, torch.float32)
     engine = Engine(model, tokenizer)
-    requests = [engine.submit(build_prompt(triple.instruction, triple.input), Sampling()) for triple in triples]
+    requests = [engine.submit(build_prompt(row.instruction, row.input), Sampling()) for row in rows]
     pages = [request.future.result().text for request in requests]
     engine.close()
     return pages
 
 
 def exact(page: str, reference: str) -> bool:
-    """Whether a page equals its reference, blanks around them aside."""
+    """Return whether a page equals its reference after whitespace at both ends is removed."""
     return page.strip() == reference.strip()
 
 
 def main() -> None:
-    """Print the exact matches overall and by kind, and the share of valid pages where html5lib is there."""
+    """Print the exact matches by kind and overall, and the number of valid pages if html5lib is installed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
-    parser.add_argument("--rows", type=int, default=500, help="how many of the held-out triples")
-    parser.add_argument("--pages", type=Path, help="where the generated pages go, as JSON lines")
-    given = parser.parse_args()
-    triples = held_out()[: given.rows]
+    parser.add_argument("--rows", type=int, default=500, help="number of held-out rows")
+    parser.add_argument("--pages", type=Path, help="write the generated pages to this file as JSON lines")
+    arguments = parser.parse_args()
+    rows = held_out()[: arguments.rows]
     start = time.monotonic()
-    pages = answers(given.folder, triples)
+    pages = answers(arguments.folder, rows)
     seconds = time.monotonic() - start
-    right = [exact(page, triple.output) for page, triple in zip(pages, triples, strict=True)]
+    correct = [exact(page, row.output) for page, row in zip(pages, rows, strict=True)]
     kinds: dict[str, list[bool]] = defaultdict(list)
-    for triple, good in zip(triples, right, strict=True):
-        kinds[triple.kind].append(good)
-    for kind, goods in kinds.items():
-        print(f"| {kind} | {sum(goods)} of {len(goods)} |")
-    print(f"exact: {sum(right)} of {len(right)} ({sum(right) / len(right):.1%}), {seconds:.0f} s")
-    if given.pages:
-        rows = (
-            json.dumps({"kind": triple.kind, "exact": good, "page": page}, ensure_ascii=False) + "\n"
-            for triple, good, page in zip(triples, right, pages, strict=True)
+    for row, match in zip(rows, correct, strict=True):
+        kinds[row.kind].append(match)
+    for kind, matches in kinds.items():
+        print(f"| {kind} | {sum(matches)} of {len(matches)} |")
+    print(f"exact: {sum(correct)} of {len(correct)} ({sum(correct) / len(correct):.1%}), {seconds:.0f} s")
+    if arguments.pages:
+        lines = (
+            json.dumps({"kind": row.kind, "exact": match, "page": page}, ensure_ascii=False) + "\n"
+            for row, match, page in zip(rows, correct, pages, strict=True)
         )
-        given.pages.write_text("".join(rows), encoding="utf-8")
+        arguments.pages.write_text("".join(lines), encoding="utf-8")
     try:
         from models.scoring.html import parse_errors
     except ModuleNotFoundError:

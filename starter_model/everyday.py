@@ -1,18 +1,18 @@
-"""Everyday tasks: requests as people word them, which leave the page to the writer.
+"""Everyday tasks: requests as people word them, each with many correct pages.
 
-The other kinds have one right answer each. These have many: the files in `everyday_tasks/` give tasks as Jinja
-templates, with several wordings and a page whose values, styles and habits of writing are drawn anew every time.
+The files in `everyday_tasks/` define tasks as Jinja templates. Each task has several wordings and a page. The values,
+the style and the layout of the page are drawn again for every row.
 
-    {% set wide = chance(0.3) %}            what stands before the first task is drawn for each of them
-    === login form x2                       a task; it is drawn twice as often as others
-    {% set name = person() %}               values that all parts share
-    --- ask                                 one wording a line, one of them is drawn
+    {% set wide = chance(0.3) %}            Text before the first task belongs to every task of the file.
+    === login form x2                       A task. `x2` doubles its frequency.
+    {% set name = person() %}               Values that all parts of the task share.
+    --- ask                                 The wordings, one per line. One of them is drawn.
     {{ Make }} {{ a_page }} with a login form.
-    --- input                               what comes with the request; may be left out
-    --- title                               then style, body and script: the parts of a whole page
-    --- fragment                            or instead of them the answer as it stands, without a page around it
+    --- input                               The row's input. Optional.
+    --- title                               The parts of a whole page: title, style, body and script.
+    --- fragment                            Alternatively: an answer that is not a whole page.
 
-`python -m starter_model.everyday FILE [TASK]` checks the pages of a file and shows some.
+`python -m starter_model.everyday FILE [TASK]` checks the pages of a file and prints examples of the task.
 """
 
 import sys
@@ -32,7 +32,7 @@ from starter_model.values import chance
 
 FOLDER = Path(__file__).with_name("everyday_tasks")
 DOCTYPE = "<!DOCTYPE html>"
-"""Every answer begins with it, a mere part of a page too: without it nothing is valid."""
+"""Every answer starts with the doctype, even a fragment, because a page without it is not valid."""
 PARTS = ("input", "title", "style", "body", "script", "fragment")
 MIN_WORDINGS = 3
 _BETWEEN = "\x1e"
@@ -46,7 +46,7 @@ _PAGE = ("an HTML page", "an HTML page", "an HTML page", "a HTML page", "a HTML 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One task of the files: its values' template, its wordings, and the templates of its parts."""
+    """A task: the template of its values, its wordings, and the templates of its parts."""
 
     name: str
     weight: float
@@ -56,7 +56,7 @@ class Task:
 
 
 def read_tasks(file: Path) -> Iterator[Task]:
-    """The tasks of one file. Raises ValueError, naming the task, for a part that is unknown, twice there or missing."""
+    """Yield the tasks of one file. Raises ValueError with the task's name for an unknown, repeated or missing part."""
     shared, *chunks = f"\n{file.read_text(encoding='utf-8')}".split("\n=== ")
     for chunk in chunks:
         heading, _, rest = chunk.partition("\n")
@@ -67,17 +67,19 @@ def read_tasks(file: Path) -> Iterator[Task]:
             part, _, text = other.partition("\n")
             part = part.strip()
             if part in parts or part not in ("ask", *PARTS):
-                raise ValueError(f"{file.name}: {name}: part {part!r} is unknown or there twice")
+                raise ValueError(f"{file.name}: {name}: part {part!r} is unknown or repeated")
             parts[part] = text.strip("\n")
         wordings = tuple(line.strip() for line in parts.pop("ask", "").splitlines() if line.strip())
         if not wordings or ("fragment" in parts) == ("title" in parts) or ("title" in parts) != ("body" in parts):
-            raise ValueError(f"{file.name}: {name}: needs ask, and either a fragment or a title and a body")
+            raise ValueError(
+                f"{file.name}: {name}: a task needs `ask`, and either `fragment` or both `title` and `body`"
+            )
         yield Task(name, float(weight or 1), shared + first, wordings, parts)
 
 
 @cache
 def tasks() -> tuple[Task, ...]:
-    """All tasks of the folder, in the order of their files' names."""
+    """Return all tasks in the order of their files' names."""
     return tuple(task for file in sorted(FOLDER.glob("*.jinja")) for task in read_tasks(file))
 
 
@@ -94,15 +96,15 @@ def _compiled(task: Task) -> Template:
 
 
 def everyday(r: Random) -> Draft:
-    """One drawn task, worded and written as one person would."""
+    """Draw a task, its wording and its page."""
     known = tasks()
-    (task,) = r.choices(known, [one.weight for one in known])
+    (task,) = r.choices(known, [task.weight for task in known])
     return written(task, r)
 
 
 @dataclass(frozen=True)
 class Habits:
-    """How one person writes pages, whatever is on them."""
+    """The layout habits of one writer, which are the same for a whole page."""
 
     unit: str
     language: str
@@ -111,13 +113,13 @@ class Habits:
     gap: str
 
     def document(self, head: Sequence[str], body: Sequence[str]) -> str:
-        """The lines of head and body, both written with two spaces a level, as a whole page."""
+        """Return a whole page of these lines of head and body, which are indented by two spaces per level."""
         shown = [*_wrapped("head", head), *([""] if self.gap else []), *_wrapped("body", body)]
         html = [f"<html{self.language}>", *(_deeper(shown) if self.inner else shown), "</html>"]
         return self.indented([DOCTYPE, *html])
 
     def indented(self, lines: Sequence[str]) -> str:
-        """The lines, written with two spaces a level, with this person's indentation instead."""
+        """Return the lines, which are indented by two spaces per level, with this writer's indentation."""
         bare = [line.lstrip(" ") for line in lines]
         depths = [len(line) - len(text) for line, text in zip(lines, bare, strict=True)]
         done = (
@@ -128,8 +130,10 @@ class Habits:
 
 
 def draw_habits(r: Random, usual: float = 0.75) -> Habits:
-    """The habits of somebody, which are the usual ones in that share of draws: the more often, the surer the model is
-    where a page's tags end."""
+    """Draw a writer's habits, which are the usual ones with the probability `usual`.
+
+    The higher this probability, the more reliably the trained model closes a page's tags.
+    """
     if chance(r, usual):
         return Habits(unit="  ", language=r.choice(("", "", "", ' lang="en"')), inner=False, gap="")
     return Habits(
@@ -141,7 +145,7 @@ def draw_habits(r: Random, usual: float = 0.75) -> Habits:
 
 
 def written(task: Task, r: Random) -> Draft:
-    """This task with drawn wording, values and habits. Raises jinja2's errors for a template that is wrong."""
+    """Draw the wording, values and layout of a task. Raises jinja2's errors for a wrong template."""
     text = _compiled(task).render(_vocabulary(r), _wording=r.randrange(len(task.wordings)))
     _, ask, *rest = (part.strip("\n") for part in text.split(_BETWEEN))
     parts = {name: part.splitlines() for name, part in zip(PARTS, rest, strict=True)}
@@ -151,10 +155,10 @@ def written(task: Task, r: Random) -> Draft:
         page = habits.indented([DOCTYPE, *bare])
     else:
         page = _page(r, habits, parts)
-    given = parts["input"]
-    # a page that is to be changed keeps its indentation
-    markup = bool(given) and given[0].startswith("<")
-    return Draft(" ".join(ask.split()), habits.indented(given) if markup else "\n".join(given).strip("\n"), page)
+    # A page that is to be edited keeps its indentation.
+    lines = parts["input"]
+    markup = bool(lines) and lines[0].startswith("<")
+    return Draft(" ".join(ask.split()), habits.indented(lines) if markup else "\n".join(lines).strip("\n"), page)
 
 
 def _page(r: Random, habits: Habits, parts: dict[str, list[str]]) -> str:
@@ -168,7 +172,7 @@ def _page(r: Random, habits: Habits, parts: dict[str, list[str]]) -> str:
         head += _wrapped("style", parts["style"])
     body, script = parts["body"], parts["script"]
     if any(script):
-        # what begins with a function runs later, so it may stand anywhere
+        # A script that starts with a function runs later, so it may be in the head.
         early = script[0].startswith("function") and chance(r, 0.4)
         (head if early else body).extend(_wrapped("script", script))
     return habits.document(head, body)
@@ -183,7 +187,7 @@ def _deeper(lines: Sequence[str]) -> list[str]:
 
 
 def _vocabulary(r: Random) -> dict[str, Any]:
-    """What the templates may call: draws of values, the same for the same state of `r`."""
+    """Return the functions and words that the templates may use. Draws depend on the state of `r` only."""
 
     def pick(*options: Any) -> Any:
         return r.choice(options)
@@ -210,11 +214,11 @@ def _vocabulary(r: Random) -> dict[str, Any]:
                 "gender": r.choice(("Male", "Female")), "salary": r.randrange(25, 150) * 1000}  # fmt: skip
 
     def people(count: int) -> list[dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
-        while len(found) < count:
-            one = human()
-            found.setdefault(one["first"], one)
-        return list(found.values())
+        by_name: dict[str, dict[str, Any]] = {}
+        while len(by_name) < count:
+            someone = human()
+            by_name.setdefault(someone["first"], someone)
+        return list(by_name.values())
 
     def city() -> str:
         return str(pick("New York", "New York", "London", "Paris", "Tokyo", "Los Angeles", "Chicago", "San Francisco",
@@ -283,9 +287,9 @@ _LOREM = (
 
 
 def check(file: Path, name: str = "", draws: int = 40) -> list[str]:
-    """Draw each task of the file, or the one of that name, and say what is wrong: invalid pages, and few wordings.
+    """Draw `draws` pages of each task of the file, or of the task `name`, and return faults as texts.
 
-    Raises jinja2's errors for a template that is wrong.
+    Faults are parse errors of pages and tasks with too few wordings. Raises jinja2's errors for a wrong template.
     """
     faults = []
     for task in read_tasks(file):
@@ -300,14 +304,14 @@ def check(file: Path, name: str = "", draws: int = 40) -> list[str]:
 
 
 def main() -> None:
-    """Read the command line, show some drafts, and say what is wrong with the file."""
+    """Parse the command line, print example pages of the task, and print the faults of the file."""
     file, name = (*sys.argv[1:], "")[:2]
     for task in read_tasks(Path(file)):
         if task.name == name:
             for seed in range(3):
                 draft = written(task, Random(seed))
                 print(f"### {draft.instruction}\n{draft.input}\n---\n{draft.page}\n")
-    print("\n".join(check(Path(file), name)) or "nothing is wrong")
+    print("\n".join(check(Path(file), name)) or "no faults")
 
 
 if __name__ == "__main__":

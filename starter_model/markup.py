@@ -1,4 +1,4 @@
-"""Write HTML as lists of lines, indented by two spaces."""
+"""Build HTML as lists of lines, indented by two spaces."""
 
 import re
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ VOID = frozenset({"br", "hr", "img", "input", "link", "meta", "source"})
 
 
 def escape(text: str) -> str:
-    """Text as it stands between tags."""
+    """Return the text escaped for use between tags."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def tag(name: str, /, **attributes: str | bool) -> str:
-    """An opening tag. A trailing underscore is dropped (`class_`), other underscores become hyphens.
+    """Return a start tag. In attribute names a trailing underscore is dropped (`class_`), others become hyphens.
 
-    True gives a bare attribute and False none.
+    The value True gives an attribute without a value, and False no attribute.
     """
     text = name
     for key, value in attributes.items():
@@ -28,27 +28,27 @@ def tag(name: str, /, **attributes: str | bool) -> str:
 
 
 def line(name: str, text: str = "", /, **attributes: str | bool) -> str:
-    """An element on one line. Its text is escaped; a void element has none."""
+    """Return an element on one line with escaped text. A void element gets no text."""
     return raw(name, escape(text), **attributes)
 
 
 def raw(name: str, html: str = "", /, **attributes: str | bool) -> str:
-    """An element on one line whose content is HTML already."""
+    """Return an element on one line whose content is HTML."""
     return tag(name, **attributes) + ("" if name in VOID else f"{html}</{name}>")
 
 
 def indent(lines: Sequence[str], depth: int = 1) -> list[str]:
-    """The lines moved to the right."""
+    """Return the lines indented by `depth` levels."""
     return ["  " * depth + text for text in lines]
 
 
 def block(name: str, lines: Sequence[str], /, **attributes: str | bool) -> list[str]:
-    """An element over several lines, its content indented."""
+    """Return the lines of an element with indented content."""
     return [tag(name, **attributes), *indent(lines), f"</{name}>"]
 
 
 def rule(selector: str, /, **properties: str) -> list[str]:
-    """A CSS rule over several lines; underscores in the properties' names become hyphens."""
+    """Return the lines of a CSS rule. Underscores in property names become hyphens."""
     body = [f"{key.replace('_', '-')}: {value};" for key, value in properties.items()]
     return [f"{selector} {{", *indent(body), "}"]
 
@@ -61,9 +61,9 @@ def page(
     meta: Sequence[str] = (),
     inline: str = "",
 ) -> str:
-    """The whole document: head with charset, title, more metadata and style; body, with the script at its end.
+    """Return a whole document: a head with charset, title, `meta` and `style`; a body with the script at its end.
 
-    `inline` is the body's style attribute.
+    `inline` is the value of the body's style attribute.
     """
     head = ['<meta charset="utf-8">', line("title", title), *meta]
     if style:
@@ -75,5 +75,5 @@ def page(
 
 
 def slug(text: str) -> str:
-    """The text as an id: lower case, hyphens between words."""
+    """Return the text as an id in lower case, with hyphens between words."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from random import Random
 
 from starter_model import values, vocabulary
-from starter_model.asking import Fields, listing, quote
 from starter_model.markup import block, escape, indent, line, raw
 from starter_model.values import chance
+from starter_model.wording import Fields, listing, quote
 
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a page. `title` is the page's when it has no better one; no fields means nothing to copy."""
+    """A part of a page. `title` is a fallback for the page's title. Without `fields`, the part has no values to copy."""
 
     noun: str
     phrase: str
@@ -63,7 +63,7 @@ def _of(r: Random) -> str:
 
 
 def heading(r: Random) -> Part:
-    """A heading of level 1, or of the level asked for."""
+    """A heading of level 1, or of a level that the request names."""
     text = values.title(r)
     level = r.choice((1, 1, 1, 1, 2, 2, 3, 4, 5, 6))
     if level == 1:
@@ -248,7 +248,7 @@ def table(r: Random) -> Part:
 
 
 def empty_table(r: Random) -> Part:
-    """A table of so many rows and columns, or with named columns and so many empty rows."""
+    """A table of a given number of rows and columns, or with named columns and a given number of empty rows."""
     rows, columns = r.randint(1, 6), r.randint(1, 6)
     noun = r.choice(("a table", "an HTML table", "a table", "a simple table"))
     if chance(r, 0.4):
@@ -277,7 +277,7 @@ def _count(r: Random, number: int, noun: str) -> str:
 
 
 def quotation(r: Random) -> Part:
-    """A block quotation, with or without the one who said it."""
+    """A block quotation, with or without its author."""
     text = values.sentence(r)
     noun = r.choice(("a blockquote", "a quote", "a block quote", "a quotation"))
     if chance(r, 0.5):

@@ -1,13 +1,13 @@
 # ruff: noqa: E501 - a wording that is wrapped is harder to read than a long line
-"""Parts of a page that lead elsewhere or are used: links, media, buttons, menus, forms."""
+"""Interactive parts of a page: links, media, buttons, menus, forms."""
 
 from random import Random
 
 from starter_model import values, vocabulary
-from starter_model.asking import listing, loose, quote
 from starter_model.markup import block, line, raw, slug, tag
 from starter_model.parts import Maker, Part
 from starter_model.values import chance
+from starter_model.wording import listing, loose, quote
 
 
 def link(r: Random) -> Part:
@@ -171,7 +171,7 @@ def media(r: Random) -> Part:
 
 
 def button(r: Random) -> Part:
-    """A button that does nothing, or that shows a message."""
+    """A button without an action, or one that shows a message."""
     text = r.choice(vocabulary.BUTTON_WORDS) if chance(r, 0.5) else values.title(r)
     noun = r.choice(("a button", "a button", "a button element", "a clickable button"))
     named = (
@@ -342,7 +342,7 @@ _LONG = frozenset({"message", "comments", "notes", "feedback", "biography", "sug
 
 
 def form_lines(fields: list[str], button: str, action: str = "") -> list[str]:
-    """A form: label and control for each field, the control's type taken from the field's name, then a button."""
+    """Return the lines of a form: a label and a control for each field, typed by the field's name, then a button."""
     lines: list[str] = []
     for name in fields:
         key, shown = slug(name), values.capital(name)
@@ -355,7 +355,7 @@ def form_lines(fields: list[str], button: str, action: str = "") -> list[str]:
 
 
 def form(r: Random) -> Part:
-    """A form with the fields asked for, maybe its own button and target."""
+    """A form with the requested fields, and sometimes a custom button and target."""
     lower = chance(r, 0.6)
     draw = lambda q: q.choice(vocabulary.FIELD_NAMES) if chance(q, 0.85) else values.capital(values.noun(q))  # noqa: E731
     names = values.distinct(r, r.randint(1, 6), draw)

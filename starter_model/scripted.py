@@ -3,11 +3,11 @@
 
 from random import Random
 
-from starter_model import asking, values, vocabulary
-from starter_model.asking import loose, quote
+from starter_model import values, vocabulary, wording
 from starter_model.composing import Draft, Kind
 from starter_model.markup import block, line, page, raw, tag
 from starter_model.values import chance
+from starter_model.wording import loose, quote
 
 
 def _text(r: Random) -> str:
@@ -20,13 +20,13 @@ def _label(r: Random) -> str:
 
 
 def _draft(r: Random, noun: str, title: str, body: list[str], script: list[str]) -> Draft:
-    """The request, sometimes with a title for the page, and the page."""
-    request = asking.make(r, noun) if chance(r, 0.6) else asking.page_with(r, noun)
+    """Return the request, sometimes with a title for the page, and the page."""
+    request = wording.make(r, noun) if chance(r, 0.6) else wording.page_with(r, noun)
     if chance(r, 0.2):
-        request = asking.then(request, r.choice(("Use JavaScript.", "Use a script.", "Use plain JavaScript.")))
+        request = wording.then(request, r.choice(("Use JavaScript.", "Use a script.", "Use plain JavaScript.")))
     if chance(r, 0.3):
         title = values.title(r)
-        request = asking.then(
+        request = wording.then(
             request,
             r.choice((f"The title is {quote(r, title)}.", f"Title: {title}", f"Call the page {quote(r, title)}.")),
         )
@@ -177,9 +177,9 @@ def pick(r: Random) -> Draft:
     """A button that shows a random entry of a list."""
     label, entries = _label(r), values.items(r, 2, 6)
     told = r.choice((
-        f"a button {quote(r, label)} that shows a random one of {asking.listing(r, entries)}",
-        f"a random picker with the button {quote(r, label)} and the choices {asking.listing(r, entries)}",
-        f"a button labelled {quote(r, label)} that picks at random from {asking.listing(r, entries)}",
+        f"a button {quote(r, label)} that shows a random one of {wording.listing(r, entries)}",
+        f"a random picker with the button {quote(r, label)} and the choices {wording.listing(r, entries)}",
+        f"a button labelled {quote(r, label)} that picks at random from {wording.listing(r, entries)}",
     ))  # fmt: skip
     quoted = ", ".join(f'"{text}"' for text in entries)
     body = [line("button", label, type="button", onclick="pick()"), line("p", "", id="choice")]
@@ -218,10 +218,10 @@ def numbers(r: Random) -> Draft:
 
 
 def growing_list(r: Random) -> Draft:
-    """A to-do list: a box, a button, and what there is to do already."""
+    """A to-do list with a text box, a button and initial items."""
     label, entries = _label(r), values.items(r, 1, 4)
     noun = r.choice(("a to-do list", "a todo list", "a shopping list", "a task list"))
-    told = f"{noun} with {asking.listing(r, entries)} and a button {quote(r, label)} that adds new items"
+    told = f"{noun} with {wording.listing(r, entries)} and a button {quote(r, label)} that adds new items"
     body = [*block("ul", [line("li", text) for text in entries], id="list"), tag("input", type="text", id="entry"),
             line("button", label, type="button", onclick="add()")]  # fmt: skip
     script = ["function add() {", '  const entry = document.getElementById("entry");', '  const item = document.createElement("li");',

@@ -3,26 +3,26 @@
 
 from random import Random
 
-from starter_model import asking, values, vocabulary
-from starter_model.asking import Fields, quote
+from starter_model import values, vocabulary, wording
 from starter_model.composing import Draft, Kind
 from starter_model.markup import block, line, page, raw, rule, tag
 from starter_model.parts_more import form_lines
 from starter_model.values import chance
+from starter_model.wording import Fields, quote
 
 
 def _fielded(r: Random, noun: str, fields: Fields, html: str) -> Draft:
-    """A request for a page of fields, which stand in the `input` or in the instruction."""
+    """A request for a page of fields, with the values in the `input` or in the instruction."""
     if chance(r, 0.6):
-        return Draft(asking.use_input(r, asking.make(r, noun)), asking.as_input(r, fields), html)
+        return Draft(wording.use_input(r, wording.make(r, noun)), wording.as_input(r, fields), html)
     told = []
     for label, value in fields.items():
         if isinstance(value, str):
             told.append(f"{r.choice(('the ', ''))}{label} {quote(r, value)}")
         else:
-            told.append(f"{label} {asking.listing(r, [str(text) for text in value])}")
+            told.append(f"{label} {wording.listing(r, [str(text) for text in value])}")
     joined = ", ".join(told[:-1]) + " and " + told[-1] if len(told) > 1 else told[0]
-    return Draft(asking.make(r, f"{noun} {r.choice(('with', 'with', 'showing'))} {joined}"), "", html)
+    return Draft(wording.make(r, f"{noun} {r.choice(('with', 'with', 'showing'))} {joined}"), "", html)
 
 
 def _name(r: Random, label: str, *others: str) -> str:
@@ -99,7 +99,7 @@ def recipe(r: Random) -> Draft:
 
 
 def product(r: Random) -> Draft:
-    """Something for sale."""
+    """A product page."""
     name, cost, text = values.title(r), values.price(r), values.sentence(r)
     fields: Fields = {_name(r, "name", "product"): name, "price": cost, "description": text}
     body = [line("h1", name), line("p", text), line("p", f"Price: {cost}", class_="price")]
@@ -116,13 +116,13 @@ def product(r: Random) -> Draft:
 
 def questions(r: Random) -> Draft:
     """Frequently asked questions."""
-    asked = values.distinct(
+    questions = values.distinct(
         r,
         r.randint(2, 4),
         lambda q: f"{q.choice(('What is', 'Where is', 'Who needs', 'How big is', 'When is'))} the {values.noun(q)}?",
     )
-    answers = [values.sentence(r) for _ in asked]
-    pairs = list(zip(asked, answers, strict=True))
+    answers = [values.sentence(r) for _ in questions]
+    pairs = list(zip(questions, answers, strict=True))
     body = [line("h1", "FAQ")]
     for question, answer in pairs:
         body += block("details", [line("summary", question), line("p", answer)])
@@ -132,16 +132,16 @@ def questions(r: Random) -> Draft:
     html = page("FAQ", body)
     if chance(r, 0.5):
         text = "\n".join(r.choice((f"Q: {q}\nA: {a}",)) for q, a in pairs)
-        return Draft(asking.use_input(r, asking.make(r, noun)), text, html)
+        return Draft(wording.use_input(r, wording.make(r, noun)), text, html)
     return Draft(
-        asking.make(r, f"{noun} with " + "; ".join(f"{quote(r, q)} answered by {quote(r, a)}" for q, a in pairs)),
+        wording.make(r, f"{noun} with " + "; ".join(f"{quote(r, q)} answered by {quote(r, a)}" for q, a in pairs)),
         "",
         html,
     )
 
 
 def contact(r: Random) -> Draft:
-    """A page of a well-known sort with a form."""
+    """A common type of page with a form, such as a login page."""
     sort, fields, button, nouns = r.choice((
         ("Contact", ["name", "email", "message"], "Send", ("a contact form", "a contact page", "a contact us page", "a contact us form")),
         ("Login", ["username", "password"], "Log in", ("a login form", "a login page", "a sign-in page", "a log in form")),
@@ -154,7 +154,7 @@ def contact(r: Random) -> Draft:
     request = f"{r.choice(nouns)} for {quote(r, owner)}"
     if chance(r, 0.15):
         body, request, owner = [line("h1", sort), *form_lines(fields, button)], r.choice(nouns), ""
-    return Draft(asking.make(r, request), "", page(f"{sort}: {owner}" if owner else sort, body))
+    return Draft(wording.make(r, request), "", page(f"{sort}: {owner}" if owner else sort, body))
 
 
 def about(r: Random) -> Draft:
@@ -176,7 +176,7 @@ def about(r: Random) -> Draft:
             "an HTML page about",
         )
     )
-    return Draft(asking.make(r, f"{noun} {topic}"), "", page(title, body))
+    return Draft(wording.make(r, f"{noun} {topic}"), "", page(title, body))
 
 
 def columns(r: Random) -> Draft:
@@ -195,7 +195,7 @@ def columns(r: Random) -> Draft:
     style = [*rule(".row", display="flex", gap="16px"), *rule(".column", flex="1")]
     if chance(r, 0.15):
         texts = [f"Column {place}" for place in range(1, len(texts) + 1)]
-        return Draft(asking.make(r, noun), "", _columns(texts, style))
+        return Draft(wording.make(r, noun), "", _columns(texts, style))
     return _fielded(r, noun, {r.choice(("columns", "texts")): list(texts)}, _columns(texts, style))
 
 
@@ -278,7 +278,7 @@ def skeleton(r: Random) -> Draft:
         )
     )
     named = r.choice((" titled ", " with the title ", " called ", " with title "))
-    return Draft(asking.make(r, f"{noun}{named}{quote(r, title)}"), "", page(title, []))
+    return Draft(wording.make(r, f"{noun}{named}{quote(r, title)}"), "", page(title, []))
 
 
 def hello(r: Random) -> Draft:
@@ -296,11 +296,11 @@ def hello(r: Random) -> Draft:
             "which says",
         )
     )
-    what = r.choice((asking.page_noun(r), "a program", "code", "a script"))
+    what = r.choice((wording.page_noun(r), "a program", "code", "a script"))
     if chance(r, 0.75):
-        return Draft(f"{asking.verb(r)} {what} {does} {quote(r, text)}.", "", page("Text", [line("p", text)]))
+        return Draft(f"{wording.verb(r)} {what} {does} {quote(r, text)}.", "", page("Text", [line("p", text)]))
     phrase = r.choice(("the given text", "the text below", "the input", "this text", "the following text"))
-    return Draft(f"{asking.verb(r)} {what} {does} {phrase}.", text, page("Text", [line("p", text)]))
+    return Draft(f"{wording.verb(r)} {what} {does} {phrase}.", text, page("Text", [line("p", text)]))
 
 
 THEMED: dict[str, Kind] = {

@@ -1,4 +1,4 @@
-"""The starter model's tokenizer: byte-level BPE that keeps HTML short and copied words whole."""
+"""Train the starter model's tokenizer, a byte-level BPE for HTML: `python -m starter_model.tokenizer`."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -9,14 +9,14 @@ from transformers import PreTrainedTokenizerFast
 from models.prompts.template import build_prompt
 from models.starter import FOLDER
 from starter_model import vocabulary
-from starter_model.triples import training_stream
+from starter_model.rows import training_stream
 
 VOCABULARY_SIZE = 4096
-# Not <s> and </s>: those are HTML tags, and a page that uses them must survive.
+# Not <s> and </s>, because these are HTML tags that a page may contain.
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 
-# A space is never part of the word after it, so a word has the same tokens in `named Anna` and in `<p>Anna</p>`,
-# and copying is repeating. Tags, the starts of attributes and a newline with its indentation may become one token.
+# A space is never part of the following word, so a word has the same tokens in `named Anna` and in `<p>Anna</p>`, and
+# the model can copy tokens. A tag, the start of an attribute, and a newline with its indentation may each be one token.
 _PIECES = Regex(
     "|".join(
         [
@@ -34,7 +34,7 @@ _PIECES = Regex(
 
 
 def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer of `VOCABULARY_SIZE` tokens learned from `texts`. It adds no special token by itself."""
+    """Return a tokenizer of VOCABULARY_SIZE tokens that is trained on `texts`. It adds no special tokens to a text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -61,11 +61,11 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def corpus(triples: int = 60_000) -> Iterable[str]:
-    """What the tokenizer learns from: training triples, and words of HTML, CSS, scripts and English beside them."""
-    for triple in islice(training_stream(0), triples):
-        yield build_prompt(triple.instruction, triple.input)
-        yield triple.output
+def corpus(rows: int = 60_000) -> Iterable[str]:
+    """Yield the tokenizer's training texts: training rows, and words of HTML, CSS, scripts and English."""
+    for row in islice(training_stream(0), rows):
+        yield build_prompt(row.instruction, row.input)
+        yield row.output
     markup = [f"<{name}>\n</{name}>\n" for name in vocabulary.TAGS] + [
         f'<p {name}="">' for name in vocabulary.ATTRIBUTES
     ]

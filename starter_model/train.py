@@ -1,6 +1,6 @@
-"""Train the starter model on the triples: `python -m starter_model.train OUT --seconds 480`.
+"""Train the starter model on generated rows: `python -m starter_model.train OUT --seconds 480`.
 
-Other processes draw the triples while the model trains. It sees one a second time only where they fall behind.
+Worker processes generate the rows during training. The model sees a row twice only if the workers are too slow.
 """
 
 import argparse
@@ -22,22 +22,22 @@ from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForC
 
 from models.prompts.template import build_prompt
 from models.starter import FOLDER
+from starter_model.rows import training_stream
 from starter_model.tokenizer import EOS
-from starter_model.triples import training_stream
 
 LONGEST = 2048
 WIDTHS = (0, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, LONGEST)
 BATCH_TOKENS = 65_536
-SHARD_TRIPLES = 24_576
+SHARD_ROWS = 24_576
 SHARDS_KEPT = 200
 PEAK_RATE, WARM_UP, DECAY = 2e-3, 0.02, 0.1
-"""Of a model that begins from nothing; one that goes on learning wants a tenth of the rate."""
+"""Defaults for training from scratch. To continue the training of a model, use a tenth of the rate."""
 _IGNORED = -100
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Examples end to end: their tokens, and the length of each with and without its page."""
+    """Concatenated examples: their tokens, and the length of each example (`lengths`) and of its prompt (`prompts`)."""
 
     tokens: np.ndarray
     lengths: np.ndarray
@@ -45,7 +45,7 @@ class Shard:
 
 
 def configuration(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
-    """The starter model's architecture: every width is a multiple of 64, as GPTQ's groups want it."""
+    """Return the starter model's architecture. Every width is a multiple of 64, so that GPTQ groups of 64 fit."""
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=256,
@@ -63,11 +63,13 @@ def configuration(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
     )
 
 
-def encoded(tokenizer: Tokenizer, seed: int, triples: int) -> Shard:
-    """That many training triples of the stream of that seed as tokens, without the few that are too long."""
-    drawn = list(islice(training_stream(seed), triples))
-    prompts = [one.ids for one in tokenizer.encode_batch([build_prompt(one.instruction, one.input) for one in drawn])]
-    pages = [one.ids for one in tokenizer.encode_batch([one.output for one in drawn])]
+def encoded(tokenizer: Tokenizer, seed: int, count: int) -> Shard:
+    """Return the first `count` rows of the training stream as tokens, without the few rows longer than the context."""
+    rows = list(islice(training_stream(seed), count))
+    prompts = [
+        encoding.ids for encoding in tokenizer.encode_batch([build_prompt(row.instruction, row.input) for row in rows])
+    ]
+    pages = [encoding.ids for encoding in tokenizer.encode_batch([row.output for row in rows])]
     end = tokenizer.token_to_id(EOS)
     pairs = [(prompt, page) for prompt, page in zip(prompts, pages, strict=True) if len(prompt) + len(page) < LONGEST]
     return Shard(
@@ -78,10 +80,11 @@ def encoded(tokenizer: Tokenizer, seed: int, triples: int) -> Shard:
 
 
 def batches(shard: Shard, pad: int, seed: int, size: int, device: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Tokens and labels of batches of examples of like length, `size` tokens each, in random order.
+    """Yield the tokens and labels of batches, each of shape (rows, width) with about `size` tokens, in random order.
 
-    Padding stands on the right and causal attention never sees it, so no mask is needed. Prompts are not labelled.
-    A batch that is not full ends in rows of padding: with few shapes the GPU's memory is soon laid out for good.
+    A batch has examples of similar length. Padding is on the right, where causal attention never reads it, so no mask
+    is needed. Prompts have no labels. A batch that is not full ends in rows of padding, so that there are few shapes
+    and the GPU's memory is not fragmented.
     """
     ends = np.cumsum(shard.lengths)
     groups: list[tuple[int, np.ndarray]] = []
@@ -104,7 +107,7 @@ def batches(shard: Shard, pad: int, seed: int, size: int, device: str) -> Iterat
 
 
 def forward(model: LlamaForCausalLM, tokens: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """The logits that `model` gives right-padded tokens, computed in `dtype` with fewer and larger operations."""
+    """Return the logits of `model` for right-padded tokens, computed in `dtype` with fewer and larger operations."""
     rows, width = tokens.shape
     size, eps = model.config.hidden_size, model.config.rms_norm_eps
     hidden = model.model.embed_tokens(tokens).to(dtype)
@@ -133,19 +136,19 @@ def forward(model: LlamaForCausalLM, tokens: torch.Tensor, dtype: torch.dtype = 
 
 
 def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The mean cross-entropy of the pages' tokens."""
+    """Return the mean cross-entropy of the labelled tokens, in nats."""
     return cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=_IGNORED)
 
 
 def rate(progress: float, peak: float = PEAK_RATE) -> float:
-    """The learning rate at a share of the training: a short rise, then a cosine down to nothing."""
+    """Return the learning rate at a fraction of the training, 0 to 1: linear warm-up, then cosine decay to 0."""
     if progress < WARM_UP:
         return peak * progress / WARM_UP
     return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - WARM_UP) / (1 - WARM_UP))))
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write the model, rounded to bfloat16, and its tokenizer: whole or not at all, file by file."""
+    """Write the model in bfloat16 and its tokenizer into `folder`. Each file is replaced atomically."""
     scratch = folder.with_name(f".{folder.name}")
     rounded = LlamaForCausalLM(model.config)
     rounded.bfloat16()
@@ -166,20 +169,20 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
 
 
 def _shard(seed: int) -> Shard:
-    return encoded(Tokenizer.from_file(str(FOLDER / "tokenizer.json")), seed, SHARD_TRIPLES)
+    return encoded(Tokenizer.from_file(str(FOLDER / "tokenizer.json")), seed, SHARD_ROWS)
 
 
 def shards(seed: int, workers: int) -> Generator[Shard, None, None]:
-    """Shards without end, drawn by other processes. While none is ready an earlier one comes again."""
-    # Forked before CUDA starts: a spawned process would import everything again, and that takes longer than a shard.
+    """Yield shards forever, generated by `workers` processes. While no new shard is ready, repeat an earlier one."""
+    # Fork, before CUDA starts: a spawned process would import everything again, which takes longer than a shard.
     with multiprocessing.get_context("fork").Pool(workers) as pool:
         numbers = iter(range(seed * 1_000_000, (seed + 1) * 1_000_000))
-        # Bounded look-ahead: results that nobody has asked for yet pile up in memory.
+        # Limit the look-ahead, because results that are not used yet stay in memory.
         ahead = [pool.apply_async(_shard, (number,)) for number in islice(numbers, 2 * workers)]
         kept: list[Shard] = []
         r = Random(seed)
         while True:
-            ready = next((one for one in ahead if one.ready()), None)
+            ready = next((result for result in ahead if result.ready()), None)
             if ready is None and len(kept) >= workers:
                 yield r.choice(kept)
                 continue
@@ -191,25 +194,31 @@ def shards(seed: int, workers: int) -> Generator[Shard, None, None]:
 
 
 def train(
-    folder: Path, seconds: float, seed: int, workers: int, size: int, begin: Path | None = None, peak: float = PEAK_RATE
+    folder: Path,
+    seconds: float,
+    seed: int,
+    workers: int,
+    size: int,
+    start_from: Path | None = None,
+    peak: float = PEAK_RATE,
 ) -> None:
-    """Train for so many seconds, on a GPU if there is one, and save into the folder as it goes and at the end.
+    """Train for `seconds`, on a GPU if there is one, and save into `folder` every two minutes and at the end.
 
-    `begin` is the folder of a model that goes on learning; without it a new one begins.
+    `start_from` is the folder of a model to continue from. None trains from scratch.
     """
     source = shards(seed, workers)
     shard = next(source)
     torch.manual_seed(seed)
-    # cuDNN's attention plans every shape anew, which takes longer than the step.
+    # cuDNN's attention makes a new plan for every shape, which takes longer than a training step.
     torch.backends.cuda.enable_cudnn_sdp(False)
     device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
     tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(FOLDER)  # type: ignore[assignment]
     model = LlamaForCausalLM(configuration(tokenizer))
-    if begin is not None:
-        model = LlamaForCausalLM.from_pretrained(begin, dtype=torch.float32)
+    if start_from is not None:
+        model = LlamaForCausalLM.from_pretrained(start_from, dtype=torch.float32)
     model.to(torch.device(device))  # type: ignore[arg-type]
-    small = [one for one in model.parameters() if one.ndim < 2]
-    large = [one for one in model.parameters() if one.ndim >= 2]
+    small = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    large = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
     groups = [{"params": large, "weight_decay": DECAY}, {"params": small, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=device == "cuda")
     steps, drawn, rows, seen = 0, 0, 0, 0
@@ -230,7 +239,7 @@ def train(
             if now - told > 10:
                 told = now
                 print(
-                    f"{now - start:.0f} s, loss {loss.item():.4f}, {steps} steps, {rows} triples, {seen} tokens",
+                    f"{now - start:.0f} s, loss {loss.item():.4f}, {steps} steps, {rows} rows, {seen} tokens",
                     flush=True,
                 )
             if now - saved > 120:
@@ -239,26 +248,32 @@ def train(
         drawn += 1
         shard = next(source)
     source.close()
-    print(
-        f"{time.monotonic() - start:.0f} s, {steps} steps, {rows} triples in {drawn} shards, {seen} tokens", flush=True
-    )
+    print(f"{time.monotonic() - start:.0f} s, {steps} steps, {rows} rows in {drawn} shards, {seen} tokens", flush=True)
     save(model, tokenizer, folder)
 
 
 def main() -> None:
-    """Read the command line and train."""
+    """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the model goes")
-    parser.add_argument("--seconds", type=float, default=480, help="how long to train")
+    parser.add_argument("folder", type=Path, help="the folder that the model is written to")
+    parser.add_argument("--seconds", type=float, default=480, help="duration of the training")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2), help="processes that draw triples"
+        "--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2), help="processes that generate rows"
     )
-    parser.add_argument("--begin", type=Path, help="a folder with a model that goes on learning")
+    parser.add_argument("--start-from", type=Path, help="the folder of a model to continue from")
     parser.add_argument("--rate", type=float, default=PEAK_RATE, help="the peak learning rate")
-    parser.add_argument("--size", type=int, default=BATCH_TOKENS, help="tokens of a batch")
-    given = parser.parse_args()
-    train(given.folder, given.seconds, given.seed, given.workers, given.size, given.begin, given.rate)
+    parser.add_argument("--size", type=int, default=BATCH_TOKENS, help="tokens per batch")
+    arguments = parser.parse_args()
+    train(
+        arguments.folder,
+        arguments.seconds,
+        arguments.seed,
+        arguments.workers,
+        arguments.size,
+        arguments.start_from,
+        arguments.rate,
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - a wording that is wrapped is harder to read than a long line
-"""Draw values: the things that a page copies from its instruction or its input."""
+"""Draw random values that a page copies from its instruction or its input."""
 
 from collections.abc import Callable
 from random import Random
@@ -8,12 +8,12 @@ from starter_model import vocabulary as v
 
 
 def chance(r: Random, share: float) -> bool:
-    """True in that share of draws."""
+    """Return True with the probability `share`."""
     return r.random() < share
 
 
 def made_up(r: Random) -> str:
-    """A lower-case word that no list holds, so that it can only be copied."""
+    """A random lower-case word that is in no word list, so that a model can only copy it."""
     return "".join(r.choice(v.SYLLABLES) for _ in range(r.choice((1, 2, 2, 2, 3, 3))))
 
 
@@ -100,7 +100,7 @@ def url(r: Random) -> str:
 
 
 def link(r: Random) -> str:
-    """What an href may hold: an address, a page beside this one, an anchor."""
+    """A value of `href`: a web address, a relative path or an anchor."""
     if chance(r, 0.6):
         return url(r)
     return r.choice((f"{noun(r)}.html", f"/{noun(r)}", f"#{noun(r)}", f"{noun(r)}/index.html"))
@@ -154,7 +154,7 @@ def title(r: Random) -> str:
 
 
 def sentence(r: Random) -> str:
-    """One sentence. Some make no sense, so that it pays to copy rather than to foresee."""
+    """One sentence. Some make no sense, so that a model learns to copy instead of to predict."""
     pick = r.randrange(12)
     if pick == 0:
         return capital(words(r, 3, 9)) + r.choice((".", ".", "!", ""))
@@ -185,7 +185,7 @@ def paragraph(r: Random) -> str:
 
 
 def topic(r: Random) -> str:
-    """What a page may be about, in lower case."""
+    """A topic of a page, in lower case."""
     return f"{_adjective(r)} {noun(r)}" if chance(r, 0.3) else r.choice(v.TOPICS)
 
 
@@ -210,26 +210,26 @@ ITEM_STYLES: tuple[Callable[[Random], str], ...] = (
 
 
 def distinct(r: Random, count: int, draw: Callable[[Random], str]) -> list[str]:
-    """`count` values that differ; a draw that comes out twice is drawn again."""
-    found: dict[str, None] = {}
+    """Return `count` distinct values. A repeated draw is drawn again."""
+    drawn: dict[str, None] = {}
     for _ in range(50 * count):
-        if len(found) == count:
+        if len(drawn) == count:
             break
-        found[draw(r)] = None
-    while len(found) < count:
-        found[capital(made_up(r)) + str(len(found))] = None
-    return list(found)
+        drawn[draw(r)] = None
+    while len(drawn) < count:
+        drawn[capital(made_up(r)) + str(len(drawn))] = None
+    return list(drawn)
 
 
 def items(r: Random, low: int = 2, high: int = 7) -> list[str]:
-    """A list's entries, all of one sort or mixed."""
+    """Return the entries of a list, all of one style or mixed."""
     style = r.choice(ITEM_STYLES)
     mixed = chance(r, 0.15)
     return distinct(r, r.randint(low, high), lambda q: (q.choice(ITEM_STYLES) if mixed else style)(q).replace(",", ""))
 
 
 def cell(r: Random, column: str) -> str:
-    """A table's cell that suits a column of that name."""
+    """A table cell that fits a column of this name."""
     if column in ("Age", "Quantity", "Year", "Score", "Rank", "Points", "Wins", "Losses", "Weight", "Height", "Stock",
                   "Rating", "Population", "Grade", "ID", "Code", "Level", "Size", "Length"):  # fmt: skip
         return number(r)

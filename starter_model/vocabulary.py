@@ -1,4 +1,4 @@
-"""The words that values and phrasings are drawn from."""
+"""Word lists from which values and wordings are drawn."""
 
 
 def _words(text: str, separator: str | None = None) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ MENU_WORDS = _words(
     "Login Help Store Projects Menu Courses Resources Docs Community Partners Reviews Locations Archive Press"
 )
 
-# What a generated triple seldom shows, for the tokenizer alone.
+# For the tokenizer only: words that are rare in generated rows.
 TAGS = _words(
     "a abbr address area article aside audio b base blockquote body br button canvas caption center cite code col "
     "colgroup data datalist dd del details dfn dialog div dl dt em embed fieldset figcaption figure font footer form "

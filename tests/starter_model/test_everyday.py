@@ -1,4 +1,4 @@
-"""Tasks with an open answer: what their files may say, and what comes of them."""
+"""Everyday tasks: the format of their files, and the pages that they give."""
 
 from pathlib import Path
 from random import Random
@@ -39,11 +39,11 @@ def file_of(tmp_path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.jinja")), ids=lambda file: file.stem)
-def test_every_task_of_the_file_gives_valid_pages_in_several_wordings(file: Path) -> None:
+def test_every_task_gives_valid_pages_in_several_wordings(file: Path) -> None:
     assert check(file, draws=8) == []
 
 
-def test_a_page_is_put_together_of_its_parts(tmp_path: Path) -> None:
+def test_a_page_is_built_of_its_parts(tmp_path: Path) -> None:
     [task] = read_tasks(file_of(tmp_path, TASK))
     assert (task.name, task.weight) == ("greeting", 2.0)
     for seed in range(20):
@@ -55,40 +55,40 @@ def test_a_page_is_put_together_of_its_parts(tmp_path: Path) -> None:
         assert parse_errors(draft.page) == []
 
 
-def test_the_same_draw_gives_the_same_page() -> None:
+def test_the_same_seed_gives_the_same_page() -> None:
     assert [everyday(Random(seed)) for seed in range(50)] == [everyday(Random(seed)) for seed in range(50)]
 
 
-def test_a_part_of_a_page_comes_without_a_page_around_it(tmp_path: Path) -> None:
+def test_a_fragment_is_not_wrapped_in_a_page(tmp_path: Path) -> None:
     [task] = read_tasks(file_of(tmp_path, "=== one\n--- ask\nA paragraph.\n--- fragment\n<p>One</p>\n"))
     assert written(task, Random(1)).page == "<!DOCTYPE html>\n<p>One</p>"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("=== one\n--- ask\nA page.\n", "needs ask, and either a fragment or a title and a body"),
-        ("=== one\n--- ask\nA page.\n--- title\nOne\n", "needs ask"),
-        ("=== one\n--- fragment\n<p>One</p>\n", "needs ask"),
+        ("=== one\n--- ask\nA page.\n", "needs `ask`, and either `fragment` or both `title` and `body`"),
+        ("=== one\n--- ask\nA page.\n--- title\nOne\n", "needs `ask`"),
+        ("=== one\n--- fragment\n<p>One</p>\n", "needs `ask`"),
         ("=== one\n--- ask\nA page.\n--- fragmnt\n<p>One</p>\n", "part 'fragmnt' is unknown"),
-        ("=== one\n--- ask\nA.\n--- ask\nB.\n--- fragment\n<p>One</p>\n", "part 'ask' is unknown or there twice"),
+        ("=== one\n--- ask\nA.\n--- ask\nB.\n--- fragment\n<p>One</p>\n", "part 'ask' is unknown or repeated"),
     ],
 )
-def test_a_task_that_is_not_whole_is_named(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=f"some.jinja: one: .*{said}"):
+def test_the_error_names_an_incomplete_task(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"some.jinja: one: .*{message}"):
         list(read_tasks(file_of(tmp_path, text)))
 
 
-def test_a_faulty_page_and_a_poor_choice_of_words_are_found(tmp_path: Path) -> None:
+def test_invalid_pages_and_too_few_wordings_are_reported(tmp_path: Path) -> None:
     faults = check(file_of(tmp_path, "=== one\n--- ask\nA page.\n--- fragment\n<p>One</div>\n"))
     assert faults == ["one: end-tag-too-early", "one: too few wordings"]
 
 
-def test_there_are_tasks_by_the_hundred() -> None:
+def test_there_are_at_least_500_tasks() -> None:
     assert len(tasks()) >= 500
 
 
-def test_an_edited_page_is_valid_and_mostly_the_page_that_came() -> None:
+def test_an_edited_page_is_valid_and_keeps_most_lines() -> None:
     for seed in range(300):
         draft = editing(Random(seed))
         assert parse_errors(draft.page) == [], draft.page

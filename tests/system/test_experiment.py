@@ -104,16 +104,16 @@ def test_a_shortened_experiment_runs_again_on_what_it_made_and_takes_a_gptq_mode
             assert "earlier run" not in printed
             assert re.search(r"(met|missed) \([0-9.]+\): base \+ LoRA, 3 rows: chrF above", printed)
             assert results["quantization"]["parameters"]["split"] == "train"
-            for made in results["fine_tunes"]:
-                assert [point["step"] for point in made["curve"]] == [1, 2]
-                assert made["curve"][1]["eval_loss"] is not None
+            for fine_tune in results["fine_tunes"]:
+                assert [point["step"] for point in fine_tune["curve"]] == [1, 2]
+                assert fine_tune["curve"][1]["eval_loss"] is not None
             pages = {page.name: page.read_text() for page in (tmp_path / "report").glob("*.html")}
             assert len(pages) == 1 + len(SYSTEMS)
             assert pages["index.html"].count("<polyline") == 4
             assert pages["gptq-base-lora.html"].count('<section id="row-') == 3
 
             again, results = experiment(*whole, "--first", "1", "--limit", "1")
-            assert again.count("was made by an earlier run") == 3
+            assert again.count("was created by an earlier run") == 3
             assert [row[0] for row in table(again)] == ["first 1"] * 6
 
             fetch_model(client, results["quantization"]["name"], on_hub)

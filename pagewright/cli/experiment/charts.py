@@ -1,4 +1,4 @@
-"""Loss curves as the coordinates that the report's SVG draws."""
+"""Convert loss curves to coordinates of the report's SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Chart:
-    """`training` and `evaluation` are the points of a polyline; the latter is empty if it was not measured."""
+    """`training` and `evaluation` are points of SVG polylines. `evaluation` is empty if it was not measured."""
 
     training: str
     evaluation: str
@@ -27,7 +27,7 @@ class Chart:
 
 
 def loss_chart(curve: Sequence[Point]) -> Chart | None:
-    """The chart of a fine-tune's steps; None if none has a loss."""
+    """Return the chart of a fine-tune's losses, or None if no step has a loss."""
     training = [(point.step, point.loss) for point in curve if point.loss is not None]
     evaluation = [(point.step, point.eval_loss) for point in curve if point.eval_loss is not None]
     if not training:

@@ -1,4 +1,4 @@
-"""The training rows made ready for a small model: pages that are valid, and all laid out in one way."""
+"""Clean the training rows for a small model: only valid pages, uniformly indented."""
 
 import hashlib
 
@@ -23,7 +23,7 @@ class Row(BaseModel):
 
 
 def cleaned(page: str) -> str | None:
-    """The page with a doctype and two spaces of indentation; None if it has a parse error all the same."""
+    """Return the page with a doctype and two spaces of indentation, or None if it still has a parse error."""
     page = page.strip()
     if not page.lower().startswith(DOCTYPE.lower()):
         page = f"{DOCTYPE}\n{page}"
@@ -31,9 +31,9 @@ def cleaned(page: str) -> str | None:
 
 
 def register_cleaned(client: httpx.Client, options: Options, dataset: Dataset) -> Dataset:
-    """The training rows of `dataset`, cleaned, as a dataset that has no test rows.
+    """Return a dataset of the cleaned training rows of `dataset`, without test rows. No test row is read.
 
-    No test row is asked for. Rows whose page stays invalid are left out. Raises ServerError.
+    Rows whose page is still invalid are left out. Raises ServerError.
     """
     rows = [
         row.model_copy(update={"output": page})

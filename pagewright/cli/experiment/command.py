@@ -1,4 +1,4 @@
-"""`pagewright experiment`: which server it runs on, what it prints, and how it ends."""
+"""Run `pagewright experiment`: choose the server, print the results, and return the exit status."""
 
 import contextlib
 import shlex
@@ -21,22 +21,25 @@ FAILED, INTERRUPTED = 1, 130
 
 
 def run(settings: Settings, options: Options, *, url: str | None, report: Path, data: Path) -> int:
-    """Run the experiment on the server at `url`, or that the settings name, or on one of its own over the folder
-    `data`; print its results on stdout, and return the command's exit status."""
+    """Run the experiment, print its results on stdout, and return the command's exit status.
+
+    The server is the one at `url`, else the one that the settings name, else one that is started here with `data` as
+    its data directory.
+    """
     command = shlex.join(["pagewright", *sys.argv[1:]])
     if url is None and "server_url" in settings.model_fields_set:
         url = settings.server_url
     try:
-        with _server(settings, options, url, data) as (client, options_there):
-            results = experiment.run(client, options_there, settings.alpaca_webgen, report, command)
+        with _server(settings, options, url, data) as (client, server_options):
+            results = experiment.run(client, server_options, settings.alpaca_webgen, report, command)
     except (LocalServerError, ExperimentError, ServerError) as error:
         typer.echo(f"pagewright experiment: {error}", err=True)
         return FAILED
     except KeyboardInterrupt:
-        typer.echo("pagewright experiment: interrupted; the same command goes on where it stood", err=True)
+        typer.echo("pagewright experiment: interrupted; run the same command again to continue", err=True)
         return INTERRUPTED
     typer.echo(table.markdown(results))
-    typer.echo(f"The report is {report / 'index.html'}.", err=True)
+    typer.echo(f"Report: {report / 'index.html'}", err=True)
     return 0
 
 
@@ -44,10 +47,10 @@ def run(settings: Settings, options: Options, *, url: str | None, report: Path, 
 def _server(
     settings: Settings, options: Options, url: str | None, data: Path
 ) -> Iterator[tuple[httpx.Client, Options]]:
-    """A client of the server, and the options as they are meant there.
+    """Yield a client of the server, and the options for this server.
 
-    If the server is started here and the model is a folder of this machine, the folder that holds that becomes the
-    server's models directory.
+    If the server is started here and the model is a folder of this machine, the folder's parent becomes the server's
+    models directory, and the option `model` becomes the folder's name.
     """
     if url is not None:
         with connect(url, settings.api_key) as client:
@@ -57,6 +60,6 @@ def _server(
     if options.model not in BUNDLED and folder.is_dir():
         models_dir = folder.resolve().parent
         options = replace(options, model=folder.resolve().name)
-    typer.echo(f"starting a server over {data}", err=True)
+    typer.echo(f"Starting a server with the data directory {data}", err=True)
     with running_server(str(data), role="admin", models_dir=models_dir, log=data / "server.log") as client:
         yield client, options

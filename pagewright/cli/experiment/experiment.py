@@ -1,4 +1,4 @@
-"""The experiment itself: register, quantize, fine-tune, evaluate, and write down what came of it."""
+"""Run the experiment: register, quantize, fine-tune, evaluate, and write the report."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,39 +13,49 @@ from pagewright.cli.experiment.cleaning import register_cleaned
 from pagewright.cli.experiment.plan import FINE_TUNED, ORIGINAL_ROWS, ExperimentError, Options, System, named
 from pagewright.cli.experiment.progress import Steps
 from pagewright.cli.experiment.registering import is_gptq, register_dataset, register_model
-from pagewright.cli.experiment.results import Dataset, Evaluated, FineTuned, Made, Model, Point, Results, versions
+from pagewright.cli.experiment.results import (
+    Dataset,
+    Evaluated,
+    FineTuned,
+    Model,
+    Point,
+    ResultModel,
+    Results,
+    versions,
+)
 
 
 def run(client: httpx.Client, options: Options, dataset_file: Path | None, folder: Path, command: str) -> Results:
-    """Do all of it on the server of `client`, and write the report into `folder`, which is made if it is not there.
+    """Run all steps on the server of `client`, write the report into `folder`, and return the results.
 
-    The dataset is uploaded from `dataset_file`, or comes from the hub. `command` is what the results are said to come
-    from. Raises ExperimentError for a step that fails, and ServerError.
+    `folder` is created if it does not exist. The dataset is uploaded from `dataset_file`, or fetched from the hub if
+    that is None. `command` is shown in the report as the command that gave the results. Raises ExperimentError for a
+    step that fails, and ServerError.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)  # before the work, which takes long
+        folder.mkdir(parents=True, exist_ok=True)  # before the steps, which take long
     except OSError as error:
-        raise ExperimentError(f"the report's folder can't be made: {error}") from None
+        raise ExperimentError(f"the report's folder can't be created: {error}") from None
     dataset = register_dataset(client, options, dataset_file)
     training = register_cleaned(client, options, dataset) if options.cleans else dataset
     base = register_model(client, options)
-    in_full_precision = not is_gptq(base)
+    full_precision = not is_gptq(base)
     limits = options.limits(dataset.test_rows)
-    to_make, to_evaluate = (3, 6) if in_full_precision else (1, 4)
-    with Steps(to_make + to_evaluate * len(limits)) as steps:
-        asking = _Asking(client, options, dataset, training, base, steps)
-        # All training first: an inference worker that holds a model leaves little of a GPU that they share.
-        quantization = asking.quantize() if in_full_precision else None
-        bases = {System.BASE: base.name} if in_full_precision else {}
+    builds, systems = (3, 6) if full_precision else (1, 4)
+    with Steps(builds + systems * len(limits)) as steps:
+        run_steps = _Run(client, options, dataset, training, base, steps)
+        # Train before evaluating: on a shared GPU, a model that an inference worker has loaded leaves little memory.
+        quantization = run_steps.quantize() if full_precision else None
+        bases = {System.BASE: base.name} if full_precision else {}
         bases[System.GPTQ] = quantization.name if quantization else base.name
-        fine_tunes = [asking.fine_tune(system, name) for system, name in bases.items()]
+        fine_tunes = [run_steps.fine_tune(system, name) for system, name in bases.items()]
         models = {
             System.NEAREST_NEIGHBOUR: Baseline.NEAREST_NEIGHBOUR.value,
             System.CONSTANT: Baseline.CONSTANT.value,
             **bases,
-            **{made.system: made.name for made in fine_tunes},
+            **{fine_tune.system: fine_tune.name for fine_tune in fine_tunes},
         }
-        evaluations = [asking.evaluate(system, name, limit) for system, name in models.items() for limit in limits]
+        evaluations = [run_steps.evaluate(system, name, limit) for system, name in models.items() for limit in limits]
     results = Results(
         command=command,
         versions=versions(),
@@ -58,7 +68,7 @@ def run(client: httpx.Client, options: Options, dataset_file: Path | None, folde
         aims=aims.judge(evaluations, original=dataset.original),
         notes=_notes(dataset, training, base, quantization, fine_tunes, evaluations),
     )
-    largest = {one.system: one.evaluation_id for one in evaluations if one.limit == limits[-1]}
+    largest = {evaluated.system: evaluated.evaluation_id for evaluated in evaluations if evaluated.limit == limits[-1]}
     report.write(
         folder, results, {system: jobs.predictions(client, largest[system]) for system in System if system in largest}
     )
@@ -66,8 +76,8 @@ def run(client: httpx.Client, options: Options, dataset_file: Path | None, folde
 
 
 @dataclass(frozen=True)
-class _Asking:
-    """What the steps have in common."""
+class _Run:
+    """The steps of one run, and what they share."""
 
     client: httpx.Client
     options: Options
@@ -76,27 +86,27 @@ class _Asking:
     base: Model
     steps: Steps
 
-    def quantize(self) -> Made:
+    def quantize(self) -> ResultModel:
         body = {
             "model": self.base.name,
             "dataset": self.training.name,
             "options": dict(self.options.quantization),
             "split": Split.TRAIN.value,
-            "report_rows": 0,  # it would be on the test rows, which the evaluations are on
+            "report_rows": 0,  # no report: it would use the test rows, which the evaluations measure
         }
-        with self.steps.step("quantize the base") as tell:
+        with self.steps.step("quantize the base") as report_progress:
             named_body = named(self.options, "gptq", body, self.base.revision)
-            return jobs.make(self.client, "/v1/quantizations", named_body, tell)
+            return jobs.build(self.client, "/v1/quantizations", named_body, report_progress)
 
     def fine_tune(self, base: System, model: str) -> FineTuned:
         system = FINE_TUNED[base]
         body = {"model": model, "dataset": self.training.name, **self.options.recipe()}
         what = "lora" if base == System.BASE else "gptq-lora"
-        with self.steps.step(f"fine-tune the {base}") as tell:
+        with self.steps.step(f"fine-tune the {base}") as report_progress:
             named_body = named(self.options, what, body, self.base.revision)
-            made = jobs.make(self.client, "/v1/fine-tunes", named_body, tell)
-        curve = list(walk(self.client, f"/v1/fine-tunes/{made.job_id}/steps", Point, limit=1000))
-        return FineTuned(**dict(made), system=system, curve=curve)
+            result_model = jobs.build(self.client, "/v1/fine-tunes", named_body, report_progress)
+        curve = list(walk(self.client, f"/v1/fine-tunes/{result_model.job_id}/steps", Point, limit=1000))
+        return FineTuned(**dict(result_model), system=system, curve=curve)
 
     def evaluate(self, system: System, model: str, limit: int | None) -> Evaluated:
         body = {
@@ -107,8 +117,8 @@ class _Asking:
             "max_new_tokens": self.options.max_new_tokens,
         }
         rows = "all test rows" if limit is None else f"the first {limit} test rows"
-        with self.steps.step(f"evaluate {system} on {rows}") as tell:
-            job = jobs.evaluate(self.client, body, tell)
+        with self.steps.step(f"evaluate {system} on {rows}") as report_progress:
+            job = jobs.evaluate(self.client, body, report_progress)
         return Evaluated(
             system=system,
             model=model,
@@ -125,30 +135,33 @@ def _notes(
     dataset: Dataset,
     training: Dataset,
     base: Model,
-    quantization: Made | None,
+    quantization: ResultModel | None,
     fine_tunes: list[FineTuned],
     evaluations: list[Evaluated],
 ) -> list[str]:
     notes = []
     if training.name != dataset.name:
         notes.append(
-            f"Trained on {training.train_rows} of the {dataset.train_rows} training rows, cleaned: a doctype in front, "
-            "two spaces of indentation, and pages that are invalid all the same left out."
+            f"Trained on {training.train_rows} of the {dataset.train_rows} training rows, cleaned: with a doctype, "
+            "with two spaces of indentation, and without the pages that are still invalid."
         )
     if quantization is None:
-        notes.append(f"{base.name} is quantized by GPTQ already: there is no base in full precision to stand here.")
+        notes.append(f"{base.name} is already quantized by GPTQ, so there is no base in full precision to evaluate.")
     if not dataset.original:
         expected = " and ".join(map(str, ORIGINAL_ROWS))
-        notes.append(f"The dataset is not the original's, which has {expected} rows: nothing here compares with it.")
+        notes.append(f"The dataset is not the original one of {expected} rows, so the results are not comparable.")
     if dataset.overlapping_rows:
-        notes.append(f"{dataset.overlapping_rows} test rows stand among the training rows, too.")
-    for made in [quantization, *fine_tunes]:
-        if made and made.reused:
-            notes.append(f"{made.name} was made by an earlier run.")
-        notes += [f"{made.name}: {event.message}" for event in made.events] if made else []
+        notes.append(f"{dataset.overlapping_rows} test rows are also training rows.")
+    for result_model in [quantization, *fine_tunes]:
+        if result_model is None:
+            continue
+        if result_model.reused:
+            notes.append(f"{result_model.name} was created by an earlier run.")
+        notes += [f"{result_model.name}: {event.message}" for event in result_model.events]
     notes += [
-        f"{one.system}, {one.rows} rows: the seconds are those of attempt {one.attempts}, which went on from another."
-        for one in evaluations
-        if one.attempts > 1
+        f"{evaluated.system}, {evaluated.rows} rows: the seconds are those of attempt {evaluated.attempts}, "
+        "which continued an earlier attempt."
+        for evaluated in evaluations
+        if evaluated.attempts > 1
     ]
     return notes

@@ -1,4 +1,4 @@
-"""The experiment's jobs: submitted, or found where an earlier run left them, and waited for."""
+"""Submit the experiment's jobs, or find those of an earlier run, and wait for them."""
 
 import contextlib
 import time
@@ -12,38 +12,38 @@ from pydantic import Field
 from pagewright.cli.client import Job, get, submit, walk
 from pagewright.cli.evaluate import Evaluation
 from pagewright.cli.experiment.plan import ExperimentError
-from pagewright.cli.experiment.progress import Tell
-from pagewright.cli.experiment.results import Event, Made, Prediction
+from pagewright.cli.experiment.progress import ReportProgress
+from pagewright.cli.experiment.results import Event, Prediction, ResultModel
 
 POLL_SECONDS = 0.5
 
 EVALUATIONS = "/v1/evaluations"
 
 
-class MakingJob(Job):
-    """A fine-tune or a quantization: a job that makes a model."""
+class BuildJob(Job):
+    """A fine-tune or a quantization."""
 
     name: str
     model: str
-    events: list[Event] = Field([])  # not in lists
+    events: list[Event] = Field([])  # absent in lists
 
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 
 
-def make(client: httpx.Client, path: str, body: Mapping[str, Any], tell: Tell) -> Made:
-    """Have the server make the model that `body`, the one of a POST to `path`, asks for by its name.
+def build(client: httpx.Client, path: str, body: Mapping[str, Any], report_progress: ReportProgress) -> ResultModel:
+    """Run a fine-tune or a quantization by POST `path` with `body`, and return its result model.
 
-    One that an earlier run made, or began to make, under that name is taken. Raises ExperimentError if the job fails
-    or is cancelled, and ServerError.
+    If an earlier run has submitted a job with the same name, wait for that job instead. Raises ExperimentError if the
+    job fails or is cancelled, and ServerError.
     """
-    same = (job for job in walk(client, path, MakingJob) if job.name == body["name"])
+    same = (job for job in walk(client, path, BuildJob) if job.name == body["name"])
     job = next((job for job in same if job.status not in ("failed", "cancelled")), None)
     reused = job is not None and job.over
     if job is None:
-        job = submit(client, path, body, MakingJob, answered_before=True)
-    job = _finished(client, path, get(client, f"{path}/{job.id}", MakingJob), tell)
-    return Made(
+        job = submit(client, path, body, BuildJob, answered_before=True)
+    job = _finished(client, path, get(client, f"{path}/{job.id}", BuildJob), report_progress)
+    return ResultModel(
         name=job.name,
         job_id=job.id,
         base=job.model,
@@ -54,15 +54,15 @@ def make(client: httpx.Client, path: str, body: Mapping[str, Any], tell: Tell) -
     )
 
 
-def evaluate(client: httpx.Client, body: Mapping[str, Any], tell: Tell) -> Evaluation:
-    """Have the server evaluate what `body`, the one of a POST to /v1/evaluations, asks for.
+def evaluate(client: httpx.Client, body: Mapping[str, Any], report_progress: ReportProgress) -> Evaluation:
+    """Run an evaluation by POST /v1/evaluations with `body`, and return it. Every run evaluates again.
 
-    That is measured anew by each run. Raises ExperimentError if the job fails or is cancelled, and ServerError. A
-    KeyboardInterrupt cancels the job: nobody would look for it.
+    Raises ExperimentError if the job fails or is cancelled, and ServerError. KeyboardInterrupt cancels the job, because
+    no later run would use it.
     """
     job = submit(client, EVALUATIONS, body, Evaluation, answered_before=True)
     try:
-        return _finished(client, EVALUATIONS, job, tell)
+        return _finished(client, EVALUATIONS, job, report_progress)
     except KeyboardInterrupt:
         with contextlib.suppress(httpx.HTTPError):
             client.post(f"/v1/jobs/{job.id}/cancel")
@@ -70,20 +70,20 @@ def evaluate(client: httpx.Client, body: Mapping[str, Any], tell: Tell) -> Evalu
 
 
 def predictions(client: httpx.Client, evaluation_id: str) -> list[Prediction]:
-    """Every row of an evaluation, in order. Raises ServerError."""
+    """Return all predictions of an evaluation in the order of its rows. Raises ServerError."""
     return list(walk(client, f"{EVALUATIONS}/{evaluation_id}/predictions", Prediction))
 
 
 def seconds(job: Job) -> float | None:
-    """How long the job's last attempt took."""
+    """Return the duration of the job's last attempt in seconds, or None if it has not finished."""
     if job.started_at is None or job.finished_at is None:
         return None
     return (job.finished_at - job.started_at).total_seconds()
 
 
-def _finished(client: httpx.Client, path: str, job: AnyJob, tell: Tell) -> AnyJob:
+def _finished(client: httpx.Client, path: str, job: AnyJob, report_progress: ReportProgress) -> AnyJob:
     while not job.over:
-        tell(_fraction(job), _state(job))
+        report_progress(_fraction(job), _state(job))
         time.sleep(POLL_SECONDS)
         job = get(client, f"{path}/{job.id}", type(job))
     if job.status != "succeeded":

@@ -1,4 +1,4 @@
-"""What the experiment asks for: the rows, the models, and how each is made."""
+"""The plan of the experiment: its rows, its systems, and the options of each job."""
 
 import hashlib
 import json
@@ -12,10 +12,10 @@ from typing import Any
 DATASET = "ttbui/alpaca_webgen_html"
 TEST_FRACTION, SEED = 0.25, 123
 ORIGINAL_ROWS = (396, 132)
-"""Training and test rows of the original experiment, which this fraction and seed give."""
+"""Numbers of training and test rows of the original experiment. TEST_FRACTION and SEED give this split."""
 
 ORIGINAL_FIRST = 22
-"""Test rows that the original experiment was evaluated on."""
+"""Number of test rows, from the first, that the original experiment was evaluated on."""
 
 STARTER = "starter"
 STARTER_RECIPE: dict[str, dict[str, Any]] = {
@@ -32,18 +32,18 @@ STARTER_RECIPE: dict[str, dict[str, Any]] = {
         "max_seq_length": 192,
     },
 }
-"""How the starter model is fine-tuned, chosen on parts of the training rows; docs/experiment.md compares.
+"""Fine-tuning options for the starter model, chosen by cross-validation on the training rows (docs/experiment.md).
 
-Any other is fine-tuned as the original was, which the API's defaults are.
+Other models are fine-tuned with the original experiment's options, which are the defaults of the API.
 """
 
 
 class ExperimentError(Exception):
-    """Says which step failed and how, in words for the person at the terminal."""
+    """A step failed. The message is shown to the user."""
 
 
 class System(StrEnum):
-    """What is evaluated, in the order of the table."""
+    """The systems that are evaluated, in the order of the table."""
 
     NEAREST_NEIGHBOUR = "nearest neighbour"
     CONSTANT = "constant page"
@@ -54,13 +54,14 @@ class System(StrEnum):
 
 
 QUANTIZED = {System.BASE: System.GPTQ, System.BASE_LORA: System.GPTQ_LORA}
+"""The quantized counterpart of each system."""
 FINE_TUNED = {System.BASE: System.BASE_LORA, System.GPTQ: System.GPTQ_LORA}
-"""What becomes what."""
+"""The system that results from fine-tuning each base."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What may differ from run to run. `lora` and `training`, where given, stand for the whole of the recipe's."""
+    """Options of a run. `lora` and `training` each replace the recipe's options as a whole; None keeps them."""
 
     model: str = STARTER
     name: str = "experiment"
@@ -76,10 +77,10 @@ class Options:
     limit: int | None = None
 
     def recipe(self) -> dict[str, dict[str, Any]]:
-        """The `lora` and `training` of each fine-tune."""
-        own = STARTER_RECIPE if self.model == STARTER else {"lora": {}, "training": {}}
-        lora = dict(own["lora"] if self.lora is None else self.lora)
-        training = dict(own["training"] if self.training is None else self.training)
+        """Return the `lora` and `training` options of each fine-tune."""
+        recipe = STARTER_RECIPE if self.model == STARTER else {"lora": {}, "training": {}}
+        lora = dict(recipe["lora"] if self.lora is None else self.lora)
+        training = dict(recipe["training"] if self.training is None else self.training)
         if self.max_steps is not None:
             training.pop("num_train_epochs", None)
             training["max_steps"] = self.max_steps
@@ -87,20 +88,20 @@ class Options:
 
     @property
     def cleans(self) -> bool:
-        """Whether the training rows are cleaned: the starter's are, if nothing else was said."""
+        """Whether the training rows are cleaned. By default they are for the starter model only."""
         return self.model == STARTER if self.clean is None else self.clean
 
     def limits(self, test_rows: int) -> list[int | None]:
-        """The limit of each evaluation, the smaller first, of a split of so many rows; None is all of them."""
+        """Return the limits of the evaluations for a split of `test_rows` rows, smaller first. None means all rows."""
         whole = None if self.limit is None or self.limit >= test_rows else self.limit
         return [self.first, whole] if self.first < (whole or test_rows) else [whole]
 
 
 def named(options: Options, what: str, body: Mapping[str, Any], base_version: str | None) -> dict[str, Any]:
-    """The body of a request with a name for what it makes, which is another name as soon as anything else differs.
+    """Return the request body with a name for its result model. The name has a hash of the body.
 
-    So what a run made is found by the next, and never taken for something that was made in another way.
-    `base_version` is the commit of the base model, if it has one.
+    So a later run finds the models of an earlier run with the same options, and never takes a model that was created
+    with other options. `base_version` is the commit of the base model, if it has one.
     """
     identity = json.dumps([version("pagewright"), base_version, body], sort_keys=True)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""How far the experiment has come, on stderr: bars on a terminal, elsewhere a line now and then."""
+"""Show the progress of the experiment on stderr: bars on a terminal, else a few lines per step."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,17 +9,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-Tell = Callable[[float, str], None]
-"""Takes how much of the step is done, 0 to 1, and its state in words."""
+ReportProgress = Callable[[float, str], None]
+"""Called with the fraction of the step that is done, 0 to 1, and a description of its state."""
 
-LINES_A_STEP = 4
+LINES_PER_STEP = 4
 
 
 class Steps:
-    """Shows a known number of steps, one after the other. A context manager: what it shows ends with it."""
+    """A context manager that shows the progress of `total` steps, one after the other."""
 
     def __init__(self, total: int, console: Console | None = None) -> None:
-        """`console` is where it is shown; default: stderr."""
+        """`console` defaults to stderr."""
         self._total = total
         self._done = 0
         self._console = console or Console(stderr=True)
@@ -41,22 +41,22 @@ class Steps:
         self._bars.stop()
 
     @contextmanager
-    def step(self, what: str) -> Iterator[Tell]:
-        """Begins the next step; it is done when the context ends without an exception."""
-        start, shown = time.monotonic(), ""
+    def step(self, what: str) -> Iterator[ReportProgress]:
+        """Start the next step, which is done when the context ends without an exception."""
+        start, last_line = time.monotonic(), ""
         bar = self._bars.add_task(what, total=1, state="")
 
-        def tell(fraction: float, state: str) -> None:
-            nonlocal shown
+        def report_progress(fraction: float, state: str) -> None:
+            nonlocal last_line
             self._bars.update(bar, completed=fraction, state=state)
             self._bars.update(self._whole, completed=self._done + fraction, state=f"step {self._done + 1}")
-            news = f"{int(fraction * LINES_A_STEP) / LINES_A_STEP:.0%} {state.split(',')[0]}"
-            if self._bars.disable and news != shown:
-                shown = news
+            line = f"{int(fraction * LINES_PER_STEP) / LINES_PER_STEP:.0%} {state.split(',')[0]}"
+            if self._bars.disable and line != last_line:
+                last_line = line
                 self._print(what, f"{fraction:.0%}, {state}")
 
         try:
-            yield tell
+            yield report_progress
         finally:
             self._bars.remove_task(bar)
         self._print(what, f"done in {timedelta(seconds=round(time.monotonic() - start))}")

@@ -1,4 +1,4 @@
-"""The dataset and the base model: found on the server, or registered there."""
+"""Find the dataset and the base model on the server, or register them."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -19,20 +19,20 @@ from pagewright.cli.experiment.plan import DATASET, SEED, TEST_FRACTION, Experim
 from pagewright.cli.experiment.results import Dataset, Model
 
 REGISTER_SECONDS = 600.0
-"""The server answers when it has fetched the dataset from the hub, and checked and stored its rows."""
+"""Timeout of a registration. The server answers after it has fetched, checked and stored the rows."""
 
 HUB_SECONDS = 30.0
 
-Found = TypeVar("Found")
+Answer = TypeVar("Answer")
 Form = Mapping[str, tuple[str | None, str | bytes]]
-"""A multipart form: by each field, the file's name, if it is a file, and the content."""
+"""A multipart form: maps a field to its file name (None for a plain field) and its content."""
 
 
 def register_dataset(client: httpx.Client, options: Options, file: Path | None) -> Dataset:
-    """The experiment's dataset, split as the original was: uploaded from `file`, or fetched by the server from the hub.
+    """Return the experiment's dataset with the original's split: uploaded from `file`, or fetched by the server.
 
-    Its name tells the content, so one of that name that is there already is the same. Raises ExperimentError if the
-    file can't be read or the hub can't be asked, and ServerError.
+    Its name has a hash of its content, so an existing dataset of this name is the same. Raises ExperimentError if the
+    file can't be read or the hub doesn't answer, and ServerError.
     """
     upload: Form
     if file:
@@ -45,7 +45,7 @@ def register_dataset(client: httpx.Client, options: Options, file: Path | None) 
     else:
         content_version = options.dataset_revision or _commit(
             lambda: HfApi().dataset_info(DATASET, timeout=HUB_SECONDS).sha,
-            f"{DATASET}; PAGEWRIGHT_ALPACA_WEBGEN may name a file of its rows instead",
+            f"{DATASET}; set PAGEWRIGHT_ALPACA_WEBGEN to read its rows from a file instead",
         )
         upload = {"hub": (None, DATASET), "revision": (None, content_version)}
     name = f"{options.name}-alpaca-webgen-{content_version[:8]}"
@@ -55,31 +55,31 @@ def register_dataset(client: httpx.Client, options: Options, file: Path | None) 
 
 
 def find_or_register(client: httpx.Client, name: str, form: Form) -> Dataset:
-    """The dataset of that name, made of the fields of `form` if there is none. Raises ServerError."""
-    for found in walk(client, "/v1/datasets", Dataset, answered_before=False):
-        if found.name == name:
-            return found
+    """Return the dataset of this name, or create it from the fields of `form`. Raises ServerError."""
+    for dataset in walk(client, "/v1/datasets", Dataset, answered_before=False):
+        if dataset.name == name:
+            return dataset
     fields = {**form, "name": (None, name)}
     message = client.build_request("POST", "/v1/datasets", files=fields, timeout=REGISTER_SECONDS)
     return read(send(client, message, answered_before=True), Dataset)
 
 
 def register_model(client: httpx.Client, options: Options) -> Model:
-    """The base model. One that is not registered yet is bundled, `owner/name` on the hub, or else a folder among the
-    server's local models.
+    """Return the base model, registering it if necessary.
 
-    Raises ExperimentError if it is registered at another commit than asked for or the hub can't be asked, and
-    ServerError.
+    A model that is not registered yet is a bundled model, `owner/name` on the hub, or else a folder in the server's
+    models directory. Raises ExperimentError if the model is registered at a commit other than `options.revision` or the
+    hub doesn't answer, and ServerError.
     """
     name = options.model
     on_hub = name not in BUNDLED and HUB_NAME.fullmatch(name) is not None
     if not on_hub:
         name = Path(name).name
-    for found in walk(client, "/v1/models", Model):
-        if found.name == name:
-            if options.revision and found.revision != options.revision:
-                raise ExperimentError(f"the model {name} is registered at the commit {found.revision} already")
-            return found
+    for model in walk(client, "/v1/models", Model):
+        if model.name == name:
+            if options.revision and model.revision != options.revision:
+                raise ExperimentError(f"the model {name} is already registered at the commit {model.revision}")
+            return model
     body = {"name": name, "location": options.model}
     if on_hub:
         commit = _commit(lambda: HfApi().model_info(name, revision=options.revision, timeout=HUB_SECONDS).sha, name)
@@ -90,17 +90,20 @@ def register_model(client: httpx.Client, options: Options) -> Model:
 
 
 def is_gptq(model: Model) -> bool:
-    """Whether the model's weights are quantized by GPTQ. Of a hub model the server does not know: its files tell.
+    """Return whether the model's weights are quantized by GPTQ.
 
-    Raises ExperimentError if they are quantized in another way, or the hub can't be asked.
+    The server does not know this for a hub model, so its configuration is read from the hub. Raises ExperimentError for
+    another quantization method, or if the hub doesn't answer.
     """
-    found = model.quantization
+    quantization = model.quantization
     if model.source == ModelSource.HUB:
         folder = _ask_hub(lambda: _configuration(model), model.location)
-        found = read_quantization(Path(folder))
-    if found and found["method"] != "gptq":
-        raise ExperimentError(f"{model.name} is quantized by {found['method']}; it takes full precision or GPTQ")
-    return found is not None
+        quantization = read_quantization(Path(folder))
+    if quantization and quantization["method"] != "gptq":
+        raise ExperimentError(
+            f"{model.name} is quantized by {quantization['method']}; the experiment needs full precision or GPTQ"
+        )
+    return quantization is not None
 
 
 def _configuration(model: Model) -> str:
@@ -111,14 +114,14 @@ def _configuration(model: Model) -> str:
 def _commit(ask: Callable[[], str | None], what: str) -> str:
     commit = _ask_hub(ask, what)
     if commit is None:
-        raise ExperimentError(f"the hub names no commit of {what}")
+        raise ExperimentError(f"the hub returned no commit for {what}")
     return commit
 
 
-def _ask_hub(ask: Callable[[], Found], what: str) -> Found:
+def _ask_hub(ask: Callable[[], Answer], what: str) -> Answer:
     try:
         return ask()
     except (RepositoryNotFoundError, RemoteEntryNotFoundError, RevisionNotFoundError):
-        raise ExperimentError(f"the hub has no such repository or commit, or does not show it: {what}") from None
+        raise ExperimentError(f"the hub has no such repository or commit, or access is denied: {what}") from None
     except (httpx2.HTTPError, OSError) as error:
-        raise ExperimentError(f"the hub can't be asked for {what} ({type(error).__name__})") from None
+        raise ExperimentError(f"the hub did not answer a request for {what} ({type(error).__name__})") from None

@@ -1,4 +1,4 @@
-"""The report: an index and a page for each system, as files that need no server and load nothing."""
+"""Write the report: an index and a page for each system. The files need no server and load nothing."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ from pagewright.cli.experiment.plan import ExperimentError, System
 from pagewright.cli.experiment.results import Prediction, Results
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-"""Nothing is fetched and no script runs, neither by the report nor in its frames, which inherit this."""
+"""Forbids the report to fetch anything and to run scripts. Its frames inherit this policy."""
 
 INDEX, RESULTS = "index.html", "results.json"
 
 
 def write(folder: Path, results: Results, predictions: Mapping[System, Sequence[Prediction]]) -> None:
-    """Write the report into a folder that is there. Raises ExperimentError if that can't be done."""
+    """Write the report into an existing folder. Raises ExperimentError if a file can't be written."""
     environment = Environment(
         loader=PackageLoader("pagewright.cli.experiment"),
         autoescape=True,
@@ -43,17 +43,17 @@ def write(folder: Path, results: Results, predictions: Mapping[System, Sequence[
 
 
 def file_of(system: System) -> str:
-    """The name of a system's page."""
+    """Return the file name of a system's page."""
     return re.sub(r"[^a-z]+", "-", system.lower()) + ".html"
 
 
 def failures(row: Prediction) -> list[str]:
-    """What is wrong with a prediction, beyond not being its ground truth, in words."""
-    found = []
+    """Return the failures of a prediction as texts: no completion, cut off, or not valid."""
+    messages = []
     if row.error:
-        found.append(f"no answer: {row.error}")
+        messages.append(f"no completion: {row.error}")
     elif row.finish_reason == "length":
-        found.append("cut off at the token limit")
+        messages.append("cut off at the token limit")
     if row.validity == 0:
-        found.append(f"not valid HTML, parse errors: {row.parse_errors}")
-    return found
+        messages.append(f"not valid HTML ({row.parse_errors} parse errors)")
+    return messages

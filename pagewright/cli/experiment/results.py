@@ -1,4 +1,4 @@
-"""What a run of the experiment found: all that the table and the report show, and what results.json holds."""
+"""The results of a run: the data behind the table and the report, and the content of results.json."""
 
 import platform
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ PACKAGES = ("torch", "transformers", "peft", "gptqmodel")
 
 
 class Dataset(BaseModel):
-    """What is used here of what the server says of a dataset."""
+    """The used fields of the API's dataset."""
 
     id: str
     name: str
@@ -29,12 +29,12 @@ class Dataset(BaseModel):
 
     @property
     def original(self) -> bool:
-        """Whether it has as many rows in each split as the original experiment's."""
+        """Whether each split has as many rows as in the original experiment."""
         return (self.train_rows, self.test_rows) == ORIGINAL_ROWS
 
 
 class Model(BaseModel):
-    """What is used here of what the server says of a model."""
+    """The used fields of the API's model."""
 
     name: str
     source: str
@@ -49,15 +49,15 @@ class Event(BaseModel):
 
 
 class Point(BaseModel):
-    """What one step of a fine-tune measured."""
+    """One point of a loss curve."""
 
     step: int
     loss: float | None
     eval_loss: float | None
 
 
-class Made(BaseModel):
-    """A model that a job made, with the job's parameters. `reused`: by an earlier run."""
+class ResultModel(BaseModel):
+    """The result model of a fine-tune or quantization, and its parameters. `reused`: an earlier run created it."""
 
     name: str
     job_id: str
@@ -68,13 +68,13 @@ class Made(BaseModel):
     events: list[Event]
 
 
-class FineTuned(Made):
+class FineTuned(ResultModel):
     system: System
     curve: list[Point]
 
 
 class Evaluated(BaseModel):
-    """One system over the first test rows, or all of them."""
+    """The evaluation of one system on the first `limit` test rows, or on all of them if `limit` is None."""
 
     system: System
     model: str
@@ -87,7 +87,7 @@ class Evaluated(BaseModel):
 
 
 class Prediction(BaseModel):
-    """One row: what was asked, the prediction, the ground truth and the scores."""
+    """One row: the request, the completion, the reference and the scores."""
 
     row: int
     prompt: str
@@ -111,15 +111,15 @@ class Aim(BaseModel):
 
 
 class Results(BaseModel):
-    """The whole of a run."""
+    """All results of a run."""
 
     command: str
     versions: dict[str, str]
     model: Model
     dataset: Dataset
     training: Dataset
-    """What the fine-tunes and the quantization are made with: the dataset itself, or its training rows cleaned."""
-    quantization: Made | None
+    """The dataset of the fine-tunes and the quantization: `dataset` itself, or its cleaned training rows."""
+    quantization: ResultModel | None
     fine_tunes: list[FineTuned]
     evaluations: list[Evaluated]
     aims: list[Aim]
@@ -127,14 +127,14 @@ class Results(BaseModel):
 
 
 def find(evaluations: Sequence[Evaluated], system: System, rows: int) -> Evaluated | None:
-    """The evaluation of a system over so many rows, if there is one."""
-    return next((one for one in evaluations if (one.system, one.rows) == (system, rows)), None)
+    """Return the evaluation of a system on this number of rows, or None."""
+    return next((item for item in evaluations if (item.system, item.rows) == (system, rows)), None)
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that matter, as they are installed here, without importing them."""
-    ours = {"pagewright": _version("pagewright"), "python": platform.python_version()}
-    return ours | {name: _version(name) for name in PACKAGES}
+    """Return the installed versions of Python and of the relevant packages, without importing them."""
+    base = {"pagewright": _version("pagewright"), "python": platform.python_version()}
+    return base | {name: _version(name) for name in PACKAGES}
 
 
 def _version(package: str) -> str:

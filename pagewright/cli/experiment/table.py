@@ -1,4 +1,4 @@
-"""The table of the results, its notes and the aims, as Markdown."""
+"""Format the results as Markdown: the table, the notes and the aims."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ LEFT = ("rows", "system")
 
 
 def markdown(results: Results) -> str:
-    """All that a run prints: the table, the notes, the aims, and the versions that it ran on."""
+    """Return the whole output of a run: the table, the notes, the aims, the command and the versions."""
     parts = [
         table(results.evaluations),
         bullets(results.notes),
@@ -32,57 +32,58 @@ def markdown(results: Results) -> str:
 
 
 def table(evaluations: Sequence[Evaluated]) -> str:
-    """The evaluations as a Markdown table."""
+    """Return the evaluations as a Markdown table."""
     rules = ["---" if name in LEFT else "---:" for name in HEADER]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (HEADER, rules, *rows(evaluations)))
 
 
 def rows(evaluations: Sequence[Evaluated]) -> list[list[str]]:
-    """The cells below HEADER: fewer rows first, and of each size the systems in their order."""
+    """Return the table's cells below HEADER, by number of rows, then in the order of System."""
     order = list(System)
-    ordered = sorted(evaluations, key=lambda one: (one.rows, order.index(one.system)))
+    ordered = sorted(evaluations, key=lambda item: (item.rows, order.index(item.system)))
     return [
         [
-            f"all {one.rows}" if one.limit is None else f"first {one.rows}",
-            one.system.value,
-            _matches(one, Metric.EXACT_MATCH),
-            _matches(one, Metric.NORMALIZED_EXACT_MATCH),
-            _figure(one, Metric.CHRF, "{:.2f}"),
-            _figure(one, Metric.VALIDITY, "{:.1%}"),
-            _figure(one, Metric.STRUCTURAL_SIMILARITY, "{:.3f}"),
-            f"{one.seconds:.1f}",
+            f"all {evaluated.rows}" if evaluated.limit is None else f"first {evaluated.rows}",
+            evaluated.system.value,
+            _matches(evaluated, Metric.EXACT_MATCH),
+            _matches(evaluated, Metric.NORMALIZED_EXACT_MATCH),
+            _score(evaluated, Metric.CHRF, "{:.2f}"),
+            _score(evaluated, Metric.VALIDITY, "{:.1%}"),
+            _score(evaluated, Metric.STRUCTURAL_SIMILARITY, "{:.3f}"),
+            f"{evaluated.seconds:.1f}",
         ]
-        for one in ordered
+        for evaluated in ordered
     ]
 
 
 def shown(aim: Aim) -> str:
-    """An aim in one line."""
+    """Return an aim as evaluated line."""
     measured = f" ({aim.measured})" if aim.measured else ""
     return f"{aim.outcome}{measured}: {aim.text}"
 
 
 def described(results: Results) -> str:
-    """What was run on what, in a paragraph."""
+    """Return a sentence about the model, the dataset and the package versions."""
     model, dataset = results.model, results.dataset
     at = f" at {model.revision}" if model.revision else ""
     data = f"{dataset.location} at {dataset.revision}" if dataset.revision else dataset.location
     packages = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     return (
-        f"The model {model.name}{at}; {dataset.train_rows} training and {dataset.test_rows} test rows of {data} "
-        f"(fraction {dataset.test_fraction:g}, seed {dataset.seed}); {packages}."
+        f"Model: {model.name}{at}. Dataset: {dataset.train_rows} training and {dataset.test_rows} test rows of {data} "
+        f"(fraction {dataset.test_fraction:g}, seed {dataset.seed}). Versions: {packages}."
     )
 
 
 def bullets(lines: Sequence[str]) -> str:
+    """Return the lines as a Markdown list."""
     return "\n".join(f"- {' '.join(line.split())}" for line in lines)
 
 
-def _matches(one: Evaluated, metric: Metric) -> str:
-    score = one.scores.get(metric)
+def _matches(evaluated: Evaluated, metric: Metric) -> str:
+    score = evaluated.scores.get(metric)
     return f"{round(score.value * score.n)} ({score.value:.1%})" if score else ""
 
 
-def _figure(one: Evaluated, metric: Metric, form: str) -> str:
-    score = one.scores.get(metric)
-    return form.format(score.value) if score else ""
+def _score(evaluated: Evaluated, metric: Metric, template: str) -> str:
+    score = evaluated.scores.get(metric)
+    return template.format(score.value) if score else ""

@@ -1,4 +1,4 @@
-"""Results as a run might have found them, to be changed by the tests."""
+"""Sample results of a run, which tests modify."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def predicted(completion: str, **fields: Any) -> Prediction:
 
 
 def fine_tuned(**fields: Any) -> FineTuned:
-    made: dict[str, Any] = {
+    values: dict[str, Any] = {
         "system": System.BASE_LORA,
         "name": "starter-lora",
         "job_id": "1",
@@ -65,11 +65,11 @@ def fine_tuned(**fields: Any) -> FineTuned:
         "events": [],
         "curve": [Point(step=step, loss=4 / step, eval_loss=None) for step in (1, 2, 4)],
     }
-    return FineTuned(**made | fields)
+    return FineTuned(**values | fields)
 
 
 def results(**fields: Any) -> Results:
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "command": "pagewright experiment",
         "versions": {"pagewright": "0.1.0"},
         "model": MODEL,
@@ -81,4 +81,4 @@ def results(**fields: Any) -> Results:
         "aims": [],
         "notes": [],
     }
-    return Results(**found | fields)
+    return Results(**values | fields)

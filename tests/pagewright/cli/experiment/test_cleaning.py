@@ -1,3 +1,5 @@
+"""Cleaned pages are valid and uniformly indented."""
+
 import pytest
 
 from pagewright.cli.experiment.cleaning import cleaned
@@ -16,5 +18,5 @@ from pagewright.cli.experiment.cleaning import cleaned
         ("<?php echo 1; ?>", None),
     ],
 )
-def test_a_clean_page_has_a_doctype_one_indentation_and_no_fault(page: str, clean: str | None) -> None:
+def test_a_clean_page_is_valid_and_indented_by_two_spaces(page: str, clean: str | None) -> None:
     assert cleaned(page) == clean

@@ -1,3 +1,5 @@
+"""Exit statuses and error messages of `pagewright experiment`."""
+
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,13 +19,13 @@ from pagewright.cli.up.parts import free_port
         (["--url", "localhost:8000"], "localhost:8000"),
     ],
 )
-def test_a_wrong_use_has_status_2(arguments: list[str], words: str, tmp_path: Path) -> None:
+def test_wrong_options_give_exit_status_2(arguments: list[str], words: str, tmp_path: Path) -> None:
     ended = CliRunner().invoke(app, ["experiment", "--report", str(tmp_path), *arguments])
     assert ended.exit_code == 2
     assert words in " ".join(ended.stderr.replace("│", " ").split())  # it stands in a box
 
 
-def test_a_server_that_can_not_be_reached_has_status_1(tmp_path: Path, configure: Callable[..., None]) -> None:
+def test_an_unreachable_server_gives_exit_status_1(tmp_path: Path, configure: Callable[..., None]) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     file = tmp_path / "rows.json"
     file.write_text("[]")
@@ -33,17 +35,17 @@ def test_a_server_that_can_not_be_reached_has_status_1(tmp_path: Path, configure
     assert address in ended.stderr
 
 
-def test_a_report_that_can_not_be_written_is_said_before_anything_else(
+def test_a_report_folder_that_cannot_be_created_is_reported_first(
     tmp_path: Path, configure: Callable[..., None]
 ) -> None:
     (tmp_path / "taken").touch()
     configure(server_url=f"http://127.0.0.1:{free_port()}")
     ended = CliRunner().invoke(app, ["experiment", "--report", str(tmp_path / "taken")])
     assert ended.exit_code == 1
-    assert "the report's folder can't be made" in ended.stderr
+    assert "the report's folder can't be created" in ended.stderr
 
 
-def test_a_server_that_can_not_start_is_an_error_that_names_its_log(
+def test_the_error_names_the_log_of_a_server_that_cannot_start(
     tmp_path: Path, configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PAGEWRIGHT_SERVER_URL", raising=False)

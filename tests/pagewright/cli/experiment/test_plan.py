@@ -1,3 +1,5 @@
+"""Limits, recipes and names of a run."""
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,29 +22,29 @@ BODY: Mapping[str, Any] = {"model": "starter", "dataset": "pages", "options": {}
         (Options(limit=500), 132, [22, None]),
     ],
 )
-def test_the_first_rows_are_evaluated_and_all_unless_they_are_the_same(
+def test_the_first_rows_and_all_rows_are_evaluated_unless_they_are_the_same(
     options: Options, test_rows: int, limits: list[int | None]
 ) -> None:
     assert options.limits(test_rows) == limits
 
 
-def test_the_starter_has_a_recipe_and_other_models_the_defaults() -> None:
+def test_the_starter_has_a_recipe_and_other_models_use_the_defaults() -> None:
     assert Options().recipe() == STARTER_RECIPE
     assert Options(model="owner/name").recipe() == {"lora": {}, "training": {}}
 
 
-def test_what_is_given_stands_for_the_whole_of_a_recipes_part() -> None:
+def test_given_options_replace_a_part_of_the_recipe_as_a_whole() -> None:
     recipe = Options(lora={"r": 4}, training={"seed": 1}).recipe()
     assert recipe == {"lora": {"r": 4}, "training": {"seed": 1}}
 
 
-def test_a_number_of_steps_takes_the_place_of_epochs_alone() -> None:
+def test_a_number_of_steps_replaces_only_the_epochs() -> None:
     recipe = Options(training={"num_train_epochs": 3, "seed": 1}, max_steps=2).recipe()
     assert recipe["training"] == {"seed": 1, "max_steps": 2}
     assert "num_train_epochs" in STARTER_RECIPE["training"]
 
 
-def test_what_is_made_has_a_name_of_its_own_for_each_way_to_make_it() -> None:
+def test_different_options_give_different_names() -> None:
     name = named(Options(), "gptq", BODY, None)["name"]
     assert name == named(Options(), "gptq", dict(reversed(list(BODY.items()))), None)["name"]
     others = {
@@ -56,7 +58,7 @@ def test_what_is_made_has_a_name_of_its_own_for_each_way_to_make_it() -> None:
 
 
 @pytest.mark.parametrize("model", ["owner/name", "/a/folder", "x" * 500, "with blanks"])
-def test_a_name_is_one_that_the_server_takes(model: str) -> None:
+def test_a_name_is_valid_for_the_server(model: str) -> None:
     name = named(Options(model=model), "gptq-lora", BODY, None)["name"]
     assert len(name) <= 200
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/-")

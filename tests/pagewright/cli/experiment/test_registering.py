@@ -1,4 +1,4 @@
-"""Against the real API, in this process, and a local server that speaks the hub's protocol."""
+"""Registration with the real API in this process and a local server that speaks the hub's protocol."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ Hub = Callable[..., AbstractContextManager[None]]
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
-    """Has a folder on the hub under a name, in this process."""
+    """Return a context manager that serves a folder as a repository of the hub, in this process."""
 
     @contextmanager
     def serve(name: str, folder: Path, kind: str = "model") -> Iterator[None]:
@@ -55,7 +55,7 @@ def upload(tmp_path: Path, rows: Any = ROWS) -> Path:
     return file
 
 
-def test_a_file_is_uploaded_once_and_split_as_the_original_was(as_admin: Any, tmp_path: Path) -> None:
+def test_a_file_is_uploaded_once_with_the_original_split(as_admin: Any, tmp_path: Path) -> None:
     file = upload(tmp_path)
     first = register_dataset(as_admin, Options(), file)
     assert (first.location, first.test_fraction, first.seed, first.test_rows) == ("alpaca.json", 0.25, 123, 2)
@@ -64,69 +64,69 @@ def test_a_file_is_uploaded_once_and_split_as_the_original_was(as_admin: Any, tm
     assert register_dataset(as_admin, Options(), upload(tmp_path, ROWS[:4])).train_rows == 3
 
 
-def test_without_a_file_the_dataset_is_the_hubs_at_its_latest_commit(as_admin: Any, tmp_path: Path, hub: Hub) -> None:
+def test_without_a_file_the_dataset_is_the_latest_commit_on_the_hub(as_admin: Any, tmp_path: Path, hub: Hub) -> None:
     with hub(DATASET, folder_with(tmp_path / "dataset", train=ROWS), kind="dataset"):
-        found = register_dataset(as_admin, Options(), None)
-    assert (found.source, found.location, found.revision, found.test_rows) == ("hub", DATASET, COMMIT, 2)
-    assert register_dataset(as_admin, Options(dataset_revision=COMMIT), None) == found
+        dataset = register_dataset(as_admin, Options(), None)
+    assert (dataset.source, dataset.location, dataset.revision, dataset.test_rows) == ("hub", DATASET, COMMIT, 2)
+    assert register_dataset(as_admin, Options(dataset_revision=COMMIT), None) == dataset
 
 
-def test_a_hub_that_is_away_is_an_error_that_says_what_to_do(as_admin: Any, hub: Hub) -> None:
+def test_the_error_of_an_unreachable_hub_suggests_a_file(as_admin: Any, hub: Hub) -> None:
     with pytest.raises(ExperimentError, match="PAGEWRIGHT_ALPACA_WEBGEN"):
         register_dataset(as_admin, Options(), None)
 
 
-def test_a_file_that_is_not_there_or_holds_no_rows_is_an_error(as_admin: Any, tmp_path: Path) -> None:
+def test_a_missing_or_empty_file_is_an_error(as_admin: Any, tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match=r"PAGEWRIGHT_ALPACA_WEBGEN.*missing\.json"):
         register_dataset(as_admin, Options(), tmp_path / "missing.json")
     with pytest.raises(ServerError, match="no rows"):
         register_dataset(as_admin, Options(), upload(tmp_path, []))
 
 
-def test_the_starter_is_there_already(as_admin: Any) -> None:
-    found = register_model(as_admin, Options())
-    assert (found.name, found.source) == ("starter", "bundled")
-    assert not is_gptq(found)
+def test_the_starter_is_already_registered(as_admin: Any) -> None:
+    model = register_model(as_admin, Options())
+    assert (model.name, model.source) == ("starter", "bundled")
+    assert not is_gptq(model)
 
 
-def test_a_folder_of_the_servers_is_registered_by_its_name_once(as_admin: Any, tmp_path: Path) -> None:
+def test_a_local_folder_is_registered_once_under_its_name(as_admin: Any, tmp_path: Path) -> None:
     folder = folder_with(tmp_path / "models" / "mine", config={"quantization_config": {"quant_method": "gptq"}})
     (folder / "model.safetensors").touch()
-    found = register_model(as_admin, Options(model=str(folder)))
-    assert (found.name, found.source) == ("mine", "local")
-    assert is_gptq(found)
-    assert register_model(as_admin, Options(model="mine")) == found
+    model = register_model(as_admin, Options(model=str(folder)))
+    assert (model.name, model.source) == ("mine", "local")
+    assert is_gptq(model)
+    assert register_model(as_admin, Options(model="mine")) == model
 
 
-def test_a_hub_model_is_pinned_to_its_latest_commit_and_its_files_say_whether_it_is_gptq(
+def test_a_hub_model_is_pinned_to_its_latest_commit_and_gptq_is_read_from_its_files(
     as_admin: Any, tmp_path: Path, hub: Hub
 ) -> None:
     options = Options(model="some/gptq")
     with hub("some/gptq", folder_with(tmp_path / "gptq", config={}, quantize_config={"bits": 4})):
-        found = register_model(as_admin, options)
-        assert (found.name, found.source, found.revision) == ("some/gptq", "hub", COMMIT)
-        assert is_gptq(found)
-    assert register_model(as_admin, options) == found
+        model = register_model(as_admin, options)
+        assert (model.name, model.source, model.revision) == ("some/gptq", "hub", COMMIT)
+        assert is_gptq(model)
+    assert register_model(as_admin, options) == model
     with hub("some/full", folder_with(tmp_path / "full", config={})):
         assert not is_gptq(register_model(as_admin, Options(model="some/full")))
 
 
-def test_a_model_that_is_quantized_in_another_way_is_refused(as_admin: Any, tmp_path: Path, hub: Hub) -> None:
+def test_another_quantization_method_is_refused(as_admin: Any, tmp_path: Path, hub: Hub) -> None:
     content = {"quantization_config": {"quant_method": "awq"}}
     with hub("some/awq", folder_with(tmp_path / "awq", config=content)):
-        found = register_model(as_admin, Options(model="some/awq"))
+        model = register_model(as_admin, Options(model="some/awq"))
         with pytest.raises(ExperimentError, match="awq"):
-            is_gptq(found)
+            is_gptq(model)
 
 
-def test_another_commit_than_the_registered_one_is_refused(as_admin: Any, tmp_path: Path, hub: Hub) -> None:
+def test_a_commit_other_than_the_registered_one_is_refused(as_admin: Any, tmp_path: Path, hub: Hub) -> None:
     with hub("some/model", folder_with(tmp_path / "model", config={})):
         register_model(as_admin, Options(model="some/model"))
     with pytest.raises(ExperimentError, match=COMMIT):
         register_model(as_admin, Options(model="some/model", revision="1" * 40))
 
 
-def test_what_the_hub_does_not_have_is_said(as_admin: Any, tmp_path: Path, hub: Hub) -> None:
+def test_the_error_names_a_repository_that_the_hub_does_not_have(as_admin: Any, tmp_path: Path, hub: Hub) -> None:
     with (
         hub("some/model", folder_with(tmp_path / "model", config={})),
         pytest.raises(ExperimentError, match="other/model"),

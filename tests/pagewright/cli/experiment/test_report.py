@@ -1,3 +1,5 @@
+"""The report shows the results and neutralizes hostile predictions."""
+
 import html
 import json
 import xml.etree.ElementTree as ET
@@ -22,46 +24,46 @@ HOSTILE = (
 
 
 class Elements(HTMLParser):
-    """Every element of a page with its attributes, and all of its text."""
+    """All elements of a page with their attributes, and its text."""
 
     def __init__(self, page: Path) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
         self.feed(page.read_text())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
         self.text += data
 
     def of(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.found if name == tag]
+        return [attributes for name, attributes in self.elements if name == tag]
 
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> list[Elements]:
-    """The index and a system's page of a run whose every text is hostile."""
+    """Return the index and one system's page of a run in which every text is hostile."""
     row = predicted(HOSTILE, prompt=HOSTILE, input=HOSTILE, reference=HOSTILE, error=HOSTILE, finish_reason="error")
-    made = fine_tuned(name=HOSTILE, base=HOSTILE, parameters={"lora": {HOSTILE: HOSTILE}})
+    fine_tune = fine_tuned(name=HOSTILE, base=HOSTILE, parameters={"lora": {HOSTILE: HOSTILE}})
     model = MODEL.model_copy(update={"name": HOSTILE, "revision": HOSTILE})
     aims = [Aim(text=HOSTILE, measured=HOSTILE, outcome="met")]
-    found = results(command=HOSTILE, model=model, fine_tunes=[made], aims=aims, notes=[HOSTILE])
-    write(tmp_path, found, {System.BASE_LORA: [row]})
+    sample = results(command=HOSTILE, model=model, fine_tunes=[fine_tune], aims=aims, notes=[HOSTILE])
+    write(tmp_path, sample, {System.BASE_LORA: [row]})
     return [Elements(tmp_path / name) for name in ("index.html", "base-lora.html")]
 
 
-def test_no_page_has_an_element_of_a_prediction_or_any_other_text(hostile: list[Elements]) -> None:
+def test_no_text_becomes_an_element_of_a_page(hostile: list[Elements]) -> None:
     for page in hostile:
-        tags = {tag for tag, _ in page.found}
+        tags = {tag for tag, _ in page.elements}
         assert not tags & {"script", "img", "object", "embed", "link", "base", "form"}
         assert HOSTILE in page.text
-        assert not [name for _, attributes in page.found for name in attributes if name.startswith("on")]
+        assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
         assert "refresh" not in {attributes.get("http-equiv") for attributes in page.of("meta")}
 
 
-def test_predictions_are_in_frames_that_allow_nothing(hostile: list[Elements]) -> None:
+def test_predictions_are_in_sandboxed_frames(hostile: list[Elements]) -> None:
     frames = hostile[1].of("iframe")
     assert len(frames) == 2
     for frame in frames:
@@ -72,28 +74,28 @@ def test_predictions_are_in_frames_that_allow_nothing(hostile: list[Elements]) -
         assert frame["loading"] == "lazy"
 
 
-def test_every_page_has_a_policy_before_anything_else_that_could_load(hostile: list[Elements]) -> None:
+def test_every_page_starts_with_a_content_security_policy(hostile: list[Elements]) -> None:
     assert "default-src 'none'" in POLICY
     assert "script" not in POLICY
     assert "http" not in POLICY
     for page in hostile:
-        tags = [tag for tag, _ in page.found]
-        policy = page.found[tags.index("meta") + 1]
+        tags = [tag for tag, _ in page.elements]
+        policy = page.elements[tags.index("meta") + 1]
         assert policy == ("meta", {"http-equiv": "Content-Security-Policy", "content": POLICY})
 
 
-def test_what_is_wrong_with_a_row_is_said() -> None:
+def test_failures_of_a_row_are_described() -> None:
     assert failures(predicted("<h1>Hi</h1>")) == []
     assert failures(predicted("", finish_reason="error", error="the prompt is too long")) == [
-        "no answer: the prompt is too long"
+        "no completion: the prompt is too long"
     ]
     assert failures(predicted("<h1", finish_reason="length", validity=0, parse_errors=3)) == [
         "cut off at the token limit",
-        "not valid HTML, parse errors: 3",
+        "not valid HTML (3 parse errors)",
     ]
 
 
-def test_a_page_has_prompt_source_and_scores_of_each_row_and_empty_ones_are_said_to_be(tmp_path: Path) -> None:
+def test_a_page_shows_the_prompt_the_source_and_the_scores_of_each_row(tmp_path: Path) -> None:
     rows = [predicted("<b>bold</b>", exact_match=1, input="a: 1"), predicted("", row=1, validity=None)]
     write(tmp_path, results(), {System.BASE: rows})
     page = (tmp_path / "base.html").read_text()
@@ -105,16 +107,16 @@ def test_a_page_has_prompt_source_and_scores_of_each_row_and_empty_ones_are_said
     assert "Empty." in page
 
 
-def test_the_index_links_to_the_pages_and_the_results_are_beside_it(tmp_path: Path) -> None:
-    found = results()
-    write(tmp_path, found, {System.GPTQ_LORA: [predicted("x")], System.NEAREST_NEIGHBOUR: []})
+def test_the_index_links_to_the_pages_and_results_json_is_written(tmp_path: Path) -> None:
+    sample = results()
+    write(tmp_path, sample, {System.GPTQ_LORA: [predicted("x")], System.NEAREST_NEIGHBOUR: []})
     links = {link["href"] for link in Elements(tmp_path / "index.html").of("a")}
     assert links == {"gptq-base-lora.html", "nearest-neighbour.html"}
     assert all((tmp_path / str(link)).exists() for link in links)
-    assert json.loads((tmp_path / "results.json").read_text()) == found.model_dump(mode="json")
+    assert json.loads((tmp_path / "results.json").read_text()) == sample.model_dump(mode="json")
 
 
-def test_the_index_draws_the_training_loss_and_where_it_was_measured_the_evaluations(tmp_path: Path) -> None:
+def test_the_index_draws_the_training_loss_and_a_measured_evaluation_loss(tmp_path: Path) -> None:
     curve = [Point(step=step, loss=1 / step, eval_loss=2 / step if step % 5 == 0 else None) for step in range(1, 11)]
     write(tmp_path, results(fine_tunes=[fine_tuned(), fine_tuned(curve=curve), fine_tuned(curve=[])]), {})
     index = (tmp_path / "index.html").read_text()
@@ -124,7 +126,7 @@ def test_the_index_draws_the_training_loss_and_where_it_was_measured_the_evaluat
     assert "No loss was measured." in index
 
 
-def test_a_chart_stays_within_its_bounds_and_falls_as_the_loss_does() -> None:
+def test_a_chart_stays_within_its_bounds_and_falls_with_the_loss() -> None:
     chart = loss_chart([Point(step=step, loss=8 / step, eval_loss=9 / step) for step in (1, 2, 100)])
     assert chart is not None
     points = [tuple(map(float, point.split(","))) for point in chart.training.split()]
@@ -138,7 +140,7 @@ def test_a_loss_of_zero_is_drawn() -> None:
     assert loss_chart([Point(step=1, loss=0.0, eval_loss=None)]) is not None
 
 
-def test_a_folder_that_can_not_be_written_to_is_an_error(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "index.html").mkdir()
     with pytest.raises(ExperimentError, match=r"index\.html"):
         write(tmp_path, results(), {})

@@ -1,3 +1,5 @@
+"""The Markdown output of a run."""
+
 from pagewright.cli.experiment.plan import System
 from pagewright.cli.experiment.results import Aim
 from pagewright.cli.experiment.table import HEADER, markdown, table
@@ -8,7 +10,7 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_rows_stand_by_size_and_then_in_the_order_of_the_systems() -> None:
+def test_rows_are_ordered_by_size_and_then_by_system() -> None:
     scores = {"exact_match": 1 / 22, "normalized_exact_match": 2 / 22, "chrf": 41.126, "validity": 21 / 22}
     lines = table(
         [
@@ -23,7 +25,7 @@ def test_rows_stand_by_size_and_then_in_the_order_of_the_systems() -> None:
     assert {len(cells(line)) for line in lines} == {len(HEADER)}
 
 
-def test_a_metric_without_a_score_leaves_its_cell_empty() -> None:
+def test_a_metric_without_a_score_has_an_empty_cell() -> None:
     assert cells(table([evaluated(System.BASE)]).splitlines()[2])[2:7] == [""] * 5
 
 
@@ -40,4 +42,4 @@ def test_notes_aims_command_and_versions_follow_the_table() -> None:
     assert "- a note over two lines\n" in printed
     assert "- met (2.00): chrF above 1\n- not measured: chrF above 3\n" in printed
     assert "`pagewright experiment`" in printed
-    assert printed.endswith("(fraction 0.25, seed 123); pagewright 0.1.0.")
+    assert printed.endswith("(fraction 0.25, seed 123). Versions: pagewright 0.1.0.")

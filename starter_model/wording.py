@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - a wording that is wrapped is harder to read than a long line
-"""Word the requests: openings, quotation, lists, and the ways in which values reach the `input`."""
+"""Word the requests: openings, quotations, lists, and the formats of values in the `input`."""
 
 import json
 from collections.abc import Callable, Sequence
