@@ -24,8 +24,8 @@ from models.loading.loader import default_device, load
 from models.loading.refs import ModelRef, Source
 from models.prompts.template import build_prompt
 from models.serving.engine import Sampling
-from models.serving.in_process.batching import EngineLimits
-from models.serving.in_process.engine import Engine
+from models.serving.in_process.engine import InProcessEngine
+from models.serving.in_process.limits import EngineLimits
 
 STARTER = ModelRef(Source.BUNDLED, "starter")
 PROMPTS = 200
@@ -81,7 +81,7 @@ def _starter(server: bool) -> tuple[str, list[Row]]:
             lambda: _generate(model, tokenizer, some, STATIC_BATCH),
         ),
     ]
-    engine = Engine(model, tokenizer)
+    engine = InProcessEngine(model, tokenizer)
     _through_engine(engine, prompts[:4], Sampling())  # what is set up at the first use is not the prompts' cost
     rows.append(timed("engine", lambda: _through_engine(engine, prompts, Sampling())))
     engine.close()
@@ -101,7 +101,7 @@ def _generate(model: Any, tokenizer: Any, prompts: Sequence[str], size: int) -> 
     return tokens
 
 
-def _through_engine(engine: Engine, prompts: Sequence[str], sampling: Sampling) -> int:
+def _through_engine(engine: InProcessEngine, prompts: Sequence[str], sampling: Sampling) -> int:
     requests = [engine.submit(prompt, sampling) for prompt in prompts]
     return sum(request.future.result().completion_tokens for request in requests)
 
@@ -184,7 +184,7 @@ def _llama2_7b() -> tuple[str, list[Row]]:
     rows = [timed("one generate call per prompt, 4 prompts", lambda: one_by_one(4))]
     rows.append(timed("a static batch of 132", lambda: static(132)))
     tokenizer: Any = NumberTokenizer()
-    engine = Engine(model, tokenizer, EngineLimits.for_model(model, 40 * 2**30))
+    engine = InProcessEngine(model, tokenizer, EngineLimits.for_model(model, 40 * 2**30))
 
     def through_engine(count: int) -> int:
         requests = [

@@ -31,7 +31,7 @@ from models.loading.refs import ModelRef, Source
 from models.quantization.gptq import QuantizeTask, quantize
 from models.quantization.options import QuantizationOptions
 from models.serving.engine import Sampling
-from models.serving.in_process.engine import Engine
+from models.serving.in_process.engine import InProcessEngine
 
 REQUESTS, TOKENS = 32, 128
 STARTER = models.starter.FOLDER
@@ -110,7 +110,7 @@ def _measured(ref: ModelRef) -> dict[str, float]:
     seconds = time.perf_counter() - begin
     on_gpu = model.device.type == "cuda"
     weights = torch.cuda.memory_allocated() if on_gpu else model.get_memory_footprint()
-    engine = Engine(model, tokenizer)
+    engine = InProcessEngine(model, tokenizer)
     generated = took = 0.0
     for count in (2, REQUESTS):  # the first warms the engine up
         begin = time.perf_counter()

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -30,11 +29,11 @@ class InstantEngine:
     """Takes the place of the pool of models and of an engine: each prompt is answered as soon as it is asked."""
 
     context_length = 2048
-    load = 0
-    limits = SimpleNamespace(max_requests=64)
+    pending = 0
+    slots = 64
 
     @contextmanager
-    def lease(self, _ref: object) -> Iterator["InstantEngine"]:
+    def borrow(self, _ref: object) -> Iterator["InstantEngine"]:
         yield self
 
     def count_tokens(self, texts: Sequence[str], special: bool = False) -> list[int]:

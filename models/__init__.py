@@ -1,1 +1,1 @@
-"""The language-model work. Imports nothing else of ours: usable from a REPL as a library."""
+"""Everything about language models. Imports nothing else of Pagewright, so it can be used as a library."""

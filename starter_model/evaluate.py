@@ -12,7 +12,7 @@ from models.loading.loader import load
 from models.loading.refs import ModelRef, Source
 from models.prompts.template import build_prompt
 from models.serving.engine import Sampling
-from models.serving.in_process.engine import Engine
+from models.serving.in_process.engine import InProcessEngine
 from models.starter import FOLDER
 from starter_model.rows import Row, held_out
 
@@ -20,7 +20,7 @@ from starter_model.rows import Row, held_out
 def answers(folder: Path, rows: list[Row], device: str | None = None) -> list[str]:
     """Return the page that the model in `folder` generates for each row, greedily and in float32."""
     model, tokenizer = load(ModelRef(Source.LOCAL, str(folder)), device, torch.float32)
-    engine = Engine(model, tokenizer)
+    engine = InProcessEngine(model, tokenizer)
     requests = [engine.submit(build_prompt(row.instruction, row.input), Sampling()) for row in rows]
     pages = [request.future.result().text for request in requests]
     engine.close()

@@ -15,9 +15,9 @@ from models.fine_tuning.options import LoraOptions, TrainingOptions
 from models.fine_tuning.precision import choose_precision
 from models.fine_tuning.trainer import FineTuneError, Progress, make_trainer
 from models.loading.loader import default_device, describe, load
+from models.loading.properties import context_length, eos_token_ids
 from models.loading.refs import ModelRef
 from models.prompts.rows import read_rows
-from models.serving.in_process.batching import context_length, eos_token_ids
 from models.tasks.reports import Happened, Report
 
 DEFAULT_MAX_SEQ_LENGTH = 4096
@@ -141,7 +141,7 @@ def read_examples(
 
 
 def _max_seq_length(options: TrainingOptions, model: PreTrainedModel) -> int:
-    context = context_length(model)
+    context = context_length(model.config)
     if options.max_seq_length is None:
         return min(context, DEFAULT_MAX_SEQ_LENGTH)
     if options.max_seq_length > context:

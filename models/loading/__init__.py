@@ -1,1 +1,1 @@
-"""Which model is meant, its files, its weights, and the adapters over them."""
+"""References to models, their files, loading their weights, and adapters."""

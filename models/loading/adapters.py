@@ -1,4 +1,9 @@
-"""LoRA adapters over a model that stays as it is, so that many of them share its weights."""
+"""LoRA adapters over a base model whose weights many of them share. The seam to PEFT's internals (0.21).
+
+PEFT's `set_peft_model_state_dict` calls `state_dict()`, for which bitsandbytes changes weights in place that other
+engines read. So weights are copied into the parameters that `get_peft_model_state_dict` names, which does not call it
+if it is given the parameters. `test_adapters.py` fails when that changes.
+"""
 
 import copy
 from collections.abc import Iterator
@@ -18,17 +23,17 @@ from models.loading.refs import ModelLoadError
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 
-_OWN_INITIALIZATIONS = (True, False, "gaussian", "orthogonal", "eva")
-"""Ways to begin training that leave the model's own weights alone; PEFT goes that way again when it loads."""
+_INITIALIZATIONS = (True, False, "gaussian", "orthogonal", "eva")
+"""Values of `init_lora_weights` that leave the base model's weights as they are. PEFT also applies it to load."""
 
 
 def share(model: PreTrainedModel) -> PreTrainedModel:
-    """The model once more, in modules of its own over the same weights, which take no memory twice."""
+    """Return a copy of the model's modules over the same weights, which stay in memory once."""
     return copy.deepcopy(model, {id(tensor): tensor for tensor in _tensors(model)})
 
 
 def tensor_bytes(model: PreTrainedModel, shared: PreTrainedModel | None = None) -> int:
-    """The bytes of a model's parameters and buffers, without those that it shares with another."""
+    """Return the bytes of a model's parameters and buffers, without those that it shares with the model `shared`."""
     tensors = {tensor.data_ptr(): tensor for tensor in _tensors(model)}
     for tensor in _tensors(shared) if shared is not None else ():
         tensors.pop(tensor.data_ptr(), None)
@@ -36,22 +41,22 @@ def tensor_bytes(model: PreTrainedModel, shared: PreTrainedModel | None = None) 
 
 
 def _tensors(model: PreTrainedModel) -> Iterator[torch.Tensor]:
-    """Parameters, buffers, and the scales of weights that are quantized; some may come twice."""
+    """Yield parameters, buffers, and the scales of quantized weights. Some tensors come twice."""
     scales = chain.from_iterable(bits_and_bytes.tensors(state) for state in bits_and_bytes.states(model))
     return chain(model.parameters(), model.buffers(), scales)
 
 
 def apply(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The model with the adapter in `folder` put into its layers, for inference.
+    """Return the model with the adapter in `folder` inserted into its layers, for inference.
 
-    The model's modules are changed (`share` it first to keep them), its weights are not. Nothing is fetched or
-    unpickled, whatever the adapter's configuration names. Raises ModelLoadError.
+    The model's modules are changed, its weights are not: call `share` first to keep the model. Nothing is downloaded or
+    unpickled, whatever the adapter's configuration contains. Raises ModelLoadError.
     """
     return cast(PreTrainedModel, wrap(model, folder).base_model.model)
 
 
 def wrap(model: PreTrainedModel, folder: Path) -> PeftModel:
-    """As `apply`, but in PEFT's own wrapper, which can merge the two."""
+    """As `apply`, but return PEFT's wrapper, which can merge the adapter."""
     for file in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / file).is_file():
             raise ModelLoadError(f"{folder}: there is no {file}; adapters in other formats are not loaded")
@@ -64,32 +69,39 @@ def wrap(model: PreTrainedModel, folder: Path) -> PeftModel:
         weights = load_file(folder / WEIGHTS_FILE, device=str(model.device))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelLoadError(f"{folder}: the adapter can't be loaded: {error}") from error
-    # Never state_dict(), for which bitsandbytes changes weights in place that other engines read. PEFT's function that
-    # sets weights calls it, the one that gives them does not: here it gives parameters by their names in the file.
-    everything = dict(adapted.named_parameters(remove_duplicate=False))
-    own = get_peft_model_state_dict(adapted, everything, save_embedding_layers=False)
-    misfits = sorted(dict(_shapes(own).items() ^ _shapes(weights).items()))
+    parameters = _adapter_parameters(adapted)
+    misfits = sorted(dict(_shapes(parameters).items() ^ _shapes(weights).items()))
     if misfits:
         raise ModelLoadError(f"{folder}: the adapter does not fit the model: {misfits[0]} and {len(misfits) - 1} more")
     with torch.no_grad():
-        for name, parameter in own.items():
+        for name, parameter in parameters.items():
             parameter.copy_(weights[name])
     return adapted
 
 
+def _adapter_parameters(model: PeftModel) -> dict[str, torch.Tensor]:
+    """Return the adapter's parameters by their names in its weights file."""
+    every = dict(model.named_parameters(remove_duplicate=False))
+    parameters: dict[str, torch.Tensor] = get_peft_model_state_dict(model, every, save_embedding_layers=False)
+    return parameters
+
+
 def _check(config: Any) -> None:
+    """Raise ValueError for an adapter that is not supported, and set the configuration for inference."""
     if not isinstance(config, LoraConfig):
-        raise ValueError(f"it is {config.peft_type}, not LoRA")
-    if config.init_lora_weights not in _OWN_INITIALIZATIONS:
-        raise ValueError(f"it goes with weights changed by {config.init_lora_weights}; save it converted to plain LoRA")
+        raise ValueError(f"its type is {config.peft_type}, and only LoRA is supported")
+    if config.init_lora_weights not in _INITIALIZATIONS:
+        raise ValueError(
+            f"it needs base weights changed by {config.init_lora_weights}: save it converted to plain LoRA"
+        )
     if config.megatron_config is not None:
-        raise ValueError("it is for Megatron, whose module the configuration names")
+        raise ValueError("it is for Megatron, which is not supported")
     config.init_lora_weights = False
     config.inference_mode = True
 
 
 def _unshare_biases(model: PeftModel) -> None:
-    """The adapter brings biases of its own, and must not write them over those of the model that others run."""
+    """Copy the biases, so that the adapter's do not overwrite those of the shared base model."""
     for module in model.modules():
         bias = dict(module.named_parameters(recurse=False)).get("bias")
         if bias is not None:

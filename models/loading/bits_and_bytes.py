@@ -1,4 +1,9 @@
-"""Weights that bitsandbytes quantizes as they are loaded. It is imported only once that is asked for."""
+"""Weights that bitsandbytes quantizes while they are loaded. The seam to bitsandbytes' internals (0.50).
+
+bitsandbytes is imported only when a model is loaded that way. Its layers change themselves at their first step, which
+engines that share them must not see, so `settle` does it before: it uses `Linear8bitLt.init_8bit_state` and
+`Linear4bit.support_avx512bf16_for_cpu`. `test_bits_and_bytes.py` fails when these change.
+"""
 
 import logging
 import sys
@@ -13,15 +18,17 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedCon
 from models.loading.refs import ModelLoadError
 
 BITS_PER_WEIGHT = {8: 8.0, 4: 4.25}
-"""In memory, the scales of blocks of weights included: of 16 bits where a CPU's kernel has them, else less. Those of 8
-bits are one for each row."""
+"""Bits in memory per quantized weight. The scales of NF4's blocks take up to a quarter of a bit; LLM.int8() has one
+scale per row, which is not counted."""
+
+STATE_TENSORS = ("CB", "SCB", "absmax", "code", "offset")
 
 
 def check(bits: int, device: str) -> None:
-    """Raises ModelLoadError where bitsandbytes is missing or can't compute, with what to change."""
+    """Run a small layer on `device`. Raises ModelLoadError if bitsandbytes is missing or can't compute there."""
     if find_spec("bitsandbytes") is None:
         raise ModelLoadError("bitsandbytes is not installed on this worker: install it, or leave out `load`")
-    # it would say at every layer of every step that inputs are rounded to float16
+    # It logs at every layer of every step that inputs are rounded to float16.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     try:
         nn = _layers()
@@ -39,34 +46,37 @@ def check(bits: int, device: str) -> None:
         ) from error
 
 
-def config(bits: int, compute: torch.dtype) -> BitsAndBytesConfig:
-    """What transformers is to quantize to: LLM.int8(), or NF4 whose layers compute in the dtype `compute`."""
+def config(bits: int, compute_dtype: torch.dtype) -> BitsAndBytesConfig:
+    """Return transformers' configuration: LLM.int8() for 8 bits, NF4 that computes in `compute_dtype` for 4."""
     if bits == 8:
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
-        # as QLoRA has it: a tenth of the memory less, and no measurable loss
+        # As in QLoRA (https://arxiv.org/abs/2305.14314): it saves a tenth of the memory at no measurable loss.
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=compute,
+        bnb_4bit_compute_dtype=compute_dtype,
     )
 
 
 def settle(model: PreTrainedModel, *, for_training: bool) -> None:
-    """Bring a model that was just loaded into the state that its first step would, so that steps only read it."""
+    """Bring a newly loaded model into the state after its first step, so that later steps only read its weights.
+
+    With `for_training` the weights keep a form that has a gradient.
+    """
     nn = _layers()
     for module in model.modules():
         if isinstance(module, nn.Linear8bitLt) and module.weight.CB is not None:
-            # Left to the first step, the scales would go to the module that takes it, and no other over these weights.
+            # The first step moves the scales from the weights to the module that runs it, and from no other module.
             module.init_8bit_state()
         elif isinstance(module, nn.Linear4bit) and model.device.type == "cpu":
             _settle_for_cpu(module, for_training)
 
 
 def _settle_for_cpu(module: Any, for_training: bool) -> None:
-    """On CPUs with bfloat16, steps without a gradient begin with packing the weights, in place, for a fast kernel.
+    """Pack the weights for the fast kernel of CPUs with AVX512-BF16, as the first step without a gradient does.
 
-    It has no gradient, and takes layers of some shapes alone.
+    That kernel has no gradient, and supports only layers of certain shapes; other layers keep the general kernel.
     """
     packs = module.out_features % 32 == 0 and module.in_features % module.weight.quant_state.blocksize == 0
     module.support_avx512bf16_for_cpu = module.support_avx512bf16_for_cpu and packs and not for_training
@@ -76,7 +86,7 @@ def _settle_for_cpu(module: Any, for_training: bool) -> None:
 
 
 def states(model: PreTrainedModel) -> Iterator[Any]:
-    """What each layer keeps beside its weights, if bitsandbytes has quantized them: objects that hold the scales."""
+    """Yield the object of each quantized layer that contains the scales of its weights."""
     if "bitsandbytes" not in sys.modules:
         return
     nn = _layers()
@@ -88,16 +98,14 @@ def states(model: PreTrainedModel) -> Iterator[Any]:
 
 
 def tensors(state: Any) -> list[torch.Tensor]:
-    """The tensors in one of the `states` that belong to the weights; it has others that belong to its last step."""
+    """Return the tensors in one of `states` that belong to the weights, without those that its last step left there."""
     nested = getattr(state, "state2", None)  # the scales of the scales
-    values = [
-        getattr(part, name, None) for part in (state, nested) for name in ("CB", "SCB", "absmax", "code", "offset")
-    ]
+    values = [getattr(part, name, None) for part in (state, nested) for name in STATE_TENSORS]
     return [value for value in values if value is not None]
 
 
 def loaded_bytes(config: PreTrainedConfig, bits: int, float_bytes: int) -> int:
-    """About what a model of this configuration takes in memory, where what is not quantized has floats of that size."""
+    """Estimate a model's memory. Weights that are not quantized have `float_bytes` each."""
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     head = model.get_output_embeddings()

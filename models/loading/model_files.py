@@ -1,56 +1,79 @@
-"""Folders of models: whether their weights are quantized already, and which file they are in.
+"""The files of a model: where they are, what its configuration says, and how large its weights are."""
 
-Today the configuration says how weights are quantized. AutoGPTQ wrote that into a file beside it, and named the file of
-the weights after the bits.
-"""
-
-import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedConfig
 
-QUANTIZE_CONFIG = "quantize_config.json"
+from models.loading.quantization_config import CONFIG, read_quantization_config
+from models.loading.refs import ModelLoadError, ModelRef, Source
+
+BUNDLED_MODELS = Path(__file__).parents[1]
 STANDARD_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+"""What is downloaded from the hub: safetensors, configuration and tokenizer, but no pickles and no Python code."""
+
+GPTQ_PACKAGES = ("gptqmodel", "optimum")
 
 _BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
-def read_config(folder: Path) -> PreTrainedConfig:
-    """The model's configuration, which says how its weights are quantized and where they are, whatever the layout.
+def model_folder(ref: ModelRef) -> Path:
+    """Return the folder of the model's files, and download a hub model to it. Raises ModelLoadError."""
+    if ref.source == Source.HUB:
+        return _download(ref)
+    bundled = ref.source == Source.BUNDLED
+    folder = BUNDLED_MODELS / Path(ref.location).name if bundled else Path(ref.location)
+    if not (folder / CONFIG).is_file():
+        raise ModelLoadError(f"{ref.location}: the folder does not exist or has no {CONFIG}")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelLoadError(
+            f"{ref.location}: the folder has no *.safetensors file; other weight formats are not loaded"
+        )
+    return folder
 
-    Raises OSError, ValueError or KeyError for what transformers can't use.
+
+def read_config(ref: ModelRef, folder: Path) -> Any:
+    """Return the model's configuration, whose `quantization_config` is set if its weights are quantized.
+
+    Raises ModelLoadError if it can't be used, if the options of `ref` don't fit it, or if a package is missing.
     """
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    file = folder / QUANTIZE_CONFIG
-    if quantization(config) is None and file.is_file():
-        content = json.loads(file.read_text())
-        if not isinstance(content, dict) or "bits" not in content:
-            raise ValueError(f"{QUANTIZE_CONFIG} does not say to how many bits the weights are quantized")
-        known = {name: value for name, value in content.items() if value is not None}
-        config.quantization_config = {"quant_method": "gptq", **known}
-        weights = _weights(folder, known.get("model_file_base_name"))
-        if weights not in STANDARD_WEIGHTS:
-            config.transformers_weights = weights
+    try:
+        config = _complete_config(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelLoadError(f"{ref.location}: the configuration can't be used: {error}") from error
+    quantization = stored_quantization(config)
+    if quantization is None:
+        return config
+    method = quantization.get("quant_method")
+    if ref.bitsandbytes is not None:
+        raise ModelLoadError(f"{ref.location}: the weights are already quantized, by {method}: leave out `load`")
+    missing = [package for package in GPTQ_PACKAGES if method == "gptq" and find_spec(package) is None]
+    if missing:
+        raise ModelLoadError(f"{ref.location}: GPTQ weights need {' and '.join(missing)}: install it on this worker")
     return config
 
 
-def quantization(config: PreTrainedConfig) -> dict[str, Any] | None:
-    """How the stored weights are quantized: `quant_method`, and what belongs to it. None if they are not."""
+def stored_quantization(config: PreTrainedConfig) -> dict[str, Any] | None:
+    """Return how the stored weights are quantized, `quant_method` and its settings, or None if they are not."""
     return getattr(config, "quantization_config", None)
 
 
 def stored_bytes(folder: Path, float_bytes: int) -> int:
-    """What the weights in the folder take in memory once floats have so many bytes each; integers stay as they are.
+    """Return the memory that the weights in the folder take if each float has `float_bytes`; integers stay as they are.
 
     Raises OSError or SafetensorError for a file that can't be read.
     """
     total = 0
     for file in folder.glob("*.safetensors"):
         with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  it is no dictionary
+            for name in tensors.keys():  # noqa: SIM118  it is not a dictionary
                 stored = tensors.get_slice(name)
                 count, dtype = 1, stored.get_dtype()
                 for length in stored.get_shape():
@@ -59,14 +82,37 @@ def stored_bytes(folder: Path, float_bytes: int) -> int:
     return total
 
 
-def _weights(folder: Path, base_name: object) -> str:
-    """The file that holds the weights, or the index of those that do."""
+def _download(ref: ModelRef) -> Path:
+    try:
+        return Path(snapshot_download(ref.location, revision=ref.revision, allow_patterns=HUB_FILES))
+    except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as error:
+        raise ModelLoadError(f"{ref.location}: the hub does not have this model at {ref.revision}: {error}") from error
+
+
+def _complete_config(folder: Path) -> PreTrainedConfig:
+    """Read the configuration, and complete it from AutoGPTQ's file, which transformers does not read.
+
+    AutoGPTQ also named the file of the weights after their bits. Raises OSError, ValueError or KeyError.
+    """
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    if stored_quantization(config) is not None:
+        return config
+    quantization = read_quantization_config(folder)
+    if quantization is not None:
+        config.quantization_config = quantization
+        weights = _weights_file(folder, quantization.get("model_file_base_name"))
+        if weights not in STANDARD_WEIGHTS:
+            config.transformers_weights = weights
+    return config
+
+
+def _weights_file(folder: Path, base_name: object) -> str:
+    """Return the name of the file with the weights, or of their index. Raises ValueError if it is unclear."""
     files = sorted(file.name for file in folder.glob("*.safetensors*"))
-    named = [f"{base_name}.safetensors", f"{base_name}.safetensors.index.json", *STANDARD_WEIGHTS]
-    for name in named:
+    for name in (f"{base_name}.safetensors", f"{base_name}.safetensors.index.json", *STANDARD_WEIGHTS):
         if name in files:
             return name
-    found = [name for name in files if name.endswith(".index.json")] or files
-    if len(found) != 1:
-        raise ValueError(f"which of {', '.join(found)} holds the weights? model_file_base_name is to say so")
-    return found[0]
+    candidates = [name for name in files if name.endswith(".index.json")] or files
+    if len(candidates) != 1:
+        raise ValueError(f"the weights may be in {' or '.join(candidates)}: set model_file_base_name to say where")
+    return candidates[0]

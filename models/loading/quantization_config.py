@@ -1,29 +1,56 @@
-"""What the files of a local model say of its weights, read where no torch is."""
+"""How the weights in a model's folder are quantized. Imports no torch, so that the API can show it."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+CONFIG = "config.json"
+QUANTIZE_CONFIG = "quantize_config.json"
+"""Where AutoGPTQ wrote the settings that `config.json` contains today."""
+
 _SHOWN = ("bits", "group_size", "desc_act", "sym")
 
 
-def read_quantization(folder: Path) -> dict[str, Any] | None:
-    """How the weights in the folder are quantized: `method`, and with GPTQ the settings by their names there.
+def read_quantization_config(folder: Path) -> dict[str, Any] | None:
+    """Return the quantization settings of the weights in the folder, or None if they are not quantized.
 
-    None if they are not, or if the files say nothing that can be read: the worker that loads them says what is wrong.
+    The settings are those of `config.json`, else those of `quantize_config.json` without null values and with
+    `quant_method`, which AutoGPTQ did not write. Raises OSError for a file that can't be read and ValueError for one
+    that is not a JSON object or names no bits.
     """
-    found = _read(folder / "config.json").get("quantization_config")
-    if not isinstance(found, dict):
-        found = _read(folder / "quantize_config.json")  # where AutoGPTQ wrote it
-        if "bits" not in found:
-            return None
-    method = found.get("quant_method") or "gptq"
-    return {"method": str(method), **{name: found[name] for name in _SHOWN if name in found}}
+    settings = _read_object(folder / CONFIG).get("quantization_config")
+    if settings is not None:
+        if not isinstance(settings, dict):
+            raise ValueError(f"quantization_config in {CONFIG} is not an object")
+        return settings
+    if not (folder / QUANTIZE_CONFIG).is_file():
+        return None
+    settings = _read_object(folder / QUANTIZE_CONFIG)
+    if "bits" not in settings:
+        raise ValueError(f"{QUANTIZE_CONFIG} has no `bits`")
+    return {"quant_method": "gptq"} | {name: value for name, value in settings.items() if value is not None}
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_quantization(folder: Path) -> dict[str, Any] | None:
+    """Return what the API shows of the quantization: `method` and, if present, bits, group_size, desc_act and sym.
+
+    Returns None if the weights are not quantized or the files can't be read: the worker that loads them reports why.
+    """
+    try:
+        settings = read_quantization_config(folder)
+    except (OSError, ValueError):
+        return None
+    if settings is None:
+        return None
+    shown = {name: settings[name] for name in _SHOWN if name in settings}
+    return {"method": str(settings.get("quant_method") or "gptq"), **shown}
+
+
+def _read_object(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    except RecursionError as error:
+        raise ValueError(f"{file.name} is nested too deeply") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file.name} is not a JSON object")
+    return content

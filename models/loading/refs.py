@@ -1,11 +1,11 @@
-"""Where a model is to be found. Imports no torch, as those who only say which model they mean have no need of it."""
+"""References to models. Imports no torch, so that code that only names a model does not load it."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
 class ModelLoadError(ValueError):
-    """The model can't be loaded, now or later: it is missing, broken, or of a kind that is not supported."""
+    """The model can't be loaded, and trying again does not help: it is missing, broken or not supported."""
 
 
 class Source(StrEnum):
@@ -16,11 +16,12 @@ class Source(StrEnum):
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Where a model is. `location` is a folder of this package, a path, or `owner/name` on the hub.
+    """A model, and the options that it is loaded with.
 
-    `revision` is a hub model's commit; the others have none. `adapter` is the folder of one that PEFT wrote, which is
-    loaded over the model; None is the model as it is. `bitsandbytes` is the number of bits, 8 or 4, that it quantizes
-    the model's weights to as they are loaded; None is not at all.
+    - `location`: the folder's name in this package if bundled, a path if local, `owner/name` on the hub.
+    - `revision`: the commit of a hub model, None for others.
+    - `adapter`: the folder of an adapter in PEFT's format that is applied to the model, or None.
+    - `bitsandbytes`: 8 or 4, the bits to which bitsandbytes quantizes the weights while they are loaded, or None.
     """
 
     source: Source
@@ -31,5 +32,5 @@ class ModelRef:
 
     @property
     def base(self) -> "ModelRef":
-        """The model without its adapter."""
+        """The same model without its adapter."""
         return replace(self, adapter=None)

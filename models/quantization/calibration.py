@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.fine_tuning.examples import encode
+from models.loading.properties import eos_token_ids
 from models.prompts.rows import Row, read_rows
 from models.quantization.options import LEAST_TOKENS, QuantizationError, QuantizationOptions
-from models.serving.in_process.batching import eos_token_ids
 
 
 def sample_rows(file: Path, count: int, seed: int) -> list[Row]:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from models.fine_tuning.examples import collate, encode
 from models.loading.adapters import tensor_bytes
 from models.loading.loader import describe, load
+from models.loading.properties import context_length, eos_token_ids
 from models.loading.refs import ModelRef
 from models.prompts.rows import Row
 from models.prompts.template import build_prompt
@@ -24,8 +25,7 @@ from models.quantization.rounding import round_to_nearest
 from models.scoring.chrf import corpus_score
 from models.scoring.metrics import exact_match
 from models.serving.engine import Completion, RequestError, Sampling
-from models.serving.in_process.batching import context_length, eos_token_ids
-from models.serving.in_process.engine import Engine
+from models.serving.in_process.engine import InProcessEngine
 from models.tasks.reports import VariantMeasured
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ def mean_loss(
         if should_stop():
             raise Stopped
         example = encode(row, tokenizer, eos)
-        if len(example) > context_length(model):
+        if len(example) > context_length(model.config):
             continue
         batch = collate([[example]])
         with torch.inference_mode():
@@ -168,7 +168,7 @@ def complete(
     Each has at most the tokens of the longest reference. One whose prompt leaves no room in the context is empty.
     Raises EngineFailed and Stopped.
     """
-    engine = Engine(model, tokenizer)
+    engine = InProcessEngine(model, tokenizer)
     try:
         longest = 1 + max(engine.count_tokens([row.output for row in rows]), default=0)
         prompts = [build_prompt(row.instruction, row.input) for row in rows]

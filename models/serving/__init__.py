@@ -1,1 +1,1 @@
-"""Engines that generate completions, and the pool that holds them."""
+"""Engines that generate completions, and the pool of loaded models that workers borrow them from."""

@@ -1,18 +1,25 @@
-"""What every engine shares: how a completion is sampled, what comes out, and how a request fails. Imports no torch."""
+"""The interface of every generation engine: requests, sampling parameters, completions, errors. Imports no torch."""
 
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
+from typing import Protocol
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How one completion is drawn.
+    """How the tokens of one completion are sampled.
 
-    `max_new_tokens` >= 1, or None for what the context leaves; `temperature` >= 0, where 0 is greedy and the other
-    filters have no effect; 0 < `top_p` <= 1; `top_k` >= 0, where 0 is off; `seed` is any 64-bit signed integer, or
-    None for a fresh random one; the text ends before the first of the `stop` strings, none of them empty.
-    Raises ValueError, naming the field, on anything else.
+    - `max_new_tokens`: at least 1. None allows as many tokens as the context has room for.
+    - `temperature`: at least 0. At 0 the likeliest token is always taken, and `top_p` and `top_k` have no effect.
+    - `top_p`: above 0 and at most 1. Only the likeliest tokens whose probabilities sum to `top_p` are sampled from.
+    - `top_k`: at least 0. Only the `top_k` likeliest tokens are sampled from; 0 means all of them.
+    - `seed`: a 64-bit signed integer. None picks a random seed.
+    - `stop`: non-empty strings. The text ends before the first of them that appears.
+
+    Raises ValueError, naming the field, for a value out of range.
     """
 
     max_new_tokens: int | None = None
@@ -32,32 +39,32 @@ class Sampling:
         if not 0 <= self.top_k < 2**31:
             raise ValueError(f"top_k must be at least 0 and below 2**31, not {self.top_k}")
         if self.seed is not None and not -(2**63) <= self.seed < 2**63:
-            raise ValueError(f"seed must fit in 64 bits, not {self.seed}")
+            raise ValueError(f"seed must be a 64-bit signed integer, not {self.seed}")
         if not all(self.stop):
-            raise ValueError("stop must not hold an empty string")
+            raise ValueError("stop must not contain an empty string")
 
 
 class FinishReason(StrEnum):
-    STOP = "stop"  # the model ended the text, or a stop string did
+    STOP = "stop"  # the model generated an end-of-sequence token, or the text contained a stop string
     LENGTH = "length"  # max_new_tokens were generated
     CANCELLED = "cancelled"
 
 
 class RequestError(ValueError):
-    """The request is at fault: it fails the same way however often it is sent."""
+    """The request is invalid: it fails on every engine of this model."""
 
 
 class PromptTooLong(RequestError):
-    """The prompt leaves no room in the context for even one token."""
+    """The prompt text fills the model's context, so not even one token can be generated."""
 
 
 class EngineFailed(RuntimeError):
-    """The engine died or was closed under the request: the same request may well succeed on another engine."""
+    """The engine died or was closed while the request was pending. The request can succeed on another engine."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What a request came to. `completion_tokens` counts every generated token, the one that ended it included."""
+    """The result of a request. `completion_tokens` counts all generated tokens, an end-of-sequence token included."""
 
     text: str
     prompt_tokens: int
@@ -67,7 +74,11 @@ class Completion:
 
 @dataclass(frozen=True)
 class EngineStatistics:
-    """A snapshot. The two totals count since the engine started; `cache_bytes` are allocated for its whole life."""
+    """A snapshot of an engine.
+
+    `running` requests have generated at least one token, `waiting` ones have not. `requests_finished` and
+    `tokens_generated` count from the engine's start. `cache_bytes` is allocated while the engine lives.
+    """
 
     running: int
     waiting: int
@@ -76,3 +87,61 @@ class EngineStatistics:
     cache_blocks_used: int
     cache_blocks_total: int
     cache_bytes: int
+
+
+class Request(Protocol):
+    """A submitted request."""
+
+    @property
+    def future(self) -> "Future[Completion]":
+        """Resolves to the completion, or raises EngineFailed or RequestError.
+
+        Its callbacks run on the engine's thread, so they must be short. `future.cancel()` has no effect: use `cancel`.
+        """
+
+    @property
+    def tokens_done(self) -> int:
+        """The number of tokens generated so far."""
+
+    def cancel(self) -> None:
+        """End the request: the future resolves to the text generated so far. No effect on a request that has ended."""
+
+
+class Engine(Protocol):
+    """Generates completions with one model. All members can be used from any thread."""
+
+    @property
+    def context_length(self) -> int:
+        """The largest number of tokens of a prompt text and its completion together."""
+
+    @property
+    def slots(self) -> int:
+        """The largest number of requests that are generated at the same time; further ones wait."""
+
+    @property
+    def cache_bytes(self) -> int:
+        """The memory that the engine's key-value cache takes."""
+
+    @property
+    def pending(self) -> int:
+        """The number of requests that have not ended."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine accepts requests."""
+
+    def submit(self, prompt_text: str, sampling: Sampling) -> Request:
+        """Queue a request.
+
+        `prompt_text` is the whole text that the model continues. Raises PromptTooLong or another RequestError for a
+        request that can't run, and EngineFailed if the engine is not alive.
+        """
+
+    def count_tokens(self, texts: Sequence[str], *, special: bool = False) -> list[int]:
+        """Return the number of tokens in each text; with `special`, including those that start a prompt text."""
+
+    def statistics(self) -> EngineStatistics:
+        """Return a snapshot of the engine. Cheap enough to call often."""
+
+    def close(self) -> None:
+        """Stop the engine and free its cache. Pending requests fail with EngineFailed. Can be called twice."""

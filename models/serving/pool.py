@@ -1,6 +1,7 @@
-"""Loaded models, each with its engine, within a memory budget: the least recently used goes first.
+"""The pool of loaded models and their engines, within a memory budget.
 
-An adapter has an engine of its own, over the weights of its base model, which are in memory once.
+Each model and each adapter has its own engine. Adapters share the weights of their base model. When memory is needed,
+the least recently used engine is closed first.
 """
 
 import copy
@@ -21,18 +22,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from models.loading import adapters
 from models.loading.loader import default_device, load, loaded_bytes
 from models.loading.refs import ModelLoadError, ModelRef
-from models.serving.in_process.batching import EngineLimits, cache_bytes_per_token
-from models.serving.in_process.engine import Engine
+from models.serving.engine import Engine
+from models.serving.in_process.engine import InProcessEngine
+from models.serving.in_process.limits import EngineLimits, cache_bytes_per_token
 
 log = logging.getLogger(__name__)
 
 CACHE_SHARE = 0.3
-"""Of the budget, what one engine's cache may take: room stays for the weights, and for a second model."""
+"""The part of the budget that one engine's cache may take, so that the weights and a second model have room."""
 
 
 @dataclass(eq=False)
 class _Base:
-    """A model as it was loaded. No engine runs it itself, each runs a copy that shares its weights."""
+    """A model without adapter, as it was loaded. Engines run copies of it that share its weights."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -41,7 +43,7 @@ class _Base:
 
 @dataclass
 class _Loaded:
-    """`bytes` are those of the engine alone: its cache, and its adapter if it has one."""
+    """An engine. `bytes` counts its cache and its adapter's weights, not those of the base model."""
 
     engine: Engine
     base: _Base
@@ -52,9 +54,10 @@ class _Loaded:
 
 @dataclass(frozen=True)
 class PoolStatistics:
-    """`models` counts engines: one for each model, and for each adapter. What follows the budget is their sum.
+    """A snapshot of the pool: its memory, and sums over its engines.
 
-    `slots` is how many requests fit into the batches; `cache_used_bytes` is the part of the caches that holds tokens.
+    `models` counts the engines, one for each loaded model and each loaded adapter. `slots` is the number of requests
+    that fit into their batches. `cache_used_bytes` is the part of `cache_bytes` that contains tokens.
     """
 
     models: int
@@ -68,14 +71,16 @@ class PoolStatistics:
 
 
 class ModelPool:
-    """Gives out engines by model. All methods may be called from any thread."""
+    """Loads models and lends their engines. All methods can be called from any thread."""
 
     def __init__(self, memory_budget_bytes: int | None = None, device: str | None = None) -> None:
-        """`memory_budget_bytes` bounds weights and caches together; the default is 0.85 of the GPU, or half of RAM."""
+        """`memory_budget_bytes` bounds weights and caches together. It defaults to 0.85 of the GPU's memory, or half of
+        the RAM on a CPU. `device` is `cuda` or `cpu`, by default `cuda` if there is a GPU.
+        """
         self._device = device or default_device()
         self._budget = memory_budget_bytes or _default_budget(self._device)
-        self._loaded: OrderedDict[ModelRef, _Loaded] = OrderedDict()  # the least recently used first
-        # A base lives as long as an engine over it, or a load that is about to make one.
+        self._loaded: OrderedDict[ModelRef, _Loaded] = OrderedDict()  # least recently used first
+        # A base is freed with the last engine that uses it. A load in progress holds one too.
         self._bases: weakref.WeakValueDictionary[ModelRef, _Base] = weakref.WeakValueDictionary()
         self._loading: set[ModelRef] = set()
         self._changed = threading.Condition()
@@ -83,10 +88,11 @@ class ModelPool:
 
     @contextmanager
     def borrow(self, ref: ModelRef) -> Iterator[Engine]:
-        """The model's engine, loaded if need be, and kept loaded for the length of the block.
+        """Yield the model's engine, which stays loaded until the block ends.
 
-        Callers that want the same model wait for one load. An engine that has died is replaced. Raises ModelLoadError,
-        and what else loading raises, to the caller whose turn it was; the next one tries anew.
+        Loads the model if it is not loaded or its engine has died. Callers who need the same model wait for one load.
+        If the load fails, its caller gets the exception (ModelLoadError, or what the network or memory raises), and
+        the next caller tries again.
         """
         loaded = self._enter(ref)
         try:
@@ -97,37 +103,39 @@ class ModelPool:
                 self._changed.notify_all()
 
     def statistics(self) -> PoolStatistics:
+        """Return a snapshot of the pool."""
         with self._changed:
             engines = [loaded.engine for loaded in self._loaded.values()]
-            taken = self._bytes()
-        found = [engine.statistics() for engine in engines]
+            used = self._bytes()
+        each = [engine.statistics() for engine in engines]
         return PoolStatistics(
             models=len(engines),
-            bytes=taken,
+            bytes=used,
             budget_bytes=self._budget,
-            slots=sum(engine.limits.max_requests for engine in engines),
-            running=sum(each.running for each in found),
-            waiting=sum(each.waiting for each in found),
-            cache_bytes=sum(each.cache_bytes for each in found),
+            slots=sum(engine.slots for engine in engines),
+            running=sum(engine.running for engine in each),
+            waiting=sum(engine.waiting for engine in each),
+            cache_bytes=sum(engine.cache_bytes for engine in each),
             cache_used_bytes=sum(
-                each.cache_bytes * each.cache_blocks_used // each.cache_blocks_total for each in found
+                engine.cache_bytes * engine.cache_blocks_used // engine.cache_blocks_total for engine in each
             ),
         )
 
     def close(self) -> None:
-        """Stop every engine; what runs on them fails with EngineFailed."""
+        """Close every engine. Their pending requests fail with EngineFailed."""
         with self._changed:
-            leaving = list(self._loaded.values())
+            engines = [loaded.engine for loaded in self._loaded.values()]
             self._loaded.clear()
-        for loaded in leaving:
-            loaded.engine.close()
+        for engine in engines:
+            engine.close()
 
     def _enter(self, ref: ModelRef) -> _Loaded:
+        """Count the caller as a user of the model's engine, and load it if no other thread does."""
         with self._changed:
             while True:
                 loaded = self._loaded.get(ref)
                 if loaded is not None and not loaded.engine.alive:
-                    log.warning("the engine of %s died; loading the model again", _name(ref))
+                    log.warning("the engine of %s has died; loading the model again", _name(ref))
                     del self._loaded[ref]
                 elif loaded is not None and not loaded.retiring:
                     loaded.users += 1
@@ -139,7 +147,7 @@ class ModelPool:
                 else:
                     self._changed.wait()
         try:
-            with self._load_lock:  # one at a time: two that load at once would both count the same free memory
+            with self._load_lock:  # two loads at once would both count the same free memory
                 loaded = self._load(ref)
         finally:
             with self._changed:
@@ -152,29 +160,32 @@ class ModelPool:
         model = adapters.share(base.model)
         if ref.adapter is not None:
             model = adapters.apply(model, Path(ref.adapter))
-        own = adapters.tensor_bytes(model, shared=base.model)
-        cache = min(int(CACHE_SHARE * self._budget), max(self._budget - base.bytes - own, 0))
+        adapter_bytes = adapters.tensor_bytes(model, shared=base.model)
+        cache = min(int(CACHE_SHARE * self._budget), max(self._budget - base.bytes - adapter_bytes, 0))
         limits = EngineLimits.for_model(model, cache)
-        self._make_room(own + limits.cache_tokens * cache_bytes_per_token(model))
+        self._make_room(adapter_bytes + limits.cache_tokens * cache_bytes_per_token(model))
         try:
-            engine = Engine(model, copy.deepcopy(base.tokenizer), limits)  # no tokenizer serves two threads at once
+            # A tokenizer can't be used by two threads at once.
+            engine = InProcessEngine(model, copy.deepcopy(base.tokenizer), limits)
         except ValueError as error:
-            raise ModelLoadError(f"{_name(ref)}: {self._budget:,} bytes for models are too few: {error}") from error
-        log.info("loaded %s: cache %d MiB", _name(ref), engine.cache_bytes >> 20)
-        loaded = _Loaded(engine, base, own + engine.cache_bytes, users=1)
+            raise ModelLoadError(
+                f"{_name(ref)}: the memory budget of {self._budget:,} bytes is too small: {error}"
+            ) from error
+        log.info("started the engine of %s: cache of %d MiB", _name(ref), engine.cache_bytes >> 20)
+        loaded = _Loaded(engine, base, adapter_bytes + engine.cache_bytes, users=1)
         with self._changed:
             self._loaded[ref] = loaded
         return loaded
 
     def _base(self, ref: ModelRef) -> _Base:
-        """The model without an adapter: the one that is loaded already, if an engine over it still is."""
+        """Return the base model, and load it unless an engine has it loaded."""
         base = self._bases.get(ref)
         if base is not None:
             return base
         estimate = loaded_bytes(ref, self._device)
         if estimate > self._budget:
             raise ModelLoadError(
-                f"{_name(ref)}: the model takes about {estimate:,} bytes, of {self._budget:,} there are for models"
+                f"{_name(ref)}: the model needs about {estimate:,} bytes; the memory budget is {self._budget:,} bytes"
             )
         self._make_room(estimate)
         model, tokenizer = load(ref, self._device)
@@ -184,22 +195,22 @@ class ModelPool:
             self._bases[ref] = base
         return base
 
-    def _make_room(self, wanted: int) -> None:
-        """Close the least recently used engines until `wanted` bytes fit; waits for those that are in use."""
+    def _make_room(self, needed: int) -> None:
+        """Close the least recently used engines until `needed` bytes fit. Waits for engines that are borrowed."""
         while True:
             with self._changed:
-                if not self._loaded or self._bytes() + wanted <= self._budget:
+                if not self._loaded or self._bytes() + needed <= self._budget:
                     return
                 ref, oldest = next(iter(self._loaded.items()))
-                # Taken from the table only when idle, but closed to newcomers now: they must not keep it busy for good.
+                # It stays in the table until nobody borrows it. New borrowers wait, or it might never be idle.
                 oldest.retiring = True
                 while oldest.users:
                     self._changed.wait()
                 self._loaded.pop(ref, None)
-            log.info("unloading %s to make room", _name(ref))
+            log.info("closing the engine of %s to make room", _name(ref))
             oldest.engine.close()
             del oldest
-            gc.collect()  # an engine and its batcher refer to each other
+            gc.collect()  # an engine and its batcher form a reference cycle
             if self._device == "cuda":
                 torch.cuda.empty_cache()
             with self._changed:
@@ -211,6 +222,7 @@ class ModelPool:
 
 
 def _name(ref: ModelRef) -> str:
+    """Return the model's name in log lines and errors."""
     base = ref.location if ref.bitsandbytes is None else f"{ref.location} in {ref.bitsandbytes} bits"
     return base if ref.adapter is None else f"{ref.adapter} over {base}"
 

@@ -15,8 +15,7 @@ from db.tables.generations import Generation
 from db.tables.models import Model
 from db.vocabulary import JobKind
 from models.prompts.template import build_prompt
-from models.serving.engine import Completion, FinishReason, Sampling
-from models.serving.in_process.engine import Engine, Request
+from models.serving.engine import Completion, Engine, FinishReason, Request, Sampling
 from pagewright.telemetry import COMPLETION_TOKENS, PROMPT_TOKENS
 from workers.jobs import end_on_error, job
 from workers.leases import Interrupt, Lease, job_log_fields

@@ -12,8 +12,7 @@ from db.vocabulary import JobKind
 from models.prompts.rows import Row
 from models.prompts.template import build_prompt
 from models.scoring.baselines import FittedBaseline
-from models.serving.engine import Completion, RequestError, Sampling
-from models.serving.in_process.engine import Engine, Request
+from models.serving.engine import Completion, Engine, Request, RequestError, Sampling
 from pagewright.telemetry import COMPLETION_TOKENS, PROMPT_TOKENS
 
 WINDOW_ROWS = 1024
@@ -118,7 +117,7 @@ class _Predictor:
 
     def room(self) -> int:
         """Return how many more requests may be submitted: what the reserved share and other jobs leave of the batch."""
-        slots = self._engine.limits.max_requests
+        slots = self._engine.slots
         share = max(1, slots // SHARE)
         others = self._engine.pending - len(self._running)
         return max(max(share, slots - share - others) - self._unfinished, 0)

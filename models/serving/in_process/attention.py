@@ -1,7 +1,7 @@
-"""Attention for a packed batch on the CPU: each request over its own keys alone, read where they stand.
+"""Attention for a packed batch on the CPU: each request attends to its own keys only, read in place from the cache.
 
-The stock version copies the keys of the whole batch out of the cache, attends over all of them and masks those of the
-neighbours, which costs as many times too much as there are requests.
+transformers' version copies the keys of all requests out of the cache, attends to all of them and masks those of other
+requests. With n requests in the batch it computes n times as much as needed.
 """
 
 from typing import Any
@@ -25,10 +25,11 @@ def per_request_attention(
     cache: Any = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The attention output, [1, tokens, heads, head size], of packed requests.
+    """Return the attention output of packed requests, [1, tokens, heads, head size], and no attention weights.
 
-    `query`, `key` and `value` are [1, heads, tokens, head size] and hold the new tokens; the earlier ones are in
-    `cache`, the manager's paged cache. Without a cache this is plain SDPA, so `model.generate` goes on working.
+    `query`, `key` and `value` are [1, heads, tokens, head size] and contain the new tokens. The earlier tokens are in
+    `cache`, the paged cache of transformers' continuous batching. Without a cache this is plain SDPA, so that
+    `model.generate` works too.
     """
     if cache is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
@@ -36,25 +37,27 @@ def per_request_attention(
     read_index = kwargs["read_index"][allocator.index]
     new_key, new_value = (states[0].transpose(0, 1) for states in (key, value))
     write_index = kwargs["write_index"][allocator.index]
-    allocator.update(new_key, new_value, module.layer_idx, read_index[:0], write_index)  # nothing to read: write only
-    if read_index.numel() == 0:  # whole prompts, all of them new
+    # With an empty read index it only writes.
+    allocator.update(new_key, new_value, module.layer_idx, read_index[:0], write_index)
+    if read_index.numel() == 0:  # only whole prompts: nothing is in the cache yet
         key_pages, value_pages = new_key[None], new_value[None]
         read_index = torch.arange(new_key.shape[0])
     else:
         key_pages, value_pages = allocator.get_cache_for_block_table(module.layer_idx)
     lengths = kwargs["cu_seq_lens_q"].diff().tolist()
-    known = kwargs["cu_seq_lens_k"][allocator.layer_type].diff().tolist()
+    key_lengths = kwargs["cu_seq_lens_k"][allocator.layer_type].diff().tolist()
     outputs = [
-        _attention(module, own_query, _read(key_pages, own_index), _read(value_pages, own_index), scaling)
-        for own_query, own_index in zip(query.split(lengths, 2), read_index.split(known), strict=True)
+        _attention(module, request_query, _read(key_pages, index), _read(value_pages, index), scaling)
+        for request_query, index in zip(query.split(lengths, 2), read_index.split(key_lengths), strict=True)
     ]
     return torch.cat(outputs, dim=2).transpose(1, 2), None
 
 
 def _read(pages: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """One request's keys or values, [1, heads, tokens, head size]: a view if they stand in one page, else a copy.
+    """Return one request's keys or values, [1, heads, tokens, head size]: a view if they are in one page, else a copy.
 
-    `pages` are [pages, page size, heads, head size] and `index` says where each token stands in them, end to end.
+    `pages` are [pages, page size, heads, head size]. `index` is [tokens] and gives each token's position in the pages,
+    laid end to end.
     """
     page, first = divmod(int(index[0]), pages.shape[1])
     in_one_page = first + index.numel() <= pages.shape[1]
@@ -66,7 +69,7 @@ def _attention(
     module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None
 ) -> torch.Tensor:
     queries, keys = query.shape[2], key.shape[2]
-    # a prompt that goes in by chunks sees what went before, and of its own chunk what is not ahead
+    # A chunk of a long prompt attends to all earlier chunks, and causally to itself.
     mask = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries) if 1 < queries < keys else None
     return scaled_dot_product_attention(
         query,

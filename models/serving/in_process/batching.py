@@ -1,138 +1,194 @@
-"""What Pagewright changes in transformers' continuous batching: its bounds, its sampler, and where outputs go."""
+"""The seam to transformers' continuous batching, and the only module that imports or overrides its internals.
+
+Written for transformers 5.23, which `pyproject.toml` pins; `test_batching.py` fails when the internals below change.
+What 5.23 offers publicly is used as it is: token-by-token outputs, cancelling, and per-request parameters of a logits
+processor. What it does not offer is overridden here:
+
+- `ContinuousBatchingLogitsProcessorList` gives each processor one 32-bit value per request, and counts none for a
+  custom processor. The sampler needs four values.
+- `OutputRouter` puts outputs into a queue for a second thread, or hands them to an asyncio loop. The engine handles
+  them on the manager's thread.
+- `ContinuousBatchingManager` has no hook for the end of its thread, runs it as a non-daemon thread, and does not accept
+  an attention function of another name. After an eviction it admits no request until a running one finishes, which
+  never happens if all running ones are cancelled.
+
+`attention.py` beside this module reads the manager's paged cache, which transformers passes to attention functions.
+"""
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
+from transformers.generation.continuous_batching.cb_logits_processors import (
+    ContinuousBatchingLogitsProcessor,
+    ContinuousBatchingLogitsProcessorList,
+)
 from transformers.generation.continuous_batching.continuous_api import ContinuousBatchingManager, OutputRouter
-from transformers.generation.continuous_batching.requests import GenerationOutput
+from transformers.generation.continuous_batching.requests import FutureRequestState, GenerationOutput, RequestStatus
 
+from models.serving.engine import Sampling
 from models.serving.in_process import attention
-from models.serving.in_process.sampling import PerRequestSampler
+from models.serving.in_process.limits import EngineLimits
+from models.serving.in_process.sampling import pick_tokens, uniform
 
 
-@dataclass(frozen=True)
-class EngineLimits:
-    """Bounds of an engine's memory, fixed when it starts.
+class Progress(NamedTuple):
+    """The state of a request after a step: all tokens generated so far, and the error if it failed."""
 
-    The cache holds `cache_tokens` tokens in pages of `page_size`; one step runs at most `max_batch_tokens` tokens of
-    at most `max_requests` requests; a request that names no budget gets `default_max_new_tokens` at most.
+    request_id: str
+    tokens: list[int]
+    finished: bool
+    error: str | None
+
+
+class _Sampler(ContinuousBatchingLogitsProcessor):
+    """Samples each request by its own `sampling` and `seed`.
+
+    The manager then takes the argmax of the scores, so the sampled token's score is set to infinity.
     """
 
-    cache_tokens: int
-    page_size: int = 64
-    max_batch_tokens: int = 512
-    max_requests: int = 64
-    default_max_new_tokens: int = 2048
+    values_per_request = 4
 
-    @classmethod
-    def for_model(cls, model: PreTrainedModel, cache_bytes: int | None = None) -> "EngineLimits":
-        """Limits that suit the model's device. `cache_bytes` bounds the cache; the default is 2 GiB on the CPU, and on
-        a GPU 0.8 of the memory that is free now. The cache is no larger than a full batch could use."""
-        on_gpu = model.device.type == "cuda"
-        if cache_bytes is None:
-            cache_bytes = int(0.8 * torch.cuda.mem_get_info(model.device)[0]) if on_gpu else 2 * 2**30
-        # on the CPU a request in one page is read without a copy, and most pages of HTML fit in 256 tokens
-        limits = cls(0, max_batch_tokens=2048, max_requests=512) if on_gpu else cls(0, page_size=256)
-        # beside a token's keys and values: its column of the attention mask and its place in the read index
-        bytes_per_token = cache_bytes_per_token(model) + limits.max_batch_tokens * model.dtype.itemsize + 8
-        # on the CPU room for a full batch of usual pages: when the cache runs out, requests are evicted and redone
-        full = context_length(model)
-        wanted = limits.max_requests * full if on_gpu else max(limits.max_requests * min(full, 512), 4 * full)
-        tokens = min(wanted, cache_bytes // bytes_per_token) // limits.page_size * limits.page_size
-        return cls(tokens, limits.page_size, limits.max_batch_tokens, limits.max_requests)
+    def __init__(self, always_sample: bool) -> None:
+        """With `always_sample` greedy batches are computed as sampled ones: a captured CUDA graph can't choose."""
+        self.supported_kwargs = {"sampling": Sampling, "seed": int}
+        self.ignored_kwargs = ()
+        self._always_sample = always_sample
+        self._samples = always_sample
+
+    def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
+        """Write the parameters of greedy sampling into `int32_tensor`, [4, columns]."""
+        int32_tensor.copy_(_as_int32([(0.0, 1.0, 0.0)], [0]))
+
+    def prepare_tensor_args(self, requests_with_new_token: list[FutureRequestState]) -> torch.Tensor:
+        """Return the parameters of each request's next token, [4, requests] int32; no requests if all are greedy."""
+        rows: list[tuple[float, float, float]] = []
+        top_ks: list[int] = []
+        for request in requests_with_new_token:
+            state = request.state
+            sampling: Sampling = state.logit_processor_kwargs["sampling"]
+            draw = uniform(state.logit_processor_kwargs["seed"], state.position_offset) if sampling.temperature else 0.0
+            rows.append((sampling.temperature, sampling.top_p, draw))
+            top_ks.append(sampling.top_k)
+        self._samples = self._always_sample or any(temperature for temperature, _, _ in rows)
+        return _as_int32(rows, top_ks) if self._samples and rows else torch.empty(4, 0, dtype=torch.int32)
+
+    def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
+        """Set the score of each row's sampled token to infinity.
+
+        `scores` are [rows, vocabulary] float32, `tensor_arg` is [4, at least rows] int32.
+        """
+        if not self._samples:
+            return scores
+        parameters = tensor_arg[:, : scores.shape[0]]
+        temperature, top_p, draw = parameters[:3].contiguous().view(torch.float32)
+        tokens = pick_tokens(scores, temperature, top_p, parameters[3], draw)
+        return scores.scatter(1, tokens[:, None], torch.inf)
 
 
-def context_length(model: PreTrainedModel) -> int:
-    """The most tokens, prompt and completion together, that the model has positions for."""
-    return int(model.config.get_text_config().max_position_embeddings)
+def _as_int32(rows: list[tuple[float, float, float]], top_ks: list[int]) -> torch.Tensor:
+    """Return [4, requests] int32: temperature, top_p and draw as the bits of float32, then top_k."""
+    floats = torch.tensor(rows, dtype=torch.float32).T.contiguous().view(torch.int32)
+    return torch.cat([floats, torch.tensor([top_ks], dtype=torch.int32)])
 
 
-def cache_bytes_per_token(model: PreTrainedModel) -> int:
-    """Bytes that one token's keys and values take over all layers."""
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize)
+class _SamplerList(ContinuousBatchingLogitsProcessorList):
+    """A list of the sampler alone, which gets all rows of the manager's storage for processor arguments."""
 
+    def __init__(self, sampler: _Sampler) -> None:
+        super().__init__(LogitsProcessorList([sampler]))
+        self.sampler = sampler
+        self.tensors_required = sampler.values_per_request
 
-def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens that end a completion: what the model's generation config names, else the tokenizer's own."""
-    named = model.generation_config.eos_token_id if model.generation_config else None
-    if named is None:
-        named = tokenizer.eos_token_id
-    if named is None:
-        return []
-    return list(named) if isinstance(named, list | tuple) else [int(named)]
+    def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
+        self.sampler.fill_defaults(int32_tensor)
+
+    def prepare_tensor_args(
+        self, requests_in_batch: list[FutureRequestState], arg_storage: torch.Tensor
+    ) -> torch.Tensor:
+        parameters = self.sampler.prepare_tensor_args([each for each in requests_in_batch if each.has_new_token])
+        arg_storage[:, : parameters.shape[1]] = parameters.to(arg_storage.device)
+        return arg_storage
+
+    def __call__(
+        self, input_ids: torch.Tensor, scores: torch.Tensor, logits_processor_args: torch.Tensor
+    ) -> torch.Tensor:
+        return self.sampler(scores, logits_processor_args)
 
 
 class _Outputs(OutputRouter):
-    """Hands outputs to a function, on the manager's thread, instead of queueing them for a second thread."""
+    """Hands outputs to a function on the manager's thread."""
 
-    def __init__(self, receive: Callable[[GenerationOutput], None]) -> None:
+    def __init__(self, receive: Callable[[Progress], None]) -> None:
         super().__init__()
-        self.receive = receive
+        self._receive = receive
 
     def deliver(self, output: GenerationOutput) -> None:
-        self.receive(output)
+        error = (output.error or "unknown error") if output.status == RequestStatus.FAILED else None
+        self._receive(Progress(output.request_id, output.generated_tokens, output.is_finished(), error))
 
     def deliver_batch(self, outputs: list[GenerationOutput]) -> None:
         for output in outputs:
-            self.receive(output)
+            self.deliver(output)
 
 
 class Batcher(ContinuousBatchingManager):
-    """The manager with per-request sampling. `receive` gets every output and `on_exit` runs as the thread ends.
-
-    Both run on the manager's thread and must not raise.
-    """
+    """Runs one model on a thread, and samples each request by its own parameters."""
 
     def __init__(
         self,
         model: PreTrainedModel,
         limits: EngineLimits,
-        eos: list[int],
-        requests: dict[str, Any],
-        receive: Callable[[GenerationOutput], None],
+        eos_token_ids: list[int],
+        receive: Callable[[Progress], None],
         on_exit: Callable[[], None],
     ) -> None:
+        """`receive` gets every request's progress after each step, `on_exit` is called when the thread ends.
+
+        Both run on the manager's thread and must not raise.
+        """
         config = ContinuousBatchingConfig(
             page_size=limits.page_size,
             num_blocks=limits.cache_tokens // limits.page_size,
             max_batch_tokens=limits.max_batch_tokens,
             max_requests_per_batch=limits.max_requests,
-            allow_block_sharing=False,  # prompts share less than a page, and a shared page differs in the last bits
+            # Prompts share less than a page, and the results of a shared page differ in their last bits.
+            allow_block_sharing=False,
+            # Flash attention does not support float32.
+            auto_switch_to_flash=model.dtype != torch.float32,
         )
-        config.auto_switch_to_flash = model.dtype != torch.float32  # flash attention knows no float32
-        generation_config = GenerationConfig(do_sample=False, eos_token_id=eos or -1)
-        untyped: Any = model  # the manager's own type for a model is narrower than what it takes
+        generation_config = GenerationConfig(do_sample=False, eos_token_id=eos_token_ids or -1)
+        untyped: Any = model  # the manager declares a narrower type than it accepts
         super().__init__(untyped, generation_config, config)
-        graphs = any(self.continuous_batching_config.cuda_graph_booleans)
-        self.logit_processor = PerRequestSampler(requests, self.cancel_request, always_sample=graphs)
+        uses_graphs = any(self.continuous_batching_config.cuda_graph_booleans)
+        self.logit_processor = _SamplerList(_Sampler(always_sample=uses_graphs))
         self.output_router = _Outputs(receive)
-        self.on_exit = on_exit
+        self._on_exit = on_exit
 
-    def switch_to_cb_friendly_attn(self, model: Any, *options: Any) -> None:
+    def submit(self, request_id: str, token_ids: list[int], max_new_tokens: int, sampling: Sampling, seed: int) -> bool:
+        """Queue a request. Returns False if the thread has stopped or is stopping."""
+        accepted = self.add_request(token_ids, request_id, max_new_tokens, streaming=True, sampling=sampling, seed=seed)
+        return accepted is not None
+
+    def switch_to_cb_friendly_attn(self, model: Any, auto_switch_to_flash: bool = True) -> None:
         sliding = "sliding_attention" in (getattr(model.config.get_text_config(), "layer_types", None) or ())
         if model.device.type == "cpu" and model.config._attn_implementation in ("sdpa", attention.NAME) and not sliding:
-            # never put back: without a paged cache it is SDPA, and a second engine may run the same model
+            # Never set back: without a paged cache it is SDPA, and another engine may run the same model.
             model.set_attn_implementation(attention.NAME)
         else:
-            super().switch_to_cb_friendly_attn(model, *options)
+            super().switch_to_cb_friendly_attn(model, auto_switch_to_flash)
 
     def start(self) -> None:
-        """Start the thread. It is a daemon, so a program that forgot to close its engine can still end."""
+        """Start the thread as a daemon, so that a program that does not close its engine can exit."""
         self.background_thread_status.clear()
         thread: Any = threading.Thread(target=self._run_generation_loop, name="engine", daemon=True)
         self._generation_thread = thread
         thread.start()
 
     def _generation_loop_body(self, batch_processor: Any, bootstrapping: bool) -> bool:
-        # After an eviction new requests wait for one to finish. If all that ran are cancelled, none ever does.
         if not batch_processor.scheduler.active_requests:
             batch_processor.scheduler.block_new_requests = False
         return super()._generation_loop_body(batch_processor, bootstrapping)
@@ -141,4 +197,4 @@ class Batcher(ContinuousBatchingManager):
         try:
             super()._run_generation_loop()
         finally:
-            self.on_exit()
+            self._on_exit()

@@ -1,4 +1,4 @@
-"""Adapters in the pool: over weights that are in memory once, and as PEFT itself runs them."""
+"""Adapters in the pool: they share the weights of their base, and generate what PEFT generates."""
 
 import json
 import shutil
@@ -21,14 +21,13 @@ from models.loading.adapters import apply, share
 from models.loading.loader import default_device, describe, load
 from models.loading.refs import ModelLoadError, ModelRef, Source
 from models.prompts.template import build_prompt
-from models.serving.engine import Sampling
-from models.serving.in_process.engine import Engine
+from models.serving.engine import Engine, Sampling
 from models.serving.pool import ModelPool
 from tests.adapters import STARTER, generated, make_adapter, plain_peft
 
 PROMPT = build_prompt("Create a web page with a heading and a list.")
 TOKENS = 60
-# Float32 weights once, a cache of 0.3 of it, and room for nearly another.
+# Room for the float32 weights, one cache of 0.3 of the budget, and almost a second one.
 TIGHT = 3 * 2 * describe(STARTER).weight_bytes
 
 
@@ -45,7 +44,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
 
 @pytest.fixture(scope="module", autouse=True)
 def float32() -> Iterator[None]:
-    """Pools load in float32 on the GPU too: that two ways agree to the token shows in no narrower dtype."""
+    """Pools load in float32 on a GPU too: in bfloat16, rounding could change a token."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models.serving.pool, "load", lambda ref, device: load(ref, device, torch.float32))
         yield
@@ -77,8 +76,9 @@ def completion(engine: Engine) -> str:
 
 
 def weights(engine: Engine) -> set[int]:
-    """Where the weights of the engine's model lie, what an adapter adds left out."""
-    model: Any = engine._batcher.model
+    """The addresses of the weights of the engine's model, without those of an adapter."""
+    in_process: Any = engine
+    model = in_process._batcher.model
     return {tensor.data_ptr() for name, tensor in model.named_parameters() if "lora_" not in name}
 
 
@@ -88,7 +88,7 @@ def refuse(ref: ModelRef, reason: str) -> None:
     assert str(ref.adapter) in str(refused.value)
 
 
-def test_an_adapters_output_is_that_of_peft_and_its_base_keeps_its_own(
+def test_adapters_generate_what_peft_generates_and_the_base_is_unchanged(
     pool: ModelPool, adapter: ModelRef, other: ModelRef
 ) -> None:
     with pool.borrow(STARTER) as base, pool.borrow(adapter) as one, pool.borrow(other) as two:
@@ -124,7 +124,7 @@ def test_the_weights_of_a_base_are_counted_once(adapter: ModelRef, other: ModelR
     pool.close()
 
 
-def test_room_for_an_adapter_is_made_without_loading_its_base_again(adapter: ModelRef, other: ModelRef) -> None:
+def test_making_room_for_an_adapter_keeps_its_base_loaded(adapter: ModelRef, other: ModelRef) -> None:
     tight = ModelPool(TIGHT, device="cpu")
     with tight.borrow(STARTER) as base:
         before = weights(base)
@@ -137,7 +137,7 @@ def test_room_for_an_adapter_is_made_without_loading_its_base_again(adapter: Mod
     tight.close()
 
 
-def test_weights_are_freed_when_the_last_engine_over_them_goes(adapter: ModelRef, tmp_path: Path) -> None:
+def test_weights_are_freed_with_the_last_engine_that_uses_them(adapter: ModelRef, tmp_path: Path) -> None:
     copy = ModelRef(Source.LOCAL, str(tmp_path / "copy"))
     shutil.copytree(models.starter.FOLDER, copy.location)
     tight = ModelPool(TIGHT, device="cpu")
@@ -151,7 +151,7 @@ def test_weights_are_freed_when_the_last_engine_over_them_goes(adapter: ModelRef
     tight.close()
 
 
-def test_an_adapter_whose_engine_died_is_loaded_again(pool: ModelPool, adapter: ModelRef) -> None:
+def test_an_adapter_is_loaded_again_after_its_engine_died(pool: ModelPool, adapter: ModelRef) -> None:
     with pool.borrow(adapter) as dead:
         text = completion(dead)
         dead.close()
@@ -166,14 +166,14 @@ def test_a_model_with_an_adapter_loads_without_a_pool(adapter: ModelRef) -> None
     )
 
 
-def test_no_room_for_a_cache_is_an_error_with_the_number(adapter: ModelRef) -> None:
+def test_a_budget_without_room_for_a_cache_is_refused_with_its_size(adapter: ModelRef) -> None:
     pool = ModelPool(2 * describe(STARTER).weight_bytes + 10_000)
-    with pytest.raises(ModelLoadError, match="bytes for models are too few"), pool.borrow(adapter):
+    with pytest.raises(ModelLoadError, match="bytes is too small"), pool.borrow(adapter):
         pass
     assert (pool.statistics().models, pool.statistics().bytes) == (0, 0)
 
 
-def test_an_adapter_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_adapter_is_named(tmp_path: Path) -> None:
     refuse(replace(STARTER, adapter=str(tmp_path / "nowhere")), "no adapter_config.json")
 
 
@@ -186,7 +186,7 @@ def test_a_pickled_adapter_is_not_loaded(broken: Callable[..., ModelRef]) -> Non
 
 
 @pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
-def test_a_broken_file_is_an_error(broken: Callable[..., ModelRef], file: str) -> None:
+def test_a_broken_file_is_refused(broken: Callable[..., ModelRef], file: str) -> None:
     ref = broken()
     Path(str(ref.adapter), file).write_text("{ cut off")
     refuse(ref, "can't be loaded")
@@ -198,7 +198,7 @@ def test_a_broken_file_is_an_error(broken: Callable[..., ModelRef], file: str) -
         ({"r": 5}, "does not fit"),
         ({"target_modules": ["q_proj"]}, "does not fit"),
         ({"target_modules": ["query_key_value"]}, "query_key_value"),
-        ({"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4}, "not LoRA"),
+        ({"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4}, "only LoRA"),
         ({"peft_type": "of the future"}, "can't be loaded"),
         ({"init_lora_weights": "pissa"}, "pissa"),
         ({"megatron_config": {}, "megatron_core": "antigravity"}, "Megatron"),
@@ -221,11 +221,11 @@ def test_an_adapter_that_lacks_weights_or_has_more_is_refused(broken: Callable[.
     refuse(ref, "does not fit")
 
 
-def test_what_the_configuration_names_is_not_fetched(
+def test_nothing_that_the_configuration_names_is_downloaded(
     broken: Callable[..., ModelRef], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fetch(*_: object, **__: object) -> None:
-        raise AssertionError("an adapter must not go to the hub")
+        raise AssertionError("loading an adapter must not access the hub")
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.file_download.get_hf_file_metadata", fetch)
@@ -235,7 +235,7 @@ def test_what_the_configuration_names_is_not_fetched(
     assert load(ref)
 
 
-def test_a_load_that_failed_leaves_the_base_as_it_was(pool: ModelPool, broken: Callable[..., ModelRef]) -> None:
+def test_a_failed_load_leaves_the_base_unchanged(pool: ModelPool, broken: Callable[..., ModelRef]) -> None:
     with pool.borrow(STARTER) as base:
         text, before = completion(base), pool.statistics()
         with pytest.raises(ModelLoadError), pool.borrow(broken(r=5)):
@@ -244,7 +244,7 @@ def test_a_load_that_failed_leaves_the_base_as_it_was(pool: ModelPool, broken: C
     assert pool.statistics() == before
 
 
-def test_an_adapter_brings_its_biases_and_leaves_those_of_its_base(tmp_path: Path) -> None:
+def test_an_adapter_with_biases_leaves_those_of_its_base_unchanged(tmp_path: Path) -> None:
     def biased() -> Any:
         torch.manual_seed(0)
         config = LlamaConfig(
@@ -267,3 +267,19 @@ def test_an_adapter_brings_its_biases_and_leaves_those_of_its_base(tmp_path: Pat
         assert torch.equal(base(ids).logits, before)
         torch.testing.assert_close(adapted, trained.eval()(ids).logits)
     assert not torch.allclose(adapted, before, atol=1e-2)
+
+
+def test_an_adapter_is_applied_without_a_state_dict(
+    adapter: ModelRef, other: ModelRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PEFT 0.21. `state_dict()` makes bitsandbytes change weights in place that other engines read."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("applying an adapter must not call state_dict()")
+
+    model, _ = load(STARTER, "cpu")
+    monkeypatch.setattr(torch.nn.Module, "state_dict", refuse)
+    for ref in (adapter, other):
+        weights = load_file(Path(str(ref.adapter), "adapter_model.safetensors"))
+        applied = dict(apply(share(model), Path(str(ref.adapter))).named_parameters())
+        assert len(weights) == sum("lora_" in name for name in applied)

@@ -1,9 +1,11 @@
-"""The starter model as bitsandbytes quantizes it while it is loaded: served, under adapters, and trained on."""
+"""The starter model with weights that bitsandbytes quantizes: served, with adapters, and in training."""
 
+import inspect
 import sys
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,7 @@ from models.loading.bits_and_bytes import states, tensors
 from models.loading.loader import describe, load, loaded_bytes
 from models.loading.refs import ModelLoadError, ModelRef, Source
 from models.prompts.template import build_prompt
-from models.serving.engine import Sampling
-from models.serving.in_process.engine import Engine
+from models.serving.engine import Engine, Sampling
 from models.serving.pool import ModelPool
 from tests.adapters import STARTER, generated, make_adapter
 
@@ -45,7 +46,7 @@ def pool() -> Iterator[ModelPool]:
 
 
 def plain(ref: ModelRef) -> Any:
-    """What transformers and PEFT themselves make of it."""
+    """The model as transformers and PEFT load it."""
     config = BitsAndBytesConfig(
         load_in_8bit=ref.bitsandbytes == 8,
         load_in_4bit=ref.bitsandbytes == 4,
@@ -60,14 +61,15 @@ def plain(ref: ModelRef) -> Any:
 
 
 def weights(engine: Engine) -> set[int]:
-    """Where the weights of the engine's model and their scales lie, what an adapter adds left out."""
-    model: Any = engine._batcher.model
-    found = {tensor.data_ptr() for name, tensor in model.named_parameters() if "lora_" not in name}
-    return found | {tensor.data_ptr() for state in states(model) for tensor in tensors(state)}
+    """The addresses of the weights of the engine's model and of their scales, without those of an adapter."""
+    in_process: Any = engine
+    model = in_process._batcher.model
+    parameters = {tensor.data_ptr() for name, tensor in model.named_parameters() if "lora_" not in name}
+    return parameters | {tensor.data_ptr() for state in states(model) for tensor in tensors(state)}
 
 
 @each_way
-def test_engines_over_the_same_weights_say_what_transformers_and_peft_themselves_do(
+def test_engines_that_share_weights_generate_what_transformers_and_peft_generate(
     pool: ModelPool, ref: ModelRef, adapter: str
 ) -> None:
     refs = (ref, replace(ref, adapter=adapter))
@@ -81,8 +83,8 @@ def test_engines_over_the_same_weights_say_what_transformers_and_peft_themselves
 
 
 @each_way
-def test_loaded_for_training_it_has_its_gradient_also_after_an_evaluation(ref: ModelRef) -> None:
-    """On some CPUs bitsandbytes begins what takes no gradient by rewriting the weights into a form that has none."""
+def test_a_model_loaded_for_training_has_a_gradient_after_an_evaluation(ref: ModelRef) -> None:
+    """On some CPUs a step without gradients rewrites the weights into a form that has none."""
     ids = torch.arange(3, 40)[None]
     ours, theirs = load(ref, "cpu", for_training=True)[0], plain(ref)
     with torch.no_grad():
@@ -95,14 +97,14 @@ def test_loaded_for_training_it_has_its_gradient_also_after_an_evaluation(ref: M
 
 
 @each_way
-def test_what_it_takes_in_memory_is_known_before_it_is_loaded(ref: ModelRef) -> None:
+def test_the_estimated_size_in_memory_is_that_of_the_loaded_weights(ref: ModelRef) -> None:
     model, _ = load(ref, "cpu")
     assert loaded_bytes(ref, "cpu") == pytest.approx(tensor_bytes(model), rel=0.05)
     assert loaded_bytes(STARTER, "cpu") > 2 * loaded_bytes(IN_8_BITS, "cpu") > 2 * loaded_bytes(IN_4_BITS, "cpu")
 
 
 def test_layers_of_any_shape_compute_in_4_bits(tmp_path: Path) -> None:
-    """The CPU's fast kernel takes those alone whose output is a multiple of 32 and whose input is one of 64."""
+    """The CPU's fast kernel supports only outputs that are a multiple of 32 and inputs that are a multiple of 64."""
     shape: dict[str, Any] = {"hidden_size": 48, "intermediate_size": 80, "num_attention_heads": 2, "head_dim": 20}
     torch.manual_seed(0)
     LlamaForCausalLM(LlamaConfig(vocab_size=3072, num_hidden_layers=1, **shape)).save_pretrained(tmp_path)
@@ -112,7 +114,7 @@ def test_layers_of_any_shape_compute_in_4_bits(tmp_path: Path) -> None:
         assert model(torch.arange(8)[None]).logits.isfinite().all()
 
 
-def test_weights_are_freed_when_the_last_engine_over_them_goes(adapter: str) -> None:
+def test_weights_are_freed_with_the_last_engine_that_uses_them(adapter: str) -> None:
     tight = ModelPool(loaded_bytes(STARTER, "cpu") * 2, device="cpu")
     with tight.borrow(replace(IN_4_BITS, adapter=adapter)):
         weight = weakref.ref(tight._bases[IN_4_BITS].model.get_input_embeddings().weight)
@@ -123,22 +125,40 @@ def test_weights_are_freed_when_the_last_engine_over_them_goes(adapter: str) -> 
 
 
 @each_way
-def test_a_model_is_described_as_it_will_be_loaded(ref: ModelRef) -> None:
+def test_a_model_is_described_with_its_load_options(ref: ModelRef) -> None:
     assert describe(ref).quantized
     assert replace(describe(ref), quantized=False) == describe(STARTER)
 
 
-def test_an_adapter_keeps_to_the_way_that_its_base_is_loaded(adapter: str) -> None:
+def test_the_base_of_an_adapter_keeps_its_load_options(adapter: str) -> None:
     assert replace(IN_4_BITS, adapter=adapter).base == IN_4_BITS
 
 
-def test_without_bitsandbytes_it_says_so_and_other_models_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_bitsandbytes_a_clear_error_is_raised_and_other_models_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(ModelLoadError, match=r"bitsandbytes is not installed .* leave out `load`"):
         load(IN_4_BITS)
     assert load(STARTER, "cpu")
 
 
-def test_without_a_kernel_for_the_device_it_says_so() -> None:
+def test_without_a_kernel_for_the_device_a_clear_error_is_raised() -> None:
     with pytest.raises(ModelLoadError, match=r"can't compute in 4 bits on this worker's meta.* leave out `load`"):
         load(IN_4_BITS, "meta")
+
+
+def test_bitsandbytes_has_the_internals_that_are_used() -> None:
+    """bitsandbytes 0.50. After an upgrade, compare `models/loading/bits_and_bytes.py` with its `nn/modules.py`."""
+    nn: Any = import_module("bitsandbytes.nn")
+    assert list(inspect.signature(nn.Linear8bitLt.init_8bit_state).parameters) == ["self"]
+    eight = nn.Linear8bitLt(64, 64, bias=False, has_fp16_weights=False).to("cpu")
+    assert eight.weight.CB is not None
+    assert eight.weight.SCB is not None
+    eight.init_8bit_state()
+    assert eight.weight.CB is None
+    assert {eight.state.CB.data_ptr(), eight.state.SCB.data_ptr()} == {each.data_ptr() for each in tensors(eight.state)}
+    four = nn.Linear4bit(64, 64, bias=False, quant_type="nf4", compress_statistics=True).to("cpu")
+    assert isinstance(four.support_avx512bf16_for_cpu, bool)
+    state = four.weight.quant_state
+    assert state.blocksize == 64
+    scales = {state.absmax, state.code, state.offset, state.state2.absmax, state.state2.code}
+    assert {each.data_ptr() for each in scales} == {each.data_ptr() for each in tensors(state)}

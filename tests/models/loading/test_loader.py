@@ -34,27 +34,27 @@ def local_copy(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_bundled_model_is_described_without_loading_it() -> None:
+def test_the_bundled_model_is_described() -> None:
     description = describe(STARTER)
     assert description.architecture == "LlamaForCausalLM"
     assert description.context_length == 2048
     assert description.weight_bytes == (STARTER_FOLDER / "model.safetensors").stat().st_size
 
 
-def test_on_the_cpu_weights_are_widened_to_float32() -> None:
+def test_weights_are_float32_on_a_cpu() -> None:
     model, tokenizer = load(STARTER, device="cpu")
     assert model.dtype == torch.float32
     assert not model.training
     assert tokenizer.eos_token_id is not None
 
 
-def test_a_local_folder_loads_as_the_bundled_one_does(local_copy: Path) -> None:
+def test_a_local_folder_loads_like_the_bundled_model(local_copy: Path) -> None:
     bundled, _ = load(STARTER, device="cpu")
     local, _ = load(ModelRef(Source.LOCAL, str(local_copy)), device="cpu")
     assert all(torch.equal(a, b) for a, b in zip(bundled.parameters(), local.parameters(), strict=True))
 
 
-def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="nowhere"):
         load(ModelRef(Source.LOCAL, str(tmp_path / "nowhere")))
 
@@ -71,13 +71,13 @@ def test_pickled_weights_are_not_loaded(local_copy: Path) -> None:
     ("file", "content"),
     [("config.json", "{"), ("config.json", '{"model_type": "of the future"}'), ("model.safetensors", "cut off")],
 )
-def test_a_broken_file_is_an_error_that_names_the_model(local_copy: Path, file: str, content: str) -> None:
+def test_a_broken_file_is_refused_and_the_model_is_named(local_copy: Path, file: str, content: str) -> None:
     (local_copy / file).write_text(content)
     with pytest.raises(ModelLoadError, match="copy"):
         load(ModelRef(Source.LOCAL, str(local_copy)))
 
 
-def test_code_that_comes_with_a_model_is_not_run(local_copy: Path, tmp_path: Path) -> None:
+def test_code_in_a_models_folder_is_not_run(local_copy: Path, tmp_path: Path) -> None:
     config = json.loads((local_copy / "config.json").read_text())
     config["model_type"] = "unheard-of"
     config["auto_map"] = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}
@@ -95,7 +95,7 @@ def hub(local_copy: Path) -> Iterator[str]:
 
 
 def load_from_hub(hub: str, name: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    # In a process of its own: the hub's address is read when its library is imported.
+    # In a subprocess, since huggingface_hub reads its address when it is imported.
     code = (
         "from models.loading.refs import ModelRef, Source; from models.loading.loader import load\n"
         f"model, _ = load(ModelRef(Source.HUB, {name!r}, {COMMIT!r}), device='cpu')\n"
@@ -105,7 +105,7 @@ def load_from_hub(hub: str, name: str, cache: Path) -> subprocess.CompletedProce
     return subprocess.run([sys.executable, "-c", code], env=environment, text=True, capture_output=True, check=False)
 
 
-def test_a_hub_model_is_fetched_at_its_commit_and_only_what_is_safe(hub: str, local_copy: Path, tmp_path: Path) -> None:
+def test_only_the_safe_files_of_a_hub_model_are_downloaded(hub: str, local_copy: Path, tmp_path: Path) -> None:
     (local_copy / "pytorch_model.bin").write_bytes(b"pickled")
     (local_copy / "modeling.py").write_text("raise SystemExit")
     loaded = load_from_hub(hub, "some/model", tmp_path / "cache")
@@ -117,6 +117,6 @@ def test_a_hub_model_is_fetched_at_its_commit_and_only_what_is_safe(hub: str, lo
     assert not fetched & {"pytorch_model.bin", "modeling.py"}
 
 
-def test_a_model_that_the_hub_does_not_have_is_named(hub: str, tmp_path: Path) -> None:
+def test_a_model_missing_on_the_hub_is_named(hub: str, tmp_path: Path) -> None:
     loaded = load_from_hub(hub, "no/such", tmp_path / "cache")
     assert "ModelLoadError: no/such" in loaded.stderr

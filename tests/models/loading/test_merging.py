@@ -1,4 +1,4 @@
-"""A merged model is one that plain transformers loads, and says what its base says under the adapter."""
+"""Merging an adapter: plain transformers loads the result, which has the outputs of the base with the adapter."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def logits(model: Any, tokenizer: Any) -> torch.Tensor:
     return output
 
 
-def test_a_merged_model_says_what_its_base_says_under_the_adapter(base: Path, adapter: str, tmp_path: Path) -> None:
+def test_a_merged_model_has_the_outputs_of_its_base_with_the_adapter(base: Path, adapter: str, tmp_path: Path) -> None:
     ref = ModelRef(Source.LOCAL, str(base), adapter=adapter)
     merge(ref, tmp_path / "merged")
     merged: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
@@ -47,30 +47,30 @@ def test_a_merged_model_says_what_its_base_says_under_the_adapter(base: Path, ad
     assert merged.dtype == torch.float32
     assert merged.generation_config.eos_token_id == 2
     over_base = logits(*load(ref, device="cpu"))
-    # Wx + BAx and (W + BA)x are equal but for rounding, which in float32 came to 1e-5 where it was measured
+    # Wx + BAx and (W + BA)x differ by rounding only: by about 1e-5 in float32.
     torch.testing.assert_close(logits(merged, tokenizer), over_base, atol=1e-4, rtol=1e-4)
     assert (over_base - logits(*load(ref.base, device="cpu"))).abs().max() > 1
 
 
-def test_a_merged_model_is_stored_as_its_base_is(adapter: str, tmp_path: Path) -> None:
+def test_a_merged_model_is_stored_in_the_dtype_of_its_base(adapter: str, tmp_path: Path) -> None:
     ref = ModelRef(Source.BUNDLED, "starter", adapter=adapter)
     merge(ref, tmp_path / "merged")
     merged: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "merged")
     assert merged.dtype == torch.bfloat16
     over_base = logits(*load(ref, device="cpu"))
-    # the merged weights are rounded to 8 bits, one part in 256, and so the logits differ by about as much
+    # Merged bfloat16 weights are rounded to one part in 256, so the logits differ by about as much.
     difference = (logits(merged.float(), tokenizer) - over_base).norm() / over_base.norm()
     assert difference < 0.02
 
 
-def test_a_merged_model_can_be_loaded_and_take_an_adapter_again(adapter: str, tmp_path: Path) -> None:
+def test_a_merged_model_loads_with_another_adapter(adapter: str, tmp_path: Path) -> None:
     merge(ModelRef(Source.BUNDLED, "starter", adapter=adapter), tmp_path / "merged")
     again, _ = load(ModelRef(Source.LOCAL, str(tmp_path / "merged"), adapter=adapter))
     assert not again.training
 
 
-def test_a_quantized_base_is_refused_with_what_to_do_instead(base: Path, adapter: str, tmp_path: Path) -> None:
+def test_a_quantized_base_is_refused_with_alternatives(base: Path, adapter: str, tmp_path: Path) -> None:
     config = json.loads((base / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 128}
     (base / "config.json").write_text(json.dumps(config))
@@ -79,7 +79,7 @@ def test_a_quantized_base_is_refused_with_what_to_do_instead(base: Path, adapter
     assert not (tmp_path / "merged").exists()
 
 
-def test_what_can_not_be_merged_is_said_before_anything_is_written(base: Path, adapter: str, tmp_path: Path) -> None:
+def test_a_merge_that_can_not_work_writes_nothing(base: Path, adapter: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no adapter"):
         merge(ModelRef(Source.LOCAL, str(base)), tmp_path / "merged")
     shutil.rmtree(base)

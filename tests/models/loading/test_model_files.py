@@ -1,4 +1,4 @@
-"""Checkpoints that are GPTQ already, as they are written today and as AutoGPTQ wrote them."""
+"""Models with GPTQ weights, in the layout of today and in that of AutoGPTQ."""
 
 import json
 import shutil
@@ -35,13 +35,13 @@ def autogptq(today: ModelRef, tmp_path_factory: pytest.TempPathFactory) -> Model
 
 @pytest.fixture(params=["today", "autogptq"])
 def ref(request: pytest.FixtureRequest) -> ModelRef:
-    found: ModelRef = request.getfixturevalue(request.param)
-    return found
+    ref: ModelRef = request.getfixturevalue(request.param)
+    return ref
 
 
 @pytest.fixture
 def changed(autogptq: ModelRef, tmp_path: Path) -> Callable[..., ModelRef]:
-    """The model in AutoGPTQ's layout, with changes to what it says of itself; None takes a field out."""
+    """Makes a copy in AutoGPTQ's layout with changed fields in `quantize_config.json`; None removes a field."""
 
     def change(**fields: object) -> ModelRef:
         folder = tmp_path / "changed"
@@ -56,8 +56,8 @@ def changed(autogptq: ModelRef, tmp_path: Path) -> Callable[..., ModelRef]:
 
 def logits(model: Any, tokenizer: Any) -> torch.Tensor:
     with torch.inference_mode():
-        found: torch.Tensor = model(**tokenizer(PROMPT, return_tensors="pt").to(model.device)).logits
-    return found
+        logits: torch.Tensor = model(**tokenizer(PROMPT, return_tensors="pt").to(model.device)).logits
+    return logits
 
 
 def test_both_layouts_are_described_as_quantized(ref: ModelRef) -> None:
@@ -67,15 +67,15 @@ def test_both_layouts_are_described_as_quantized(ref: ModelRef) -> None:
     assert not describe(STARTER).quantized
 
 
-def test_both_layouts_load_to_the_same_model_and_are_not_quantized_again(today: ModelRef, autogptq: ModelRef) -> None:
+def test_both_layouts_load_to_the_same_model_and_keep_integer_weights(today: ModelRef, autogptq: ModelRef) -> None:
     torch.testing.assert_close(logits(*load(autogptq, "cpu")), logits(*load(today, "cpu")), rtol=0, atol=0)
     for training in (False, True):
         model: Any = load(autogptq, "cpu", for_training=training)[0]
         assert model.model.layers[0].self_attn.q_proj.qweight.dtype == torch.int32
 
 
-def test_a_quantized_model_serves_as_transformers_generates(ref: ModelRef) -> None:
-    """Twice at once, as an evaluation and generations share an engine."""
+def test_an_engine_generates_what_transformers_generates(ref: ModelRef) -> None:
+    """Two requests at once, as an evaluation and generations share an engine."""
     pool = ModelPool(2**28, device="cpu")
     with pool.borrow(ref) as engine:
         running = [engine.submit(PROMPT, Sampling(max_new_tokens=30)) for _ in range(2)]
@@ -84,7 +84,7 @@ def test_a_quantized_model_serves_as_transformers_generates(ref: ModelRef) -> No
     assert texts == [generated(load(ref, "cpu")[0], PROMPT, 30)] * 2
 
 
-def test_its_size_in_memory_is_known_before_it_is_loaded(ref: ModelRef) -> None:
+def test_the_estimated_size_in_memory_is_that_of_the_loaded_weights(ref: ModelRef) -> None:
     pool = ModelPool(2**28, device="cpu")
     with pool.borrow(ref) as engine:
         weights = pool.statistics().bytes - engine.cache_bytes
@@ -92,7 +92,7 @@ def test_its_size_in_memory_is_known_before_it_is_loaded(ref: ModelRef) -> None:
     assert loaded_bytes(ref, "cpu") == pytest.approx(weights, rel=0.02)
 
 
-def test_weights_under_any_name_are_found(changed: Callable[..., ModelRef]) -> None:
+def test_the_weights_are_found_under_any_file_name(changed: Callable[..., ModelRef]) -> None:
     ref = changed(model_file_base_name=None)
     assert load(ref, "cpu")
     [weights] = Path(ref.location).glob("*.safetensors")
@@ -100,16 +100,16 @@ def test_weights_under_any_name_are_found(changed: Callable[..., ModelRef]) -> N
     assert load(ref, "cpu")
 
 
-def test_weights_that_could_be_either_file_are_refused_by_name(changed: Callable[..., ModelRef]) -> None:
+def test_two_possible_weights_files_are_refused_and_named(changed: Callable[..., ModelRef]) -> None:
     ref = changed(model_file_base_name="../model")
     shutil.copy(next(Path(ref.location).glob("*.safetensors")), Path(ref.location, "other.safetensors"))
     with pytest.raises(
-        ModelLoadError, match=r"gptq_model-4bit-32g.safetensors, other.safetensors .*model_file_base_name"
+        ModelLoadError, match=r"gptq_model-4bit-32g.safetensors or other.safetensors.*model_file_base_name"
     ):
         load(ref, "cpu")
 
 
-def test_quantized_weights_that_nothing_says_how_to_read_are_not_taken_for_others(
+def test_quantized_weights_without_quantization_settings_are_refused(
     changed: Callable[..., ModelRef],
 ) -> None:
     ref = changed()
@@ -121,7 +121,7 @@ def test_quantized_weights_that_nothing_says_how_to_read_are_not_taken_for_other
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"bits": 5}', '{"bits": 4, "group_size": 0}'])
-def test_what_a_quantized_model_says_wrongly_of_itself_is_an_error_that_names_it(
+def test_wrong_quantization_settings_are_refused_and_the_model_is_named(
     changed: Callable[..., ModelRef], content: str
 ) -> None:
     ref = changed()
@@ -130,21 +130,19 @@ def test_what_a_quantized_model_says_wrongly_of_itself_is_an_error_that_names_it
         load(ref, "cpu")
 
 
-def test_quantized_weights_take_no_adapter_in(ref: ModelRef, tmp_path: Path) -> None:
+def test_an_adapter_is_not_merged_into_quantized_weights(ref: ModelRef, tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="quantized weights"):
         merge(replace(ref, adapter=str(tmp_path)), tmp_path / "merged")
 
 
 @pytest.mark.parametrize("package", ["gptqmodel", "optimum"])
-def test_without_the_package_that_it_takes_it_says_so(
-    ref: ModelRef, monkeypatch: pytest.MonkeyPatch, package: str
-) -> None:
+def test_a_missing_package_for_gptq_is_named(ref: ModelRef, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ModelLoadError, match=f"takes {package}"):
+    with pytest.raises(ModelLoadError, match=f"need {package}"):
         load(ref, "cpu")
 
 
-def test_weights_that_are_quantized_already_are_not_quantized_by_bitsandbytes(ref: ModelRef) -> None:
-    for ask in (describe, load):
-        with pytest.raises(ModelLoadError, match="quantized already, by gptq: leave out `load`"):
-            ask(replace(ref, bitsandbytes=4))
+def test_gptq_weights_are_not_quantized_again_by_bitsandbytes(ref: ModelRef) -> None:
+    for function in (describe, load):
+        with pytest.raises(ModelLoadError, match="already quantized, by gptq: leave out `load`"):
+            function(replace(ref, bitsandbytes=4))

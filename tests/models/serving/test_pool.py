@@ -11,6 +11,7 @@ from models.loading.loader import describe
 from models.loading.refs import ModelLoadError, ModelRef, Source
 from models.serving.engine import EngineFailed, FinishReason, Sampling
 from models.serving.pool import ModelPool
+from tests.processes import LIMIT_SECONDS
 
 STARTER_FOLDER = models.starter.FOLDER
 STARTER = ModelRef(Source.BUNDLED, "starter")
@@ -32,11 +33,11 @@ def pool() -> Iterator[ModelPool]:
     pool.close()
 
 
-# Float32 weights of two models and no room for their caches: one fits, with a cache, but not two.
+# The size of two models' float32 weights: one model fits with its cache, two do not.
 TIGHT = 2 * 2 * describe(STARTER).weight_bytes
 
 
-def test_a_model_is_loaded_once_for_all_who_ask_at_once(pool: ModelPool) -> None:
+def test_concurrent_borrowers_share_one_load(pool: ModelPool) -> None:
     together = threading.Barrier(4)
 
     def engine_of(_: int) -> int:
@@ -49,14 +50,14 @@ def test_a_model_is_loaded_once_for_all_who_ask_at_once(pool: ModelPool) -> None
     assert pool.statistics().models == 1
 
 
-def test_two_models_stay_loaded_where_both_fit(pool: ModelPool, other: ModelRef) -> None:
+def test_two_models_stay_loaded_if_both_fit(pool: ModelPool, other: ModelRef) -> None:
     for ref in (STARTER, other):
         with pool.borrow(ref):
             pass
     assert pool.statistics().models == 2
 
 
-def test_the_least_recently_used_model_makes_room(other: ModelRef) -> None:
+def test_the_least_recently_used_engine_is_closed_to_make_room(other: ModelRef) -> None:
     pool = ModelPool(memory_budget_bytes=TIGHT)
     with pool.borrow(STARTER) as first:
         pass
@@ -67,17 +68,18 @@ def test_the_least_recently_used_model_makes_room(other: ModelRef) -> None:
     pool.close()
 
 
-def test_a_model_in_use_is_not_taken_away(other: ModelRef) -> None:
+def test_a_borrowed_engine_is_not_closed_to_make_room(other: ModelRef) -> None:
     pool = ModelPool(memory_budget_bytes=TIGHT)
     waiting = threading.Thread(target=lambda: pool.borrow(other).__enter__())
     with pool.borrow(STARTER) as engine:
         waiting.start()
         request = engine.submit("### Instruction:\n", Sampling(max_new_tokens=20))
-        assert request.future.result(30).finish_reason in (FinishReason.STOP, FinishReason.LENGTH)
+        assert request.future.result(LIMIT_SECONDS).finish_reason in (FinishReason.STOP, FinishReason.LENGTH)
         waiting.join(0.5)
         assert waiting.is_alive()
         assert engine.alive
-    waiting.join()
+    waiting.join(LIMIT_SECONDS)
+    assert not waiting.is_alive()
     assert not engine.alive
     pool.close()
 
@@ -88,17 +90,18 @@ def test_a_model_larger_than_the_budget_is_refused_with_both_numbers() -> None:
         pass
 
 
-def test_an_engine_that_died_is_replaced(pool: ModelPool) -> None:
+def test_a_dead_engine_is_replaced(pool: ModelPool) -> None:
     with pool.borrow(STARTER) as dead:
         dead.close()
         with pytest.raises(EngineFailed):
             dead.submit("### Instruction:\n", Sampling())
     with pool.borrow(STARTER) as engine:
         assert engine is not dead
-        assert engine.submit("### Instruction:\n", Sampling(max_new_tokens=3)).future.result(30).completion_tokens == 3
+        request = engine.submit("### Instruction:\n", Sampling(max_new_tokens=3))
+        assert request.future.result(LIMIT_SECONDS).completion_tokens == 3
 
 
-def test_a_load_that_fails_is_tried_anew_by_the_next(pool: ModelPool, other: ModelRef, tmp_path: Path) -> None:
+def test_a_failed_load_is_tried_again_by_the_next_borrower(pool: ModelPool, other: ModelRef, tmp_path: Path) -> None:
     ref = ModelRef(Source.LOCAL, str(tmp_path / "later"))
     with pytest.raises(ModelLoadError), pool.borrow(ref):
         pass

@@ -355,7 +355,7 @@ def test_an_evaluation_leaves_a_share_of_the_batch_free_and_yields_to_other_requ
         evaluation, dataset, _ = evaluations.work(session, job_id)
     file = runtime.artifacts.local_folder(datasets.artifact(dataset.sha256)) / "test.parquet"
     with runtime.pool.borrow(STARTER) as engine:
-        slots = engine.limits.max_requests
+        slots = engine.slots
         answers = predict_by_engine(engine, evaluation, 400, enumerate(read_rows(file)))
         next(answers)
         alone = engine.pending
