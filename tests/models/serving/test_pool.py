@@ -58,7 +58,7 @@ def test_two_models_stay_loaded_if_both_fit(pool: ModelPool, other: ModelRef) ->
 
 
 def test_the_least_recently_used_engine_is_closed_to_make_room(other: ModelRef) -> None:
-    pool = ModelPool(memory_budget_bytes=TIGHT)
+    pool = ModelPool(memory_budget_bytes=TIGHT, device="cpu")
     with pool.borrow(STARTER) as first:
         pass
     with pool.borrow(other):
@@ -69,7 +69,7 @@ def test_the_least_recently_used_engine_is_closed_to_make_room(other: ModelRef) 
 
 
 def test_a_borrowed_engine_is_not_closed_to_make_room(other: ModelRef) -> None:
-    pool = ModelPool(memory_budget_bytes=TIGHT)
+    pool = ModelPool(memory_budget_bytes=TIGHT, device="cpu")
     waiting = threading.Thread(target=lambda: pool.borrow(other).__enter__())
     with pool.borrow(STARTER) as engine:
         waiting.start()
