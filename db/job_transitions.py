@@ -1,11 +1,12 @@
-"""Every change of a job's status, each one conditional statement: nothing else in the project writes `jobs.status`.
+"""Every change of a job's status. No other module writes `jobs.status`.
 
     queued -> running -> succeeded | failed | cancelled
-    running -> queued when a worker is lost or gives the job back
+    running -> queued    if the worker is lost or gives the job back
     queued -> cancelled
 
-A worker proves its right to write with the attempt that it claimed. What it may no longer change it is told by
-absence: each function returns the jobs that it did change.
+Each change is one conditional statement. A worker may change a job only while it holds the job's lease: the job is
+running, and its attempt is the one that the worker claimed. Each function returns the jobs that it changed, so a job
+that is missing from the result has another attempt or is over, and the worker must store nothing for it.
 """
 
 import uuid
@@ -17,16 +18,16 @@ from sqlalchemy import ColumnElement, case, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from db.session import now
-from db.tables.jobs import IS_QUEUED, IS_RUNNING, Job
+from db.tables.jobs import IS_LIVE, IS_QUEUED, IS_RUNNING, Job
 from db.vocabulary import ErrorType, JobKind, JobStatus
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to work on a job until the lease ends: the job and the attempt to name in every later write.
+    """A worker's claim of a job: the job and the attempt, which every later write must name.
 
-    The other fields are known of a job that was claimed just now: its kind, and how many seconds it waited from its
-    submission to its first claim, if this is that.
+    `claim` sets the other fields: the kind of the job, and on the first attempt the seconds from its submission to this
+    claim.
     """
 
     job_id: uuid.UUID
@@ -37,22 +38,25 @@ class Claim:
 
 @dataclass(frozen=True)
 class Requeued:
-    """A job that was taken from its worker; `status` is queued, or final where no attempt was left."""
+    """A job that was taken back from its worker. `status` is queued, or final if the job is not to run again."""
 
     job_id: uuid.UUID
     kind: JobKind
     status: JobStatus
     attempt: int
-    """The one that was lost."""
+    """The attempt that ended."""
 
 
 def claim(session: Session, job_ids: Collection[uuid.UUID], *, worker: str, lease_seconds: float) -> list[Claim]:
-    """Take those of the jobs that are queued; the others are somebody else's already, or over."""
+    """Start an attempt at each of these jobs that is queued, and return the claims in the order of the jobs' ids.
+
+    Jobs that are not queued are left out: another worker has claimed them, or they are over.
+    """
     moment = now(session)
     rows = session.execute(
         update(Job)
-        # concatenated, so that it matches no partial index: right after a big batch the statistics say that hardly
-        # any job is queued, and PostgreSQL would look through all of them for these few
+        # Concatenated so that no partial index matches. Right after a large batch was submitted, PostgreSQL's
+        # statistics say that few jobs are queued, and it would scan all queued jobs instead of looking up these ids.
         .where(Job.id.in_(job_ids), Job.status.concat("") == JobStatus.QUEUED)
         .values(
             status=JobStatus.RUNNING,
@@ -72,7 +76,7 @@ def claim(session: Session, job_ids: Collection[uuid.UUID], *, worker: str, leas
 
 
 def extend(session: Session, claims: Collection[Claim], *, lease_seconds: float) -> dict[Claim, bool]:
-    """Extend the leases still held. Each held claim maps to whether its job was asked to cancel."""
+    """Extend the leases that are still held. Return for each of them whether cancellation of its job was requested."""
     rows = session.execute(
         update(Job)
         .where(_held(claims))
@@ -84,26 +88,31 @@ def extend(session: Session, claims: Collection[Claim], *, lease_seconds: float)
 
 
 def progress(session: Session, claim: Claim, percent_done: float | None, remaining_seconds: float | None) -> bool:
-    """Note how far a running job is. False if the claim no longer holds: write nothing else then."""
+    """Store the progress of a running job. Return False if the lease is lost; then the caller must store nothing."""
     changed = _update(session, _held([claim]), percent_done=percent_done, remaining_seconds=remaining_seconds)
     return bool(changed)
 
 
 def succeed(session: Session, claims: Collection[Claim]) -> set[uuid.UUID]:
+    """End jobs as succeeded. Return the ids of those whose lease was held; store the results of these only."""
     return _end(session, claims, JobStatus.SUCCEEDED)
 
 
 def cancel(session: Session, claims: Collection[Claim]) -> set[uuid.UUID]:
-    """End running jobs that were asked to cancel."""
+    """End running jobs as cancelled. Return the ids of those whose lease was held."""
     return _end(session, claims, JobStatus.CANCELLED)
 
 
 def fail(session: Session, claims: Collection[Claim], error_type: ErrorType, message: str) -> set[uuid.UUID]:
+    """End jobs as failed, with a reason for the client. Return the ids of those whose lease was held."""
     return _end(session, claims, JobStatus.FAILED, error_type=error_type, error_message=message)
 
 
 def give_back(session: Session, claims: Collection[Claim]) -> list[Requeued]:
-    """Queue the jobs of a worker that was told to stop. The attempt is not held against them: they get one more."""
+    """Queue the jobs of a worker that shuts down, or cancel them if that was requested. Return the changed jobs.
+
+    The attempt does not count: `max_attempts` grows by one, since `attempt`, the fencing token, must never decrease.
+    """
     return _take_back(
         session,
         _held(claims),
@@ -114,10 +123,13 @@ def give_back(session: Session, claims: Collection[Claim]) -> list[Requeued]:
 
 
 def request_cancel(session: Session, job_id: uuid.UUID) -> JobStatus | None:
-    """Cancel a queued job at once, ask a running one to stop. Returns what it is now; None if it was over already."""
+    """Cancel a queued job, or request that the worker of a running job cancels it.
+
+    Return the new status, cancelled or running, or None if there is no such job or it is already over.
+    """
     statement = (
         update(Job)
-        .where(Job.id == job_id, IS_QUEUED | IS_RUNNING)
+        .where(Job.id == job_id, IS_LIVE)
         .values(
             status=case((IS_QUEUED, JobStatus.CANCELLED), else_=Job.status),
             finished_at=case((IS_QUEUED, now(session)), else_=None),
@@ -130,12 +142,18 @@ def request_cancel(session: Session, job_id: uuid.UUID) -> JobStatus | None:
 
 
 def requeue(session: Session, claims: Collection[Claim], reason: str) -> list[Requeued]:
-    """Queue again the jobs of an attempt that was lost while its worker lives on (its engine died, say)."""
+    """Queue the jobs of attempts that failed in a worker that is still alive, for example because its engine died.
+
+    The attempt counts. Return the changed jobs: those without attempts left have failed, with the reason.
+    """
     return _requeue(session, _held(claims), reason)
 
 
 def requeue_expired(session: Session, *, limit: int = 1000) -> list[Requeued]:
-    """Queue again the jobs whose worker fell silent; without attempts left, fail them."""
+    """Queue up to `limit` jobs whose lease has expired.
+
+    The attempt counts. Return the changed jobs: those without attempts left have failed, with the reason.
+    """
     expired = (
         select(Job.id)
         .where(IS_RUNNING, Job.lease_expires_at < now(session))

@@ -1,4 +1,4 @@
-"""Cursor pages: newest first, at the same cost at row 10 and at row 10 million."""
+"""Pages of a list, newest first, found by a cursor: each page costs the same, however far down the list it is."""
 
 import uuid
 from collections.abc import Callable, Sequence
@@ -14,12 +14,13 @@ U = TypeVar("U")
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """`next` is the id to pass as `after` for the following page; None on the last one."""
+    """A page of a list. `next` is the id to pass as `after` for the next page; it is None on the last page."""
 
     items: Sequence[T]
     next: uuid.UUID | None
 
     def map(self, function: Callable[[T], U]) -> "Page[U]":
+        """Return the same page with `function` applied to each item."""
         return Page([function(item) for item in self.items], self.next)
 
 
@@ -31,9 +32,10 @@ def fetch_page(
     limit: int,
     after: uuid.UUID | None,
 ) -> Page[Any]:
-    """The rows of `statement` that come after the id `after`, as scalars or, with several entities, as rows.
+    """Run `statement` for one page: at most `limit` rows after the id `after`; with None, the first rows.
 
-    `key` is a UUIDv7 column that stands in the rows' first entity: its order is the order of creation.
+    `key` is a UUIDv7 column of the statement's first entity, so its order is the order of creation. The items are rows,
+    or entities if the statement selects a single one.
     """
     if after is not None:
         statement = statement.where(key < after)

@@ -1,4 +1,4 @@
-"""One `Database` per process: short transactions, on SQLite and PostgreSQL alike."""
+"""Connections to the database, SQLite or PostgreSQL, and its transactions."""
 
 import threading
 from collections.abc import Iterator
@@ -15,37 +15,38 @@ from sqlalchemy.orm import Session
 from pagewright.settings import get_settings
 
 UNREACHABLE = (OperationalError, InterfaceError, PoolTimeout)
-"""What comes of a database that does not answer."""
+"""The exceptions that mean that the database does not answer."""
 
-_PATIENCE: dict[str, Any] = {
+_TIMEOUTS: dict[str, Any] = {
     "connect_timeout": 5,
     "tcp_user_timeout": 10_000,
     "keepalives_idle": 10,
     "keepalives_interval": 3,
     "keepalives_count": 3,
 }
-"""libpq's own options. Without them a server that vanished from the network is waited for a quarter of an hour."""
+"""Options of libpq. By default it waits about 15 minutes for a server that has vanished from the network."""
 
 
 class Database:
-    """Transactions against one database.
+    """Transactions in the database at `url`. A process has one, see `get_database`.
 
-    `read` and `write` differ for SQLite's sake alone: a writer takes the write lock when it begins, since a reader
-    that turns writer cannot wait for its turn. Within a process writers queue on a lock of ours, which is fair and
-    wakes at once, where SQLite's own polls.
+    On PostgreSQL `read` and `write` differ only in that `write` commits. On SQLite `write` also takes the write lock
+    when the transaction starts: a transaction that reads first and then writes fails if another has written in
+    between. The writers of a process wait for each other on a lock in Python, since SQLite's own lock is polled and is
+    not fair.
     """
 
     def __init__(self, url: str) -> None:
         address = make_url(url)
         sqlite = address.get_backend_name() == "sqlite"
-        options = {} if sqlite else {name: value for name, value in _PATIENCE.items() if name not in address.query}
+        options = {} if sqlite else {name: value for name, value in _TIMEOUTS.items() if name not in address.query}
         self.engine = create_engine(
             address,
             connect_args=options,
             pool_size=10,
             max_overflow=20,
             pool_pre_ping=not sqlite,
-            hide_parameters=True,  # an error's text, which is logged, would hold prompts
+            hide_parameters=True,  # or error messages, which are logged, would contain prompts
         )
         self._writer: AbstractContextManager[Any] = threading.Lock() if sqlite else nullcontext()
         self._write_engine = self.engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
@@ -55,19 +56,19 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session whose changes are never written."""
+        """Open a session for reading. Changes in it are rolled back."""
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session that is committed at the end of the block, and rolled back if the block raises."""
+        """Open a session that is committed at the end of the block, or rolled back if the block raises."""
         with self._writer, Session(self._write_engine, expire_on_commit=False) as session, session.begin():
             yield session
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver must not begin transactions by itself: _begin_sqlite does
+    connection.isolation_level = None  # _begin_sqlite starts the transactions, not the driver
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -77,22 +78,23 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def now(session: Session) -> datetime:
-    """The database's clock: leases stay right on machines whose own clocks disagree."""
+    """Return the time in UTC by the clock of the database server, since clocks of different machines may differ."""
     if session.get_bind().dialect.name == "sqlite":
         return datetime.now(UTC)
     clock: datetime = session.scalars(select(func.clock_timestamp())).one()
     return clock.astimezone(UTC)
 
 
-def serialize(session: Session, what: str) -> None:
-    """Hold the lock named `what` until the transaction ends: others that ask for it wait.
+def serialize(session: Session, name: str) -> None:
+    """Take the lock with this name, and hold it until the transaction ends; transactions that want it wait.
 
-    On SQLite a transaction that may write is alone anyway.
+    On SQLite this does nothing, since only one transaction that may write runs at a time.
     """
     if session.get_bind().dialect.name == "postgresql":
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 @lru_cache
 def get_database() -> Database:
+    """Return the process's database, at the URL in the settings."""
     return Database(get_settings().database)

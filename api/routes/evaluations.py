@@ -24,7 +24,7 @@ from api.schemas.evaluations import (
 )
 from api.schemas.sampling import SamplingOut
 from api.submission import SubmitterDep
-from db.queries import evaluations, models, predictions
+from db.queries import evaluations, jobs, models, predictions
 from db.queries.evaluations import EvaluationRow
 from db.session import Database
 from db.tables.datasets import Dataset
@@ -231,7 +231,7 @@ def _add(body: EvaluationIn, session: Session, job: Job) -> None:
         load=body.loading(),
         **{name: getattr(body, name) for name in SamplingOut.model_fields},
     )
-    evaluations.add(session, job, evaluation)
+    jobs.add(session, job, evaluation)
 
 
 def _model_id(session: Session, body: EvaluationIn, dataset: Dataset) -> uuid.UUID | None:

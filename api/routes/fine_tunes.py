@@ -11,7 +11,7 @@ from api.references import dataset_with_rows, full_model
 from api.schemas.common import PageOut
 from api.schemas.fine_tunes import FineTuneDetails, FineTuneIn, FineTuneOut, StepOut, StepsOut
 from api.submission import SubmitterDep
-from db.queries import fine_tunes, job_events, models
+from db.queries import fine_tunes, job_events, jobs, models
 from db.session import Database
 from db.tables.fine_tunes import FineTune
 from db.tables.jobs import Job
@@ -84,7 +84,7 @@ def _add(body: FineTuneIn, session: Session, job: Job) -> None:
         load=body.loading(),
         devices=body.devices,
     )
-    fine_tunes.add(session, job, asked)
+    jobs.add(session, job, asked)
     if body.training.optim == "adamw_hf":
         message = "optim: adamw_hf is no longer part of transformers; adamw_torch computes the same"
         job_events.add(session, job.id, 0, "adamw-hf", message)

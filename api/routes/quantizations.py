@@ -10,7 +10,7 @@ from api.references import dataset_with_rows, full_model
 from api.schemas.common import PageOut
 from api.schemas.quantizations import QuantizationDetails, QuantizationIn, QuantizationOut
 from api.submission import SubmitterDep
-from db.queries import job_events, models, quantizations
+from db.queries import job_events, jobs, models, quantizations
 from db.session import Database
 from db.tables.jobs import Job
 from db.tables.quantizations import Quantization
@@ -71,7 +71,7 @@ def _add(body: QuantizationIn, session: Session, job: Job) -> None:
         options=body.options.model_dump(),
         report_rows=min(body.report_rows, others),
     )
-    quantizations.add(session, job, quantization)
+    jobs.add(session, job, quantization)
 
 
 def _find(database: Database, owner: uuid.UUID | None, job_id: uuid.UUID) -> QuantizationDetails:

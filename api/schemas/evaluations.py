@@ -59,7 +59,7 @@ class OverallScoreOut(BaseModel):
 
 
 def _figures(row: EvaluationRow) -> dict[Metric, OverallScoreOut]:
-    found = {figure.metric: OverallScoreOut.of(figure) for figure in row.figures}
+    found = {figure.metric: OverallScoreOut.of(figure) for figure in row.overall_scores}
     return {metric: found[metric] for metric in Metric if metric in found}
 
 
@@ -97,7 +97,7 @@ class EvaluationOut(SamplingOut, WithLoadOptionsOut, JobOut):
             rows_done=asked.rows_done,
             partial=final and asked.rows_done < asked.rows,
             scores=_figures(row),
-            chrf_signature=next((figure.signature for figure in row.figures if figure.signature), None),
+            chrf_signature=next((figure.signature for figure in row.overall_scores if figure.signature), None),
         )
 
 

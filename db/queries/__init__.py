@@ -1,1 +1,1 @@
-"""The queries, one file per aggregate."""
+"""The queries, one module per aggregate."""

@@ -1,4 +1,4 @@
-"""Queries about API keys. The secret is shown once, when it is made; the database holds its SHA-256."""
+"""Queries about API keys. A key's secret is shown once, when it is created; the database holds its SHA-256."""
 
 import hashlib
 import secrets
@@ -13,11 +13,11 @@ from db.tables.api_keys import ApiKey
 from db.vocabulary import Role
 
 SECRET_BYTES = 32
-"""256 random bits: too many to guess, so an unsalted fast hash gives nothing away."""
+"""256 random bits cannot be guessed, so a fast hash without salt is enough to protect them."""
 
 
 def create(session: Session, name: str, role: Role) -> tuple[ApiKey, str]:
-    """A new key and its secret, which is not stored anywhere."""
+    """Create a key. Return it and its secret, which is stored nowhere."""
     secret = "pw_" + secrets.token_urlsafe(SECRET_BYTES)
     key = ApiKey(name=name, role=role, prefix=secret[:8], sha256=_digest(secret), created_at=now(session))
     session.add(key)
@@ -26,20 +26,20 @@ def create(session: Session, name: str, role: Role) -> tuple[ApiKey, str]:
 
 
 def authenticate(session: Session, secret: str) -> ApiKey | None:
-    """The key, revoked or not, that the secret belongs to.
+    """Return the key with this secret, even if it is revoked, or None if there is no such key.
 
-    The secret itself is compared with nothing: how long the look-up of its hash takes may tell of the stored hash, and
-    no way leads from there to a secret that has it.
+    The look-up is by hash, so its duration can reveal at most a part of a stored hash, from which no secret follows.
     """
     return session.scalars(select(ApiKey).where(ApiKey.sha256 == _digest(secret))).one_or_none()
 
 
 def page(session: Session, *, limit: int, after: uuid.UUID | None) -> Page[ApiKey]:
+    """Return a page of keys, newest first, with the revoked ones."""
     return fetch_page(session, select(ApiKey), ApiKey.id, limit=limit, after=after)
 
 
 def revoke(session: Session, key_id: uuid.UUID) -> bool:
-    """Revoke a key; what it was revoked at first stays. False if there is no such key."""
+    """Revoke a key; one that is already revoked keeps its time of revocation. Return False if there is no such key."""
     if session.get(ApiKey, key_id) is None:
         return False
     session.execute(
@@ -49,6 +49,7 @@ def revoke(session: Session, key_id: uuid.UUID) -> bool:
 
 
 def any_exists(session: Session) -> bool:
+    """Return whether there is any key, revoked or not."""
     return session.scalars(select(ApiKey.id).limit(1)).first() is not None
 
 

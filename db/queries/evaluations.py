@@ -1,4 +1,4 @@
-"""Queries about evaluations and their overall scores; `db.queries.predictions` has the rows."""
+"""Queries about evaluations and their overall scores. Queries about their rows are in `db.queries.predictions`."""
 
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,29 +18,22 @@ from db.vocabulary import JobStatus, Split
 
 @dataclass(frozen=True)
 class EvaluationRow:
-    """An evaluation with what one HTTP representation shows."""
+    """An evaluation with its job, dataset and the overall scores so far."""
 
     job: Job
     evaluation: Evaluation
     dataset: Dataset
-    figures: Sequence[EvaluationScore]
-
-
-def add(session: Session, job: Job, evaluation: Evaluation) -> None:
-    session.add(job)
-    session.flush()
-    session.add(evaluation)
-    session.flush()
+    overall_scores: Sequence[EvaluationScore]
 
 
 def get(session: Session, job_id: uuid.UUID) -> EvaluationRow | None:
-    """The evaluation, whoever submitted it: its results are for everybody to read."""
-    found = _with_figures(session, session.execute(_joined().where(Evaluation.job_id == job_id)).all())
-    return found[0] if found else None
+    """Return the evaluation, or None if there is no such evaluation. Every API key may read it."""
+    rows = _with_overall_scores(session, session.execute(_joined().where(Evaluation.job_id == job_id)).all())
+    return rows[0] if rows else None
 
 
-def work(session: Session, job_id: uuid.UUID) -> tuple[Evaluation, Dataset, Model | None]:
-    """What a worker has to know: no model means a baseline."""
+def get_with_model(session: Session, job_id: uuid.UUID) -> tuple[Evaluation, Dataset, Model | None]:
+    """Return what a worker needs to run the evaluation, which must exist. The model is None for a baseline."""
     row = session.execute(
         select(Evaluation, Dataset, Model)
         .join(Dataset, Dataset.id == Evaluation.dataset_id)
@@ -61,7 +54,11 @@ def page(
     limit: int,
     after: uuid.UUID | None,
 ) -> Page[EvaluationRow]:
-    """Evaluations, newest first; with `sort` those that have the metric's figure, in its order."""
+    """Return a page of evaluations, newest first, or in the order of an overall score.
+
+    `model` and `dataset` are names; with `model`, `dataset` and `status`, None selects all. With `sort`, the name of a
+    metric, only evaluations that have an overall score by this metric are returned. `after` is an id even then.
+    """
     statement = _joined()
     if model is not None:
         statement = statement.where(Evaluation.model_name == model)
@@ -70,8 +67,8 @@ def page(
     if status is not None:
         statement = statement.where(Job.status == status)
     if sort is None:
-        found = fetch_page(session, statement, Job.id, limit=limit, after=after)
-        return Page(_with_figures(session, found.items), found.next)
+        page = fetch_page(session, statement, Job.id, limit=limit, after=after)
+        return Page(_with_overall_scores(session, page.items), page.next)
     order = tuple_(EvaluationScore.value, EvaluationScore.job_id)
     statement = statement.join(
         EvaluationScore, (EvaluationScore.job_id == Evaluation.job_id) & (EvaluationScore.metric == sort)
@@ -80,19 +77,19 @@ def page(
         last = session.get(EvaluationScore, (after, sort))
         if last is None:
             return Page([], None)
-        seen = tuple_(last.value, last.job_id)
-        statement = statement.where(order < seen if descending else order > seen)
+        cursor = tuple_(last.value, last.job_id)
+        statement = statement.where(order < cursor if descending else order > cursor)
     rows = session.execute(statement.limit(limit + 1)).all()
-    items = _with_figures(session, rows[:limit])
+    items = _with_overall_scores(session, rows[:limit])
     return Page(items, items[-1].job.id if len(rows) > limit else None)
 
 
 def leaderboard(
     session: Session, dataset_id: uuid.UUID, split: Split, rows: int, *, sort: str, limit: int
 ) -> Sequence[EvaluationRow]:
-    """Each model's latest evaluation that succeeded over just these rows, the best by `sort` first.
+    """Return up to `limit` models' latest succeeded evaluations on the first `rows` rows of the split.
 
-    A model that is loaded in another way is another model here.
+    The best by the metric `sort` comes first. The same model with other load options counts as another model.
     """
     contender = [Evaluation.model_name, cast(Evaluation.load, Text)]
     latest = (
@@ -110,21 +107,21 @@ def leaderboard(
         )
         .subquery()
     )
-    figure = aliased(EvaluationScore)
+    score = aliased(EvaluationScore)
     statement = (
         _joined()
         .join(latest, (latest.c.job_id == Evaluation.job_id) & (latest.c.age == 1))
-        .join(figure, (figure.job_id == Evaluation.job_id) & (figure.metric == sort))
-        .order_by(figure.value.desc(), figure.job_id)
+        .join(score, (score.job_id == Evaluation.job_id) & (score.metric == sort))
+        .order_by(score.value.desc(), score.job_id)
         .limit(limit)
     )
-    return _with_figures(session, session.execute(statement).all())
+    return _with_overall_scores(session, session.execute(statement).all())
 
 
 def models_evaluated(
     session: Session, dataset_id: uuid.UUID, split: Split, rows: int, names: Collection[str]
 ) -> set[str]:
-    """Those of the models that an evaluation over just these rows has succeeded for."""
+    """Return which of these models or baselines have a succeeded evaluation on the first `rows` rows of the split."""
     statement = (
         select(Evaluation.model_name)
         .join(Job, Job.id == Evaluation.job_id)
@@ -140,22 +137,23 @@ def models_evaluated(
 
 
 def set_token_limit(session: Session, job_id: uuid.UUID, max_new_tokens: int) -> None:
+    """Store the token limit that a worker chose for an evaluation whose request has none."""
     _update(session, job_id, max_new_tokens=max_new_tokens)
 
 
 def count_done(session: Session, job_id: uuid.UUID, rows: int) -> None:
-    """Note that so many more rows are done."""
+    """Add `rows` to the number of rows that are done."""
     _update(session, job_id, rows_done=Evaluation.rows_done + rows)
 
 
 def set_overall_scores(
-    session: Session, job_id: uuid.UUID, figures: Mapping[str, Mapping[str, Any]], chrf_signature: str
+    session: Session, job_id: uuid.UUID, scores: Mapping[str, Mapping[str, Any]], chrf_signature: str
 ) -> None:
-    """Replace an evaluation's figures by these: value, low, high and n by name."""
+    """Replace the overall scores of an evaluation. `scores` maps a metric to its `value`, `low`, `high` and `n`."""
     session.execute(delete(EvaluationScore).where(EvaluationScore.job_id == job_id))
     session.add_all(
-        EvaluationScore(job_id=job_id, metric=metric, signature=chrf_signature if metric == CHRF else None, **figure)
-        for metric, figure in figures.items()
+        EvaluationScore(job_id=job_id, metric=metric, signature=chrf_signature if metric == CHRF else None, **score)
+        for metric, score in scores.items()
     )
     session.flush()
 
@@ -173,9 +171,9 @@ def _joined() -> Any:
     )
 
 
-def _with_figures(session: Session, rows: Iterable[Any]) -> list[EvaluationRow]:
-    found = list(rows)
-    by_job: dict[uuid.UUID, list[EvaluationScore]] = {job.id: [] for job, *_ in found}
-    for figure in session.scalars(select(EvaluationScore).where(EvaluationScore.job_id.in_(by_job))):
-        by_job[figure.job_id].append(figure)
-    return [EvaluationRow(job, evaluation, dataset, by_job[job.id]) for job, evaluation, dataset in found]
+def _with_overall_scores(session: Session, rows: Iterable[Any]) -> list[EvaluationRow]:
+    jobs = list(rows)
+    by_job: dict[uuid.UUID, list[EvaluationScore]] = {job.id: [] for job, *_ in jobs}
+    for score in session.scalars(select(EvaluationScore).where(EvaluationScore.job_id.in_(by_job))):
+        by_job[score.job_id].append(score)
+    return [EvaluationRow(job, evaluation, dataset, by_job[job.id]) for job, evaluation, dataset in jobs]

@@ -14,7 +14,7 @@ from db.tables.fine_tunes import FineTune, FineTuneStep
 FineTuneRow = JobRow[FineTune]
 
 _queries = JobQueries(FineTune)
-add, get, page = _queries.add, _queries.get, _queries.page
+get, page = _queries.get, _queries.page
 
 
 def add_step(session: Session, job_id: uuid.UUID, step: int, **values: float | None) -> None:

@@ -1,4 +1,4 @@
-"""Queries about generations: what was asked, and the completion that came of it."""
+"""Queries about generations: their requests and completions."""
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
@@ -18,7 +18,7 @@ from db.vocabulary import JobStatus
 
 @dataclass(frozen=True)
 class GenerationRow:
-    """A generation with its job and the name of its model: what one HTTP representation shows."""
+    """A generation with its job and the name of its model."""
 
     job: Job
     generation: Generation
@@ -27,7 +27,7 @@ class GenerationRow:
 
 @dataclass(frozen=True)
 class Completed:
-    """What a worker stores of a finished generation."""
+    """The completion of a finished generation, as its worker stores it."""
 
     completion: str
     finish_reason: str
@@ -36,13 +36,16 @@ class Completed:
 
 
 def add(session: Session, jobs: Sequence[Job], generations: Sequence[Generation]) -> None:
-    """Insert jobs with their generations, in a few statements however many there are."""
+    """Insert jobs and their generations, all of them in two statements."""
     session.execute(insert(Job), [columns_of(job) for job in jobs])
     session.execute(insert(Generation), [columns_of(generation) for generation in generations])
 
 
 def get(session: Session, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> GenerationRow | None:
-    """The generation, if its job is `owner`'s; None as owner means anybody's."""
+    """Return the generation, or None if there is no such job or it belongs to another API key than `owner`.
+
+    With `owner` None the job may belong to any key.
+    """
     statement = _joined().where(Generation.job_id == job_id)
     if owner is not None:
         statement = statement.where(Job.api_key_id == owner)
@@ -59,6 +62,7 @@ def page(
     limit: int,
     after: uuid.UUID | None,
 ) -> Page[GenerationRow]:
+    """Return a page of generations, newest first. The other arguments select jobs; None selects all."""
     statement = _joined()
     if owner is not None:
         statement = statement.where(Job.api_key_id == owner)
@@ -67,12 +71,13 @@ def page(
     if batch_id is not None:
         statement = statement.where(Job.batch_id == batch_id)
     if after is not None:
-        # of both tables, or a join that merges them reads all of the newer generations first
+        # `fetch_page` adds it for `jobs`; without it here a merge join would read all newer generations first
         statement = statement.where(Generation.job_id < after)
     return fetch_page(session, statement, Job.id, limit=limit, after=after).map(lambda row: GenerationRow(*row))
 
 
 def of_jobs(session: Session, job_ids: Collection[uuid.UUID]) -> list[tuple[Generation, Model]]:
+    """Return the generations of these jobs with their models, in the order of the jobs' ids."""
     rows = session.execute(
         select(Generation, Model)
         .join(Model, Model.id == Generation.model_id)
@@ -83,7 +88,7 @@ def of_jobs(session: Session, job_ids: Collection[uuid.UUID]) -> list[tuple[Gene
 
 
 def store(session: Session, completed: Mapping[uuid.UUID, Completed]) -> None:
-    """Store completions by job id. The caller ends the same jobs, as far as it holds them, in this transaction."""
+    """Store completions by job id. In the same transaction the caller ends the jobs, by `job_transitions`."""
     session.execute(
         update(Generation),
         [

@@ -1,4 +1,4 @@
-"""What the owner of a job should know of it, beyond its status."""
+"""Queries about the events of jobs."""
 
 import uuid
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from db.tables.jobs import JobEvent
 
 
 def add(session: Session, job_id: uuid.UUID, attempt: int, type: str, message: str) -> None:
-    """Store an event. Storing it twice, for one attempt in the same words, changes nothing."""
+    """Store an event, unless the same attempt has one with the same type and message."""
     same = (JobEvent.job_id == job_id, JobEvent.attempt == attempt, JobEvent.type == type, JobEvent.message == message)
     if session.scalars(select(JobEvent.id).where(*same).limit(1)).first():
         return
@@ -19,7 +19,7 @@ def add(session: Session, job_id: uuid.UUID, attempt: int, type: str, message: s
 
 
 def of_job(session: Session, job_id: uuid.UUID, *, after: uuid.UUID | None = None) -> Sequence[JobEvent]:
-    """The job's events in the order in which they happened; those that came after the event `after`."""
+    """Return the events of a job in the order in which they happened, or only those after the event `after`."""
     statement = select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.id)
     if after is not None:
         statement = statement.where(JobEvent.id > after)

@@ -1,4 +1,4 @@
-"""Queries that kinds of job share which use a base model and a dataset."""
+"""Queries that are the same for every kind of job with a base model and a dataset."""
 
 import uuid
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
-from db.queries import jobs
 from db.tables.base import Table
 from db.tables.datasets import Dataset
 from db.tables.jobs import Job
@@ -33,10 +32,6 @@ class JobQueries(Generic[Request]):
 
     def __init__(self, table: type[Request]) -> None:
         self._table: Any = table
-
-    def add(self, session: Session, job: Job, request: Request) -> None:
-        """Insert a job and its request."""
-        jobs.add(session, job, request)
 
     def get(self, session: Session, job_id: uuid.UUID, *, owner: uuid.UUID | None) -> JobRow[Request] | None:
         """Return the job, or None if no job of this kind has the id or it belongs to another API key than `owner`.

@@ -1,4 +1,4 @@
-"""Queries about predictions: the rows of evaluations."""
+"""Queries about predictions, the rows of evaluations."""
 
 import uuid
 from array import array
@@ -15,14 +15,15 @@ from db.tables.base import columns_of
 from db.tables.evaluations import CHRF, Prediction
 
 EXPORT_ROWS = 500
-"""Rows that an export, or a reading of scores, holds in memory."""
+"""How many rows an export, or a query for all scores, holds in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which of an evaluation's predictions are meant. Ranges are inclusive; None leaves an end open.
+    """Conditions that a prediction must meet.
 
-    `ranges` are by column: a metric, or `parse_errors`. `text` is looked for in prompt and completion, case aside.
+    `ranges` maps a column, a metric or `parse_errors`, to its lowest and highest value, both inclusive; None leaves
+    that side open. `text` must occur in the prompt or the completion, ignoring case.
     """
 
     ranges: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
@@ -30,9 +31,10 @@ class Filter:
 
 
 class ScoreColumns:
-    """An evaluation's scores in the order of its rows: n by each metric, and the chrF's n times 18 counts.
+    """The scores of an evaluation's rows, in the order of the rows.
 
-    Arrays, since lists of the same numbers take several times the memory.
+    `by_metric` holds one score per row for each metric. With chrF among the metrics, `chrf_statistics` holds 18 counts
+    per row. Both are arrays, which need a fraction of the memory of lists.
     """
 
     def __init__(self, metrics: Collection[str]) -> None:
@@ -41,10 +43,11 @@ class ScoreColumns:
 
     @property
     def chrf_statistics(self) -> "list[array[int]] | None":
+        """sacrebleu's counts for each row; None without chrF."""
         return self._counts or None
 
     def add(self, row: Sequence[Any]) -> None:
-        """One row more, with the columns of `_columns`."""
+        """Append the scores of one row, which has the columns that `_columns` returns."""
         for scores, score in zip(self.by_metric.values(), row, strict=False):
             scores.append(score)
         if CHRF in self.by_metric:
@@ -52,7 +55,7 @@ class ScoreColumns:
 
 
 def add(session: Session, job_id: uuid.UUID, predictions: Collection[Prediction]) -> None:
-    """Store predictions, but for those of rows that are stored already: storing twice changes nothing."""
+    """Store predictions and count them as done. Predictions of rows that are already stored are ignored."""
     rows = [prediction.row for prediction in predictions]
     known = set(session.scalars(select(Prediction.row).where(Prediction.job_id == job_id, Prediction.row.in_(rows))))
     new = [prediction for prediction in predictions if prediction.row not in known]
@@ -62,36 +65,41 @@ def add(session: Session, job_id: uuid.UUID, predictions: Collection[Prediction]
 
 
 def rows_done(session: Session, job_id: uuid.UUID) -> set[int]:
+    """Return the numbers of the rows whose prediction is stored."""
     return set(session.scalars(select(Prediction.row).where(Prediction.job_id == job_id)))
 
 
 def scores(session: Session, job_id: uuid.UUID, metrics: Collection[str]) -> ScoreColumns:
-    """All of an evaluation's scores by these metrics, which it was asked for."""
+    """Return the scores of all predictions of an evaluation by these metrics, all of which it must compute."""
     statement = select(*_columns(Prediction, metrics)).where(Prediction.job_id == job_id).order_by(Prediction.row)
-    found = ScoreColumns(metrics)
+    columns = ScoreColumns(metrics)
     for row in session.execute(statement, execution_options={"yield_per": EXPORT_ROWS}):
-        found.add(row)
-    return found
+        columns.add(row)
+    return columns
 
 
 def paired_scores(
     session: Session, a: uuid.UUID, b: uuid.UUID, metrics: Collection[str]
 ) -> tuple[ScoreColumns, ScoreColumns]:
-    """The scores of two evaluations over the rows that both have, by metrics that both were asked for."""
+    """Return the scores of two evaluations on the rows that both have, by metrics that both must compute."""
     left, right = aliased(Prediction), aliased(Prediction)
     columns = _columns(left, metrics)
     statement = _on_same_rows(select(*columns, *_columns(right, metrics)), left, right, a, b).order_by(left.row)
-    found = ScoreColumns(metrics), ScoreColumns(metrics)
+    pair = ScoreColumns(metrics), ScoreColumns(metrics)
     for row in session.execute(statement, execution_options={"yield_per": EXPORT_ROWS}):
-        found[0].add(row[: len(columns)])
-        found[1].add(row[len(columns) :])
-    return found
+        pair[0].add(row[: len(columns)])
+        pair[1].add(row[len(columns) :])
+    return pair
 
 
 def changed(
     session: Session, a: uuid.UUID, b: uuid.UUID, metric: str, *, limit: int, after: int
 ) -> tuple[list[tuple[Prediction, Prediction]], int | None]:
-    """The first rows after number `after` whose score by `metric` differs, and what to pass as `after` next."""
+    """Return up to `limit` pairs of predictions for the same row whose scores by `metric` differ.
+
+    The pairs are in the order of their rows, all of which have numbers above `after`. The second value is what to pass
+    as `after` for the next page, or None on the last one.
+    """
     left, right = aliased(Prediction), aliased(Prediction)
     statement = _on_same_rows(select(left, right), left, right, a, b)
     differs = getattr(left, metric) != getattr(right, metric)
@@ -102,47 +110,54 @@ def changed(
 def page(
     session: Session,
     job_id: uuid.UUID,
-    wanted: Filter,
+    conditions: Filter,
     *,
     sort: str | None,
     descending: bool,
     limit: int,
     after: int | None,
 ) -> tuple[Sequence[Prediction], int | None]:
-    """Predictions in the order of their rows, or of a score; and what to pass as `after` for the next page."""
-    statement = select(Prediction).where(*_conditions(job_id, wanted))
-    # a row that was not scored comes where the lowest score would
+    """Return up to `limit` predictions in the order of their rows, or of their scores by the metric `sort`.
+
+    `after` is the number of the last row on the page before. The second value is what to pass as `after` for the next
+    page, or None on the last one.
+    """
+    statement = select(Prediction).where(*_clauses(job_id, conditions))
+    # a row without a score sorts below the lowest score
     order = [func.coalesce(getattr(Prediction, sort), -1.0)] if sort else []
     if after is not None:
         last = [after] if sort is None else [_score_of(session, job_id, after, sort), after]
-        ordered, seen = tuple_(*order, Prediction.row), tuple_(*last)
-        statement = statement.where(ordered < seen if descending else ordered > seen)
+        position, cursor = tuple_(*order, Prediction.row), tuple_(*last)
+        statement = statement.where(position < cursor if descending else position > cursor)
     by = [*order, Prediction.row]
     statement = statement.order_by(*(column.desc() if descending else column for column in by))
-    found = session.scalars(statement.limit(limit + 1)).all()
-    return found[:limit], found[limit - 1].row if len(found) > limit else None
+    rows = session.scalars(statement.limit(limit + 1)).all()
+    return rows[:limit], rows[limit - 1].row if len(rows) > limit else None
 
 
-def export(database: Database, job_id: uuid.UUID, wanted: Filter) -> Iterator[Sequence[Prediction]]:
-    """All of them in the order of their rows, a few at a time, each few read in a transaction of its own."""
+def export(database: Database, job_id: uuid.UUID, conditions: Filter) -> Iterator[Sequence[Prediction]]:
+    """Yield all predictions that meet the conditions in the order of their rows, in lists of up to 500.
+
+    Each list is read in its own transaction, so a slow reader keeps none open.
+    """
     after: int | None = -1
     while after is not None:
         with database.read() as session:
-            found, after = page(session, job_id, wanted, sort=None, descending=False, limit=EXPORT_ROWS, after=after)
-        yield found
+            rows, after = page(session, job_id, conditions, sort=None, descending=False, limit=EXPORT_ROWS, after=after)
+        yield rows
 
 
-def _conditions(job_id: uuid.UUID, wanted: Filter) -> Iterable[ColumnElement[bool]]:
+def _clauses(job_id: uuid.UUID, conditions: Filter) -> Iterable[ColumnElement[bool]]:
     yield Prediction.job_id == job_id
-    for name, (low, high) in wanted.ranges.items():
+    for name, (low, high) in conditions.ranges.items():
         column = getattr(Prediction, name)
         if low is not None:
             yield column >= low
         if high is not None:
             yield column <= high
-    if wanted.text:
-        yield Prediction.prompt.icontains(wanted.text, autoescape=True) | Prediction.completion.icontains(
-            wanted.text, autoescape=True
+    if conditions.text:
+        yield Prediction.prompt.icontains(conditions.text, autoescape=True) | Prediction.completion.icontains(
+            conditions.text, autoescape=True
         )
 
 

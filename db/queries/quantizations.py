@@ -13,7 +13,7 @@ from db.tables.quantizations import Quantization, QuantizationVariant, Quantized
 QuantizationRow = JobRow[Quantization]
 
 _queries = JobQueries(Quantization)
-add, get, page = _queries.add, _queries.get, _queries.page
+get, page = _queries.get, _queries.page
 
 
 def forget_measured(session: Session, job_id: uuid.UUID) -> None:

@@ -1,4 +1,4 @@
-"""The tables, one file per aggregate.
+"""The tables, one module per aggregate.
 
 Importing the package imports every table. SQLAlchemy resolves foreign keys by table name, shared queries iterate over
 the tables that have a mixin, and migrations are compared with all tables.

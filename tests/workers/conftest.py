@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import update
 from uuid_utils.compat import uuid7
 
-from db.queries import evaluations, generations, models
+from db.queries import evaluations, generations, jobs, models
 from db.queries.evaluations import EvaluationRow
 from db.queries.generations import GenerationRow
 from db.session import Database, now
@@ -110,7 +110,7 @@ def submit_evaluation(
                 model_name=model,
                 **defaults | values,
             )
-            evaluations.add(session, job, row)
+            jobs.add(session, job, row)
         return job.id
 
     return one

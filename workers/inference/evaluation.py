@@ -61,7 +61,7 @@ class _Attempt:
         self._runtime = runtime
         self._lease = lease
         with runtime.database.read() as session:
-            self._evaluation, self._dataset, self._model = evaluations.work(session, lease.job_id)
+            self._evaluation, self._dataset, self._model = evaluations.get_with_model(session, lease.job_id)
             self._stored_before = predictions.rows_done(session, lease.job_id)
         self._done = self._rows_in_scores = len(self._stored_before)
         self._started_at = self._scores_at = time.monotonic()
@@ -139,7 +139,7 @@ def overall_scores(runtime: Runtime, job_id: uuid.UUID) -> Callable[[Session], N
     They are computed outside of the transaction that stores them, to keep it short.
     """
     with runtime.database.read() as session:
-        evaluation, _, _ = evaluations.work(session, job_id)
+        evaluation, _, _ = evaluations.get_with_model(session, job_id)
         scores = predictions.scores(session, job_id, evaluation.metrics)
     overall = statistics.overall_scores(scores.by_metric, scores.chrf_statistics)
     rows = {metric: asdict(score) for metric, score in overall.items()}

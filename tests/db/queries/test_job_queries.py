@@ -51,7 +51,7 @@ def submit(
             request = table(
                 job_id=job.id, model_id=base.id, dataset_id=dataset.id, split=Split.TRAIN, name=f"{job.id}", **options
             )
-            QUERIES[kind].add(session, job, request)
+            jobs.add(session, job, request)
         return job.id
 
     return submit

@@ -67,7 +67,7 @@ def rows(database: Database) -> Rows:
 
 
 def values(row: EvaluationRow) -> dict[str, tuple[float, float | None, float | None, int]]:
-    return {score.metric: (score.value, score.low, score.high, score.n) for score in row.figures}
+    return {score.metric: (score.value, score.low, score.high, score.n) for score in row.overall_scores}
 
 
 def test_every_row_is_predicted_and_scored_and_overall_scores_are_stored(
@@ -352,7 +352,7 @@ def test_an_evaluation_leaves_a_share_of_the_batch_free_and_yields_to_other_requ
 ) -> None:
     job_id = submit_evaluation(count=200)
     with database.read() as session:
-        evaluation, dataset, _ = evaluations.work(session, job_id)
+        evaluation, dataset, _ = evaluations.get_with_model(session, job_id)
     file = runtime.artifacts.local_folder(datasets.artifact(dataset.sha256)) / "test.parquet"
     with runtime.pool.borrow(STARTER) as engine:
         slots = engine.slots
