@@ -22,6 +22,7 @@ from tests.databases import on_postgresql
 from tests.processes import eventually, running, start_redis
 from workers import queue
 from workers.celery_app import app
+from workers.roles import WorkerRole
 
 SubmitJobs = Callable[..., list[Job]]
 Read = Callable[[uuid.UUID], GenerationRow]
@@ -179,9 +180,24 @@ def test_a_worker_survives_a_redis_that_dies_and_restarts_empty(
         first.wait()
 
 
-def test_a_build_worker_loads_no_torch() -> None:
-    code = "import sys, workers.main, workers.builds.fine_tune, workers.builds.merge; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+LIST_TASKS = """
+import sys
+from workers.main import import_tasks
+from workers.celery_app import app
+from workers.roles import WorkerRole
+import_tasks(sys.argv[1])
+print(*(name for name in app.tasks if not name.startswith("celery.")), "torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("role", WorkerRole)
+def test_a_worker_has_a_task_for_each_kind_of_job_on_its_queues_and_a_build_worker_loads_no_torch(
+    role: WorkerRole,
+) -> None:
+    output = subprocess.check_output([sys.executable, "-c", LIST_TASKS, role], text=True)
+    *tasks, loads_torch = output.split()
+    assert set(tasks) == {kind for kind in JobKind if kind.queue in role.queues}
+    assert loads_torch == str(role == WorkerRole.INFERENCE)
 
 
 @on_postgresql

@@ -1,4 +1,3 @@
-import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from db.session import Database
 from db.tables.jobs import Job
 from db.vocabulary import JobKind, JobStatus, QueueName
 from workers import queue
+from workers import reconciler as reconciler_module
 from workers.reconciler import Reconciler, reconcile
 
 SubmitJobs = Callable[..., list[Job]]
@@ -84,30 +84,30 @@ def test_jobs_that_are_not_queued_are_not_published(
 
 
 def test_after_a_gap_workers_can_extend_their_leases_before_these_expire(
-    database: Database, submit_jobs: SubmitJobs
+    database: Database, submit_jobs: SubmitJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The test sets the reconciler's clock. A gap is a time in which the database was down or the machine suspended."""
     [job] = submit_jobs(max_attempts=9)
+    clock = datetime.now(UTC)
+    monkeypatch.setattr(reconciler_module, "now", lambda _: clock)
+    reconciler = Reconciler(database, grace_seconds=10, lease_seconds=4, settle_seconds=1)
 
-    def status() -> str:
-        with database.read() as session:
-            [now] = jobs.get_many(session, [job.id])
-        return now.status
-
-    def claim() -> None:
+    def claim_with_an_expired_lease() -> None:
         with database.write() as session:
             assert job_transitions.claim(session, [job.id], worker="a", lease_seconds=-1)
 
-    reconciler = Reconciler(database, grace_seconds=10, lease_seconds=4, settle_seconds=0.3)
-    for gap in (0, 2.1):  # it has just started; then the database was away, or the machine slept
-        claim()
-        time.sleep(gap)
-        begin = time.monotonic()
+    def status_after(seconds: float) -> str:
+        nonlocal clock
+        clock += timedelta(seconds=seconds)
         reconciler()
-        assert status() == JobStatus.RUNNING
-        while status() == JobStatus.RUNNING:
-            time.sleep(0.05)
-            reconciler()
-        assert time.monotonic() - begin > 0.3
-    claim()
-    reconciler()
-    assert status() == JobStatus.QUEUED
+        with database.read() as session:
+            [row] = jobs.get_many(session, [job.id])
+        return row.status
+
+    for gap in (0, 2.1):  # 0 is the first pass of a new worker
+        claim_with_an_expired_lease()
+        assert status_after(gap) == JobStatus.RUNNING
+        assert status_after(0.9) == JobStatus.RUNNING
+        assert status_after(0.1) == JobStatus.QUEUED
+    claim_with_an_expired_lease()
+    assert status_after(1.9) == JobStatus.QUEUED, "there was no gap"

@@ -29,6 +29,7 @@ from pagewright.artifacts import get_artifacts
 from pagewright.settings import get_settings
 from tests.adapters import make_adapter
 from tests.databases import on_sqlite
+from tests.processes import eventually
 from tests.workers.conftest import page_rows
 from workers import queue
 from workers.inference.evaluation import evaluate
@@ -390,13 +391,13 @@ def cancel(runtime: Runtime, database: Database, job_id: uuid.UUID) -> None:
 def when_some_are_done(database: Database, job_id: uuid.UUID, act: Callable[[], object]) -> threading.Thread:
     """Call `act` on a thread once the first predictions are stored."""
 
+    def some_are_done() -> bool:
+        with database.read() as session:
+            return bool(predictions.rows_done(session, job_id))
+
     def watch() -> None:
-        for _ in range(2000):
-            with database.read() as session:
-                if predictions.rows_done(session, job_id):
-                    act()
-                    return
-            threading.Event().wait(0.02)
+        eventually(some_are_done, "the first predictions", pause=0.02)
+        act()
 
     thread = threading.Thread(target=watch)
     thread.start()

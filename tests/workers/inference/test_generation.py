@@ -243,10 +243,17 @@ def test_a_job_over_its_time_limit_fails_and_names_the_limit(
     configure(generation_time_limit_seconds=0.01)
     impatient = Runtime(get_settings(), runtime.database, WorkerRole.INFERENCE, runtime.pool)
     change(job.id, temperature=50.0, seed=7, max_new_tokens=1800)
-    beat = threading.Timer(0.2, impatient.leases.heartbeat)
-    beat.start()
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(0.1):
+            impatient.leases.heartbeat()
+
+    beating = threading.Thread(target=beat)
+    beating.start()
     generate(impatient, job.id)
-    beat.join()
+    ended.set()
+    beating.join()
     failed = read(job.id)
     assert (failed.job.status, failed.job.error_type) == (JobStatus.FAILED, ErrorType.TIME_LIMIT)
     assert failed.job.error_message is not None
