@@ -19,22 +19,30 @@ import sys
 import threading
 from typing import Any
 
+from huggingface_hub import constants
+
 LIBRARIES = [
-    "celery.app.amqp", "celery.concurrency.thread", "celery.worker", "kombu.transport.redis", "psycopg", "sqlalchemy.orm",
-    "models.serving.pool", "models.fine_tuning.training", "models.loading.merging", "models.quantization.gptq",
+    "celery.worker", "kombu.transport.redis", "psycopg", "sqlalchemy.orm", "models.serving.pool",
+    "models.fine_tuning.training", "models.loading.merging", "models.quantization.gptq",
 ]  # fmt: skip
-READ_AT_IMPORT = ("PYTHON", "HF_", "OMP_", "TORCH")
-"""How the names of those variables begin that the imported libraries, or Python itself, have read already."""
+READ_AT_IMPORT = ("PYTHONPATH", "OMP_NUM_THREADS", "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE")
+"""Environment variables that Python and these libraries read when they start: with others, a process is not forked."""
+_WITH_DEFAULTS = {"HF_HOME": constants.HF_HOME}
 PR_SET_CHILD_SUBREAPER = 36
 
 
-class Popen(subprocess.Popen[Any]):
+_Popen = subprocess.Popen
+"""Python's own, whatever a test has put in its place."""
+
+
+class Popen(_Popen[Any]):
     """`subprocess.Popen` that forks `python -m MODULE ...` off the server; it starts everything else as usual."""
 
     def _execute_child(self, *arguments: Any) -> None:
-        call = inspect.signature(subprocess.Popen._execute_child).bind(self, *arguments).arguments  # type: ignore[attr-defined]
+        call = inspect.signature(_Popen._execute_child).bind(self, *arguments).arguments  # type: ignore[attr-defined]
         environment = dict(os.environ if call["env"] is None else call["env"])
-        if sys.platform != "linux" or call["args"][:2] != [sys.executable, "-m"] or not _as_imported(environment):
+        program = sys.platform == "linux" and call["args"][:2] == [sys.executable, "-m"]
+        if not program or not _server().has_imported_in(environment):
             super()._execute_child(*arguments)  # type: ignore[misc]
             return
         ends = [call["p2cread"], call["c2pwrite"], call["errwrite"]]
@@ -50,20 +58,21 @@ class Popen(subprocess.Popen[Any]):
         self._close_pipe_fds(*(call[name] for name in pipes))  # type: ignore[attr-defined]
 
 
-def _as_imported(environment: dict[str, str]) -> bool:
-    names = {name for name in (*environment, *os.environ) if name.startswith(READ_AT_IMPORT)}
-    return all(environment.get(name) == os.environ.get(name) for name in names)
-
-
 class _Server:
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
+        self._environment = _WITH_DEFAULTS | os.environ
         with theirs:
             command = [sys.executable, "-m", "tests.preloaded", str(theirs.fileno())]
-            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            process = _Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         atexit.register(process.wait)
         atexit.register(self._socket.close)
+
+    def has_imported_in(self, environment: dict[str, str]) -> bool:
+        """Return whether imports in this environment would read what the server's imports have read."""
+        environment = _WITH_DEFAULTS | environment
+        return all(environment.get(name) == self._environment.get(name) for name in READ_AT_IMPORT)
 
     def start(self, request: dict[str, Any], standard_files: list[int]) -> int:
         with self._lock:

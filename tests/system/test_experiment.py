@@ -12,12 +12,12 @@ from typing import Any
 
 import httpx
 import pytest
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import models.starter
 from tests.hub import serve_hub
 from tests.processes import COMMAND
 from tests.server import running_up
+from tests.small_model import make_small
 
 pytestmark = pytest.mark.long
 
@@ -37,13 +37,6 @@ def dataset(tmp_path: Path) -> Path:
     file = tmp_path / "pages.json"
     file.write_text(json.dumps(HELD_OUT[:40]))
     return file
-
-
-def make_small_model(folder: Path) -> None:
-    """The starter's first layer alone: what is tested here does not depend on what it writes."""
-    model = AutoModelForCausalLM.from_pretrained(str(STARTER), num_hidden_layers=1)
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(str(STARTER)).save_pretrained(folder)
 
 
 def table(printed: str) -> list[list[str]]:
@@ -72,7 +65,7 @@ def test_a_shortened_experiment_runs_again_on_what_it_made_and_takes_a_gptq_mode
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hub-cache"))
         monkeypatch.setenv("HF_HUB_OFFLINE", "0")
         with running_up(tmp_path / "data") as (_, client):
-            make_small_model(tmp_path / "data" / "models" / "small")
+            make_small(tmp_path / "data" / "models" / "small")
 
             def experiment(*arguments: str, status: int = 0) -> tuple[str, Any]:
                 report = tmp_path / "report"

@@ -33,6 +33,7 @@ from models.tasks.reports import (
     ReportWriter,
     VariantMeasured,
 )
+from tests import preloaded
 
 STARTER = ModelRef(Source.BUNDLED, "starter")
 PAGE = "<!DOCTYPE html><html><head><title>One</title></head><body><p>One</p></body></html>"
@@ -95,7 +96,7 @@ def specify_quantization(folder: Path, model: ModelRef = STARTER, **options: Any
 @contextmanager
 def running(specification: Path, devices: int = 1) -> Iterator[subprocess.Popen[bytes]]:
     variables = {**os.environ, **environment(devices)}
-    process = subprocess.Popen(command(specification, devices), env=variables, stdin=subprocess.PIPE)
+    process = preloaded.Popen(command(specification, devices), env=variables, stdin=subprocess.PIPE)
     try:
         yield process
     finally:

@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from db import job_transitions
 from db.queries import models
 from db.session import Database
 from db.tables.datasets import Dataset
-from db.vocabulary import ErrorType, ModelKind
+from db.vocabulary import ErrorType, ModelKind, ModelSource
 from tests.databases import on_sqlite
 from tests.processes import eventually
+from tests.small_model import make_small
 from tests.workers.conftest import page_rows
 from workers.builds.quantization import quantize
 from workers.runtime import Runtime
@@ -26,11 +28,15 @@ Show = Callable[[uuid.UUID], dict[str, Any]]
 
 
 @pytest.fixture
-def submit(as_admin: TestClient, make_dataset: Callable[..., Dataset]) -> Submit:
+def submit(as_admin: TestClient, make_dataset: Callable[..., Dataset], database: Database, tmp_path: Path) -> Submit:
+    """Submits quantizations of the starter's first layer."""
+    make_small(tmp_path / "models" / "small")
+    with database.write() as session:
+        models.add(session, "small", ModelSource.LOCAL, "small", None)
     make_dataset(page_rows(20), test=page_rows(2))
 
     def send(options: dict[str, Any] | None = None, **changes: Any) -> uuid.UUID:
-        body = {"model": "starter", "dataset": "pages", "name": "smaller", "report_rows": 0} | changes
+        body = {"model": "small", "dataset": "pages", "name": "smaller", "report_rows": 0} | changes
         options = {"group_size": 64, "samples": 20} | (options or {})
         response = as_admin.post("/v1/quantizations", json=body | {"options": options})
         assert response.status_code == 202, response.text
@@ -73,7 +79,7 @@ def test_a_quantized_model_is_registered_with_its_parent_and_options(
     assert set(variants) >= {"original", "gptq", "bitsandbytes-8", "bitsandbytes-4"}
     assert variants["gptq"]["disk_bytes"] < variants["original"]["disk_bytes"]
     model = as_admin.get(f"/v1/models/{job['result_model_id']}").json()
-    assert (model["name"], model["kind"], model["parent"]) == ("smaller", ModelKind.FULL, "starter")
+    assert (model["name"], model["kind"], model["parent"]) == ("smaller", ModelKind.FULL, "small")
     assert model["parameters"]["quantization"]["bits"] == 4
     assert left_behind(runtime) == []
 
