@@ -1,1 +1,1 @@
-"""The HTTP front end. Never imports torch or transformers."""
+"""The HTTP API. It never imports torch or transformers."""

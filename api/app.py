@@ -1,29 +1,23 @@
-"""The FastAPI application. `pagewright api` serves it."""
+"""The FastAPI application, which `pagewright api` serves."""
 
 import asyncio
+import pkgutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from importlib import import_module
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
+import api.routes
 from api import errors
-from api.routes import (
-    api_keys,
-    datasets,
-    evaluations,
-    fine_tunes,
-    generations,
-    health,
-    jobs,
-    leaderboard,
-    metrics,
-    models,
-    quantizations,
-)
+from api.routes import datasets
+from api.server import docs_page
 from api.server.body_limit import BodyLimit
+from api.server.head_as_get import HeadAsGet
 from api.server.request_log import RequestLog
 from api.waiting import Watcher
 from db.session import get_database
@@ -32,25 +26,13 @@ from pagewright.settings import get_settings
 from pagewright.telemetry import start_series
 from pagewright.work_folders import remove_abandoned
 
+DESCRIPTION = """A self-hosted job server for language models that write HTML.
 
-class HeadAsGet:
-    """HEAD is answered as GET is; that the body stays behind is the HTTP server's work.
-
-    An endpoint whose body is work to make finds `head` in the scope, and may leave it out.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            await self.app(scope, receive, send)
-            return
-        as_get = {**scope, "method": "GET", "head": True}
-        try:
-            await self.app(as_get, receive, send)
-        finally:
-            scope.update({name: as_get[name] for name in ("route", "path_params") if name in as_get})
+Every operation below `/v1` requires an API key in the header `Authorization: Bearer <key>`. Generations, evaluations,
+fine-tunes, merges and quantizations are jobs: submitting one returns its id, and `GET /v1/jobs/{job_id}` its status.
+`Prefer: wait=N` waits for the job, and `GET /v1/jobs/{job_id}/events` streams its changes. Errors are problem documents
+(RFC 9457) with a stable `type`.
+"""
 
 
 class _Application(FastAPI):
@@ -60,7 +42,7 @@ class _Application(FastAPI):
         return schema
 
     def build_middleware_stack(self) -> ASGIApp:
-        # around all of it, the answer to an unforeseen exception included
+        # The outermost layer, so that it also logs the response to an unexpected exception.
         return RequestLog(super().build_middleware_stack())
 
 
@@ -76,36 +58,46 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def create_app() -> FastAPI:
+    """Return a new application that uses the current settings."""
+    modules = _route_modules()
     app = _Application(
         title="Pagewright",
         version=version("pagewright"),
-        description="A self-hosted job server for language models that write HTML.",
+        description=DESCRIPTION,
+        openapi_tags=_tags(modules),
+        # The name of the endpoint's function is the operation's id.
+        generate_unique_id_function=lambda route: route.name,
         responses=errors.ANY_PROBLEM,
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
         lifespan=_lifespan,
     )
     start_series(JobKind, FINAL_STATUSES)
     errors.install(app)
     settings = get_settings()
-    uploads = {("POST", datasets.router.prefix): settings.max_upload_bytes}
     app.add_middleware(
-        BodyLimit, max_bytes=settings.max_body_bytes, exceptions=uploads, slow_seconds=settings.slow_client_seconds
+        BodyLimit,
+        max_bytes=settings.max_body_bytes,
+        exceptions={("POST", datasets.router.prefix): settings.max_upload_bytes},
+        slow_seconds=settings.slow_client_seconds,
     )
     app.add_middleware(HeadAsGet)
-    for resource in (
-        generations,
-        evaluations,
-        leaderboard,
-        datasets,
-        fine_tunes,
-        quantizations,
-        jobs,
-        models,
-        api_keys,
-        health,
-        metrics,
-    ):
-        app.include_router(resource.router)
+    for module in modules:
+        app.include_router(module.router)
+    docs_page.install(app)
     return app
+
+
+def _route_modules() -> list[ModuleType]:
+    """Return the modules of `api.routes`, sorted by name."""
+    names = sorted(module.name for module in pkgutil.iter_modules(api.routes.__path__))
+    return [import_module(f"{api.routes.__name__}.{name}") for name in names]
+
+
+def _tags(modules: list[ModuleType]) -> list[dict[str, str]]:
+    """Return the OpenAPI tags. The docstring of the first module with a tag describes it."""
+    tags: dict[str, str] = {}
+    for module in modules:
+        tags.setdefault(module.router.tags[0], module.__doc__ or "")
+    return [{"name": name, "description": description} for name, description in tags.items()]

@@ -1,4 +1,4 @@
-"""A tar archive of an artifact, made while it is sent: in memory is one piece of one file at a time."""
+"""Tar archives of artifacts, created while they are sent. Only a piece of a file is in memory at a time."""
 
 import tarfile
 from collections.abc import Iterator
@@ -9,14 +9,15 @@ END = bytes(2 * tarfile.BLOCKSIZE)
 
 
 def archive_size(folder: str, files: dict[str, int]) -> int:
-    """The size in bytes of the archive of `files`, which are sizes by name."""
+    """Return the size of the archive in bytes. `files` maps names to sizes."""
     return sum(len(_header(folder, name, size)) + size + _padding(size) for name, size in files.items()) + len(END)
 
 
 def archive(artifacts: ArtifactStore, path: str, folder: str, files: dict[str, int]) -> Iterator[bytes]:
-    """The archive of the artifact `path`, in pieces; its files lie in `folder`. The same files give the same bytes.
+    """Yield the archive of the artifact `path` in pieces. Inside the archive its files are in `folder`.
 
-    Raises OSError when a file is gone or is not of the size that `files` says: what was sent is then no archive.
+    The same files give the same bytes. Raises OSError if a file is missing or its size is not that in `files`; the
+    archive is then incomplete.
     """
     for name, size in files.items():
         yield _header(folder, name, size)
@@ -25,7 +26,7 @@ def archive(artifacts: ArtifactStore, path: str, folder: str, files: dict[str, i
             sent += len(piece)
             yield piece
         if sent != size:
-            raise OSError(f"{path}/{name} has {sent} bytes, where there were {size}")
+            raise OSError(f"{path}/{name} has {sent} bytes instead of {size}")
         yield bytes(_padding(size))
     yield END
 

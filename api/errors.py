@@ -1,7 +1,7 @@
-"""Errors as `application/problem+json` (RFC 9457): a stable `type`, and the fields at fault by name."""
+"""Error responses as problem documents (`application/problem+json`, RFC 9457)."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
@@ -19,10 +19,11 @@ log = logging.getLogger(__name__)
 
 MAX_FIELD_NAME = 64
 MAX_FIELD_ERRORS = 20
+UNKNOWN_QUERY_PARAMETER = "unknown query parameter"
 
 
 class ProblemType(StrEnum):
-    """What a client may branch on. On the wire each is `urn:pagewright:problem:<value>`."""
+    """The stable types of problems. A response has them as `urn:pagewright:problem:<value>`."""
 
     INVALID = "invalid"
     MALFORMED = "malformed"
@@ -43,22 +44,28 @@ class ProblemType(StrEnum):
 
 
 class FieldError(BaseModel):
-    field: str = Field(examples=["items[3].temperature"])
+    """An error in one field or parameter of a request."""
+
+    field: str = Field(examples=["items[3].temperature"], description="The path of the field.")
     message: str = Field(examples=["Input should be less than or equal to 2"])
 
 
 class ProblemDocument(BaseModel):
-    type: str = Field(examples=["urn:pagewright:problem:invalid"])
-    title: str
-    status: int
-    detail: str
-    errors: list[FieldError] = Field([], description="The fields at fault, where there are any.")
+    """An error response (RFC 9457)."""
+
+    type: str = Field(
+        examples=["urn:pagewright:problem:invalid"], description="A stable identifier that a client can branch on."
+    )
+    title: str = Field(description="The phrase of the HTTP status.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What is wrong with this request.")
+    errors: list[FieldError] = Field([], description="The invalid fields of the request, up to 20.")
 
 
 class Problem(HTTPException):
-    """Raised anywhere; becomes the response.
+    """An exception that becomes an error response, wherever it is raised.
 
-    An HTTPException, because that is what FastAPI lets through where it reads the body.
+    It is an HTTPException because FastAPI replaces other exceptions that are raised while it reads the body.
     """
 
     def __init__(
@@ -86,50 +93,51 @@ class Problem(HTTPException):
 
 
 def invalid(field: str, message: str) -> Problem:
-    """A 422 about one field."""
+    """Return a 422 Problem about one field."""
     return Problem(422, ProblemType.INVALID, f"{field}: {message}", errors=[FieldError(field=field, message=message)])
 
 
 def name_taken(what: str) -> Problem:
-    """A 409 about the name of something: each has its own, as has what a job that is not over will make."""
-    message = f"a {what} has this name already, or is about to get it"
+    """Return a 409 Problem for a name that another `what` has, or that an unfinished job will give to its result."""
+    message = f"another {what}, or the result of an unfinished job, already has this name"
     return Problem(409, ProblemType.CONFLICT, f"name: {message}", errors=[FieldError(field="name", message=message)])
 
 
-def store_down() -> Problem:
-    """A 503 for an OSError of the artifact store."""
-    detail = "the artifact store does not answer; send the request again later"
+def store_unavailable() -> Problem:
+    """Return a 503 Problem for an OSError of the artifact store."""
+    detail = "the artifact store is not available; send the request again later"
     return Problem(503, ProblemType.UNAVAILABLE, detail, headers={"Retry-After": "5"})
 
 
-def no_room(error: OSError) -> Problem:
-    """A 503 for a disk of this machine, most likely a full one, that could not be written."""
-    log.error("a file can't be written: %s", error)
-    detail = "the server can't write a file, its disk may be full; send the request again later"
+def disk_full(error: OSError) -> Problem:
+    """Return a 503 Problem for a file that could not be written, most likely because the server's disk is full."""
+    log.error("can't write a file: %s", error)
+    detail = "the server can't write a file, because its disk may be full; send the request again later"
     return Problem(503, ProblemType.UNAVAILABLE, detail, headers={"Retry-After": "5"})
 
 
 def not_found(what: str) -> Problem:
+    """Return a 404 Problem."""
     return Problem(404, ProblemType.NOT_FOUND, f"there is no such {what}")
 
 
 _CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
-ANY_PROBLEM: dict[int | str, dict[str, Any]] = {"default": {"description": "Any other problem.", "content": _CONTENT}}
+ANY_PROBLEM: dict[int | str, dict[str, Any]] = {"default": {"description": "Any other error.", "content": _CONTENT}}
 
 
 def document_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What `responses=` of a route takes, so that OpenAPI shows the problems that it answers with."""
+    """Return the argument `responses` of a route that can answer with these error statuses."""
     return {status: {"description": HTTPStatus(status).phrase, "content": _CONTENT} for status in statuses}
 
 
 def problem_schemas() -> dict[str, Any]:
-    """The OpenAPI components that the documented problems refer to."""
+    """Return the OpenAPI components to which the documented errors refer."""
     schema = ProblemDocument.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
     return {**schema.pop("$defs"), ProblemDocument.__name__: schema}
 
 
 def install(app: FastAPI) -> None:
-    """Have `app` answer every error with a problem document."""
+    """Make `app` answer every error with a problem document."""
 
     async def problem(_: Request, error: Problem) -> JSONResponse:
         return error.response()
@@ -138,27 +146,31 @@ def install(app: FastAPI) -> None:
         return _validation_problem(error).response()
 
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
-        if isinstance(error.__cause__, OSError):  # FastAPI calls it the client's fault: a form that fills the disk
-            return no_room(error.__cause__).response()
+        # FastAPI answers 400 when a form can't be written to the disk.
+        if isinstance(error.__cause__, OSError):
+            return disk_full(error.__cause__).response()
         headers = dict(error.headers or {})
         if error.status_code == 405:
             headers["Allow"] = ", ".join(_allowed_methods(app, request))
         return Problem(error.status_code, _http_type(error.status_code), str(error.detail), headers=headers).response()
 
     async def database_down(_: Request, error: Exception) -> JSONResponse:
-        log.error("the database does not answer: %s", getattr(error, "orig", error))
-        detail = "the database does not answer; send the request again later, a submit under its Idempotency-Key"
+        log.error("the database is not available: %s", getattr(error, "orig", error))
+        detail = (
+            "the database is not available; send the request again later, and a submission with the same "
+            "Idempotency-Key"
+        )
         return Problem(503, ProblemType.UNAVAILABLE, detail, headers={"Retry-After": "5"}).response()
 
-    async def unforeseen(_: Request, error: Exception) -> JSONResponse:
-        return Problem(500, ProblemType.INTERNAL, "this is a fault of the server; its log says more").response()
+    async def unexpected(_: Request, error: Exception) -> JSONResponse:
+        return Problem(500, ProblemType.INTERNAL, "internal error; the server's log has the details").response()
 
-    app.add_exception_handler(Problem, problem)  # type: ignore[arg-type]  # Starlette types handlers by Exception
+    app.add_exception_handler(Problem, problem)  # type: ignore[arg-type]  # Starlette expects handlers of Exception
     app.add_exception_handler(RequestValidationError, invalid_request)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, http_error)  # type: ignore[arg-type]
     for unreachable in UNREACHABLE:
         app.add_exception_handler(unreachable, database_down)
-    app.add_exception_handler(Exception, unforeseen)
+    app.add_exception_handler(Exception, unexpected)
 
 
 def _http_type(status: int) -> ProblemType:
@@ -167,12 +179,12 @@ def _http_type(status: int) -> ProblemType:
 
 
 def _allowed_methods(app: FastAPI, request: Request) -> list[str]:
-    """Of every route of the path; the framework names only those of the first."""
+    """Return the methods of all routes with the request's path. Starlette itself names only those of the first."""
     return [
         method
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
         if any(
-            # HEAD is answered wherever GET is, so it is looked up as GET.
+            # HEAD is allowed wherever GET is.
             route.matches({**request.scope, "method": "GET" if method == "HEAD" else method})[0] == Match.FULL
             for route in app.routes
         )
@@ -181,19 +193,25 @@ def _allowed_methods(app: FastAPI, request: Request) -> list[str]:
 
 def _validation_problem(error: RequestValidationError) -> Problem:
     details = error.errors()
-    # a position says that it is the body; with a name it is a form's field that holds JSON
+    # The location of invalid JSON in a body ends in a position; in a form's field, in the field's name.
     if any(detail["type"] == "json_invalid" and isinstance(detail["loc"][-1], int) for detail in details):
         return Problem(400, ProblemType.MALFORMED, "the body is not valid JSON")
-    # The offending input is left out: it may be huge, a secret, or NaN, which JSON can't hold.
-    errors = [
-        FieldError(field=_field_name(detail["loc"]), message=detail["msg"]) for detail in details[:MAX_FIELD_ERRORS]
-    ]
+    # The invalid input is left out: it may be huge, a secret, or NaN, which JSON can't represent.
+    errors = [FieldError(field=_field_name(detail["loc"]), message=_message(detail)) for detail in details]
+    errors = errors[:MAX_FIELD_ERRORS]
     first = errors[0]
     return Problem(422, ProblemType.INVALID, f"{first.field}: {first.message}", errors=errors)
 
 
+def _message(detail: Mapping[str, Any]) -> str:
+    if detail["type"] == "extra_forbidden":
+        return UNKNOWN_QUERY_PARAMETER if detail["loc"][0] == "query" else "unknown field"
+    message: str = detail["msg"]
+    return message
+
+
 def _field_name(location: Sequence[str | int]) -> str:
-    """`("body", "items", 3, "stop")` as `items[3].stop`; the whole body as `body`."""
+    """Return `("body", "items", 3, "stop")` as `items[3].stop`, and the body itself as `body`."""
     source, *path = location
     if not path:
         return str(source)
@@ -204,5 +222,5 @@ def _field_name(location: Sequence[str | int]) -> str:
 
 
 def shown(name: str) -> str:
-    """An unknown field's name is the client's own text: it may be long, or hold what UTF-8 cannot encode."""
+    """Return a name from a request in a form that is safe to show: it may be long, or have unencodable characters."""
     return name.encode("unicode_escape").decode()[:MAX_FIELD_NAME]

@@ -1,12 +1,14 @@
-"""An evaluation's predictions as a file, made while it is sent: in memory are a few rows at a time."""
+"""Files with the predictions of an evaluation, created while they are sent. Only a few rows are in memory at a time."""
 
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
-from api.schemas.evaluations import PredictionOut
+from api.schemas.predictions import PredictionOut
 from db.tables.evaluations import Prediction
 
 Batches = Iterable[Iterable[Prediction]]
@@ -26,7 +28,7 @@ MEDIA_TYPES = {
 
 
 def export(format: ExportFormat, batches: Batches) -> Iterator[bytes]:
-    """The file in pieces; its columns are PredictionOut's fields."""
+    """Yield the file in pieces. Its columns are the fields of PredictionOut."""
     return _WRITERS[format](batches)
 
 
@@ -50,13 +52,9 @@ def _parquet(batches: Batches) -> Iterator[bytes]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
-    schema = pa.schema(
-        [
-            (name, next((types[kind] for kind in types if kind in _kinds(field.annotation)), pa.timestamp("us", "UTC")))
-            for name, field in PredictionOut.model_fields.items()
-        ]
-    )
+    types = {str: pa.string(), int: pa.int64(), float: pa.float64(), datetime: pa.timestamp("us", "UTC")}
+    columns = [(name, types[_plain_type(field.annotation)]) for name, field in PredictionOut.model_fields.items()]
+    schema = pa.schema(columns)
     sink = _Sink()
     with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema) as writer:
         for batch in batches:
@@ -66,7 +64,7 @@ def _parquet(batches: Batches) -> Iterator[bytes]:
 
 
 class _Sink(io.RawIOBase):
-    """A file that is only written to: what was written since it was last taken."""
+    """A writable file that hands over what was written since the last call of `take`."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -84,8 +82,9 @@ class _Sink(io.RawIOBase):
         return taken
 
 
-def _kinds(annotation: Any) -> tuple[Any, ...]:
-    return getattr(annotation, "__args__", (annotation,))
+def _plain_type(annotation: Any) -> Any:
+    """Return `X` for `X` and for `X | None`."""
+    return next((type_ for type_ in get_args(annotation) if type_ is not NoneType), annotation)
 
 
 def _rows(batch: Iterable[Prediction]) -> list[dict[str, Any]]:

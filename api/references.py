@@ -1,4 +1,4 @@
-"""What a job names and takes hold of as it is submitted: found, or refused by the name of its field."""
+"""Finding the models and datasets that a request names."""
 
 from sqlalchemy.orm import Session
 
@@ -10,25 +10,30 @@ from db.vocabulary import ModelKind, Split
 
 
 def dataset_with_rows(session: Session, name: str, split: Split) -> Dataset:
-    """The dataset, held until the transaction ends so that it is not deleted meanwhile.
+    """Return the dataset, locked against deletion until the transaction ends.
 
-    Raises a 422 Problem about `dataset` if there is none, and about `split` if that has no rows.
+    Raises a 422 Problem about `dataset` if there is no such dataset, and about `split` if the split has no rows.
     """
-    found = datasets.get_by_name(session, name)
-    held = found and datasets.lock(session, found.id)
-    if held is None:
-        raise invalid("dataset", "there is no dataset of that name")
-    if not held.rows_of(split):
+    dataset = datasets.get_by_name(session, name)
+    locked = dataset and datasets.lock(session, dataset.id)
+    if locked is None:
+        raise invalid("dataset", "there is no dataset with this name")
+    if not locked.rows_of(split):
         raise invalid("split", f"the dataset has no rows in its {split.value} split")
-    return held
+    return locked
 
 
-def full_model(session: Session, name: str, then: str) -> Model:
-    """The model. Raises a 422 Problem about `model` if there is none, or if it is an adapter, which is first to be
-    merged, and `then` what comes out."""
-    found = models.get_by_name(session, name)
-    if found is None:
-        raise invalid("model", "no model of that name is registered")
-    if found.kind == ModelKind.ADAPTER:
-        raise invalid("model", f"this is an adapter; merge it with its base first, and {then} what comes out")
-    return found
+def full_model(session: Session, name: str, purpose: str) -> Model:
+    """Return the model. `purpose` completes the error message for an adapter: "merge it ..., then {purpose} the merged
+    model".
+
+    Raises a 422 Problem about `model` if there is no such model, or if it is an adapter.
+    """
+    model = models.get_by_name(session, name)
+    if model is None:
+        raise invalid("model", "there is no model with this name")
+    if model.kind == ModelKind.ADAPTER:
+        raise invalid(
+            "model", f"this model is an adapter; merge it with its base model, then {purpose} the merged model"
+        )
+    return model

@@ -1,8 +1,8 @@
-"""What submitting any kind of job has in common: idempotency, queue limits, one transaction, then the news."""
+"""Submitting jobs of any kind: idempotency, queue limits, storing, publishing, and waiting for the result."""
 
 import hashlib
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -26,29 +26,28 @@ from pagewright.settings import Settings
 from pagewright.telemetry import JOBS_SUBMITTED
 from workers import queue
 
+Representation = TypeVar("Representation", bound=JobOut)
+
 
 @dataclass(frozen=True)
 class Submission:
-    """One submit request: who sent it, for how many jobs of which kind."""
+    """A request to submit `count` jobs of one kind. A batch can have one job, too."""
 
     caller: Caller
     kind: JobKind
-    count: int
-    batch: bool
     body: BaseModel
+    count: int
+    is_batch: bool
     idempotency_key: str | None
 
 
 Add = Callable[[Session, Sequence[Job]], None]
-"""Inserts the jobs, and the rows of their kind beside them. May raise a Problem: nothing is stored then."""
-
-
-JobShown = TypeVar("JobShown", bound=JobOut)
+"""Inserts jobs together with the rows of their kind. When it raises a Problem, nothing is stored."""
 
 
 @dataclass(frozen=True)
 class Submitter:
-    """Submits one request's jobs, waits for them as its headers ask, and sets the headers of its response."""
+    """Submits the jobs of one HTTP request, waits for them if its headers say so, and sets the response's headers."""
 
     database: Database
     settings: Settings
@@ -57,35 +56,50 @@ class Submitter:
     idempotency_key: str | None
     response: Response
 
-    async def one(
+    async def submit_one(
         self,
         caller: Caller,
         kind: JobKind,
         body: BaseModel,
         add: Callable[[Session, Job], None],
-        show: Callable[[uuid.UUID], JobShown],
+        find: Callable[[uuid.UUID], Representation],
         path: str,
-    ) -> JobShown:
-        """The job as `show` reads it then, below `path`. The status becomes 200 if it is over."""
-        submission = Submission(caller, kind, 1, False, body, self.idempotency_key)
-        [job] = await self.jobs(submission, lambda session, new: add(session, new[0]))
-        await self.wait(self.watcher.wait_final, job.id)
-        shown = await run_in_threadpool(show, job.id)
-        self.locate(f"{path}/{job.id}", final=shown.status.final)
-        return shown
+    ) -> Representation:
+        """Submit a job, and return its representation as `find` reads it after the wait.
 
-    async def jobs(self, submission: Submission, add: Add) -> list[Job]:
-        return await run_in_threadpool(submit, self.database, self.settings, submission, add)
-
-    async def wait(self, wait: Callable[[uuid.UUID, float], Awaitable[None]], id: uuid.UUID) -> None:
+        The Location header is the job's id below `path`. The status becomes 200 if the job has finished.
+        """
+        submission = Submission(caller, kind, body, 1, False, self.idempotency_key)
+        [job] = await run_in_threadpool(
+            submit, self.database, self.settings, submission, lambda session, new_jobs: add(session, new_jobs[0])
+        )
         if self.wait_seconds:
-            await wait(id, self.wait_seconds)
-            self.response.headers["Preference-Applied"] = f"wait={self.wait_seconds}"
+            await self.watcher.wait_final(job.id, self.wait_seconds)
+            self._confirm_wait()
+        representation = await run_in_threadpool(find, job.id)
+        self.set_location(f"{path}/{job.id}", final=representation.status.final)
+        return representation
 
-    def locate(self, path: str, *, final: bool) -> None:
+    async def submit_batch(
+        self, caller: Caller, kind: JobKind, body: BaseModel, count: int, add: Add
+    ) -> tuple[uuid.UUID, list[uuid.UUID]]:
+        """Submit a batch, wait for it, and return the batch's id and its jobs' ids."""
+        submission = Submission(caller, kind, body, count, True, self.idempotency_key)
+        batch = await run_in_threadpool(submit, self.database, self.settings, submission, add)
+        batch_id = batch[0].batch_id
+        assert batch_id is not None
+        if self.wait_seconds:
+            await self.watcher.wait_batch_final(batch_id, self.wait_seconds)
+            self._confirm_wait()
+        return batch_id, [job.id for job in batch]
+
+    def set_location(self, path: str, *, final: bool) -> None:
         self.response.headers["Location"] = path
         if final:
             self.response.status_code = 200
+
+    def _confirm_wait(self) -> None:
+        self.response.headers["Preference-Applied"] = f"wait={self.wait_seconds}"
 
 
 async def _submitter(
@@ -103,75 +117,78 @@ SubmitterDep = Annotated[Submitter, Depends(_submitter)]
 
 
 def submit(database: Database, settings: Settings, submission: Submission, add: Add) -> list[Job]:
-    """Store the jobs in one transaction and publish them; or find those that the same request made before.
+    """Store the jobs in one transaction and publish them. Return the earlier jobs if the request repeats one with the
+    same Idempotency-Key.
 
-    Raises a 409 Problem for an Idempotency-Key that came with another body, and 429 where a queue limit is reached.
+    Raises a 409 Problem if the Idempotency-Key was used with another request, and 429 if a queue limit is reached.
     """
     digest = hashlib.sha256(submission.body.model_dump_json().encode()).hexdigest()
     try:
         with database.write() as session:
-            if known := _submitted_before(session, submission, digest):
-                _note(known)
-                return known
+            if earlier := _submitted_before(session, submission, digest):
+                _log_ids(earlier)
+                return earlier
             _check_limits(session, settings, submission)
-            new = _make_jobs(session, settings, submission, digest)
-            add(session, new)
+            new_jobs = _new_jobs(session, settings, submission, digest)
+            add(session, new_jobs)
     except IntegrityError:
-        # Another request with the same Idempotency-Key was faster; anything else is a fault of ours.
+        # A concurrent request with the same Idempotency-Key was faster. Any other cause is a bug.
         with database.read() as session:
-            if known := _submitted_before(session, submission, digest):
-                _note(known)
-                return known
+            if earlier := _submitted_before(session, submission, digest):
+                _log_ids(earlier)
+                return earlier
         raise
-    JOBS_SUBMITTED.labels(submission.kind).inc(len(new))
-    _note(new)
-    queue.publish(submission.kind, [job.id for job in new])
-    return new
+    JOBS_SUBMITTED.labels(submission.kind).inc(len(new_jobs))
+    _log_ids(new_jobs)
+    queue.publish(submission.kind, [job.id for job in new_jobs])
+    return new_jobs
 
 
-def _note(made: Sequence[Job]) -> None:
-    """Have the log say which job, or which batch, the request is about."""
-    if made[0].batch_id is None:
-        add_log_fields(job_id=str(made[0].id))
+def _log_ids(submitted: Sequence[Job]) -> None:
+    """Add the id of the batch, or of the single job, to the request's log lines."""
+    if submitted[0].batch_id is None:
+        add_log_fields(job_id=str(submitted[0].id))
     else:
-        add_log_fields(batch_id=str(made[0].batch_id))
+        add_log_fields(batch_id=str(submitted[0].batch_id))
 
 
 def _submitted_before(session: Session, submission: Submission, digest: str) -> list[Job]:
     if submission.idempotency_key is None:
         return []
-    known = jobs.submitted_before(session, submission.caller.key_id, submission.idempotency_key)
-    if known and (known[0].request_sha256 != digest or known[0].kind != submission.kind):
-        raise Problem(
-            409, ProblemType.IDEMPOTENCY_CONFLICT, "this Idempotency-Key was used before, with another request"
-        )
-    return known
+    earlier = jobs.submitted_before(session, submission.caller.key_id, submission.idempotency_key)
+    if earlier and (earlier[0].request_sha256 != digest or earlier[0].kind != submission.kind):
+        detail = "this Idempotency-Key was already used with another request"
+        raise Problem(409, ProblemType.IDEMPOTENCY_CONFLICT, detail)
+    return earlier
 
 
 def _check_limits(session: Session, settings: Settings, submission: Submission) -> None:
     for owner, limit, whose in (
-        (submission.caller.key_id, settings.max_queued_per_key, "this key"),
+        (submission.caller.key_id, settings.max_queued_per_key, "this API key"),
         (None, settings.max_queued, "the server"),
     ):
         if submission.count > limit:
-            raise invalid("items", f"{whose} may have {limit} jobs queued, so {submission.count} at once never fit")
+            message = f"{submission.count} jobs exceed the limit of {limit} queued jobs for {whose}"
+            raise invalid("items", message)
         queued = jobs.queued_count(session, api_key_id=owner, at_most=limit)
-        if submission.batch or queued > limit // 2:
-            # Submits at the same moment count the same room as their own. A single one that finds plenty need not wait.
+        if submission.is_batch or queued > limit // 2:
+            # Concurrent submits would count the same free places, so they take turns. A single job needs no turn while
+            # half of the places are free.
             serialize(session, f"queue of {whose} {owner}")
             queued = jobs.queued_count(session, api_key_id=owner, at_most=limit)
         if queued + submission.count > limit:
             raise Problem(
                 429,
                 ProblemType.QUEUE_FULL,
-                f"{whose} may have {limit} jobs queued, and has {queued}; {submission.count} more do not fit",
+                f"the limit of {limit} queued jobs for {whose} is reached: {queued} are queued, and this request has "
+                f"{submission.count}",
                 headers={"Retry-After": str(settings.retry_after_seconds)},
             )
 
 
-def _make_jobs(session: Session, settings: Settings, submission: Submission, digest: str) -> list[Job]:
+def _new_jobs(session: Session, settings: Settings, submission: Submission, digest: str) -> list[Job]:
     moment = now(session)
-    batch_id: uuid.UUID | None = uuid7() if submission.batch else None
+    batch_id: uuid.UUID | None = uuid7() if submission.is_batch else None
     return [
         Job(
             id=uuid7(),
@@ -179,7 +196,7 @@ def _make_jobs(session: Session, settings: Settings, submission: Submission, dig
             status=JobStatus.QUEUED,
             api_key_id=submission.caller.key_id,
             batch_id=batch_id,
-            # The first job of a batch carries the key for all of them.
+            # The first job of a batch holds the Idempotency-Key for all of them.
             idempotency_key=submission.idempotency_key if position == 0 else None,
             request_sha256=digest if position == 0 else None,
             attempt=0,

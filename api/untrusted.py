@@ -1,11 +1,12 @@
-"""Pages that anybody wrote."""
+"""Making untrusted HTML pages safe to show."""
 
 import re
 
-# No policy keeps Chromium from connecting to where `<link rel=preconnect>` says, in the page or in a frame's `srcdoc`.
+# No Content-Security-Policy stops Chromium from connecting to the host of a `<link rel=preconnect>`, whether it is in
+# the page or in the `srcdoc` of a frame.
 _CONNECTING = re.compile(r"<(link|iframe)(?=[\t\n\f\r />])", re.IGNORECASE)
 
 
 def without_connecting(page: str) -> str:
-    """The page without the two elements that reach the network where a policy forbids it."""
+    """Return the page without the two elements that can reach the network despite a policy: `<link>`, `<iframe>`."""
     return _CONNECTING.sub("<meta", page)

@@ -1,4 +1,4 @@
-"""Clients that wait for jobs: one query per tick serves all those of an API process, however many they are."""
+"""Waiting for jobs. One query per tick serves all waiting clients of an API process."""
 
 import asyncio
 import logging
@@ -19,41 +19,42 @@ log = logging.getLogger(__name__)
 
 FAILURE_PAUSE_SECONDS = 0.5
 BATCH_TICKS = 5
-"""A batch takes longer than a job, and has a query of its own: it is looked at so many times less often."""
+"""How many ticks pass between two queries about a batch, which takes longer than a job and needs its own query."""
 
 
 class Watcher:
-    """Looks at the watched jobs every `seconds`, and hands on those that changed. Lives on the event loop.
+    """Queries the watched jobs every `seconds`, and passes changed ones to their followers. Runs on the event loop.
 
-    While the database does not answer, clients go on waiting: what they wait for is stored, and their time is limited.
+    While the database is not available, clients continue to wait: their jobs are stored, and their wait is limited.
     """
 
     def __init__(self, database: Database, seconds: float) -> None:
         self._database = database
         self._seconds = seconds
         self._followers: dict[uuid.UUID, set[_Follower]] = defaultdict(set)
-        self._wanted = asyncio.Event()
+        self._has_followers = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve the followers until cancelled."""
+        """Serve the followers until this task is cancelled."""
         while True:
-            await self._wanted.wait()
+            await self._has_followers.wait()
             try:
-                await self._look()
-            except Exception as error:  # whatever it is, ending here would leave every client waiting for nothing
-                log.warning("can't look at watched jobs: %r", error)
+                await self._update()
+            except Exception as error:  # any: if this task ended, no client would hear of its job again
+                log.warning("can't query the watched jobs: %r", error)
                 await asyncio.sleep(FAILURE_PAUSE_SECONDS)
             await asyncio.sleep(self._seconds)
 
     @property
     def followers(self) -> int:
+        """The number of clients that follow a job."""
         return sum(map(len, self._followers.values()))
 
     async def follow(self, job_id: uuid.UUID) -> AsyncGenerator[Job, None]:
-        """The job as it is, and again each time it changes; ends after its final status."""
+        """Yield the job as it is now and after each change, up to its final status."""
         follower = _Follower()
         self._followers[job_id].add(follower)
-        self._wanted.set()
+        self._has_followers.set()
         try:
             while True:
                 job = await follower.changes.get()
@@ -65,10 +66,10 @@ class Watcher:
             if not self._followers[job_id]:
                 del self._followers[job_id]
             if not self._followers:
-                self._wanted.clear()
+                self._has_followers.clear()
 
     async def wait_final(self, job_id: uuid.UUID, seconds: float) -> None:
-        """Return when the job is over, or when the time is."""
+        """Return when the job has finished, or after `seconds`."""
         try:
             async with asyncio.timeout(seconds), aclosing(self.follow(job_id)) as states:
                 async for _ in states:
@@ -77,7 +78,7 @@ class Watcher:
             pass
 
     async def wait_batch_final(self, batch_id: uuid.UUID, seconds: float) -> None:
-        """Return when no job of the batch is left to do, or when the time is over."""
+        """Return when all jobs of the batch have finished, or after `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 while await run_in_threadpool(self._batch_live, batch_id):
@@ -90,10 +91,10 @@ class Watcher:
             with self._database.read() as session:
                 return jobs.batch_is_live(session, batch_id)
         except SQLAlchemyError as error:
-            log.warning("can't look at a watched batch: %r", error)
+            log.warning("can't query a watched batch: %r", error)
             return True
 
-    async def _look(self) -> None:
+    async def _update(self) -> None:
         for job in await run_in_threadpool(self._read, list(self._followers)):
             for follower in self._followers.get(job.id, ()):
                 follower.show(job)

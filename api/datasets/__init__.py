@@ -1,1 +1,4 @@
-"""From a file to a dataset: read, check, split, store. Imports pyarrow and `datasets`, so routes import it late."""
+"""Creating datasets: reading files, checking rows, splitting and storing them.
+
+The modules import pyarrow and `datasets`, which load slowly, so routes import them when they are called.
+"""

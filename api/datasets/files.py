@@ -1,7 +1,7 @@
-"""Files as rows: JSON, JSONL, CSV, Parquet.
+"""Reading rows from JSON, JSONL, CSV and Parquet files.
 
-Read here and not by `datasets`' builders, because these guess: CSV text such as `NA` or `007` would come out changed,
-a row with values of another type ends as an error that names no row.
+The builders of the library `datasets` are not used, because they guess types: they change CSV text such as `NA` or
+`007`, and their errors about a value of the wrong type name no row.
 """
 
 import codecs
@@ -17,16 +17,17 @@ from api.datasets import parquet
 from api.datasets.json_array import JsonArray
 from api.datasets.limits import MAX_COLUMNS, MAX_NAME, MAX_ROW_BYTES, Unreadable
 
-# A quote that is never closed makes one field of all that follows; module-wide in `csv`, which nothing else here uses.
+# A quote that is never closed turns the rest of the file into one field. The limit applies to the whole process, in
+# which nothing else reads CSV.
 csv.field_size_limit(MAX_ROW_BYTES)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a dataset before any check.
+    """The unchecked rows of a file.
 
-    `read`, given the columns that are wanted, goes through them from the beginning, as dictionaries if they are sound;
-    a row that can't be read is a ValueError in its place. It raises Unreadable where the file itself is broken.
+    `read(columns)` iterates over the rows from the start. A row should be a dictionary, but can be any JSON value; a
+    ValueError stands for a row that can't be read. Raises Unreadable if the file itself is invalid.
     """
 
     columns: list[str]
@@ -34,10 +35,10 @@ class Rows:
 
 
 def open_rows(file: IO[bytes], name: str) -> Rows:
-    """The rows of a file, whose name says what it holds. Raises Unreadable."""
+    """Return the rows of a file. The extension of `name` selects the format. Raises Unreadable."""
     reader = READERS.get(PurePath(name).suffix.lower())
     if reader is None:
-        raise Unreadable(f"its name must end in one of: {', '.join(READERS)}")
+        raise Unreadable(f"the file's name must end with one of: {', '.join(READERS)}")
     return reader(file)
 
 
@@ -85,13 +86,13 @@ def _csv(file: IO[bytes]) -> Rows:
             raise Unreadable(f"line {reader.line_num} is not valid CSV: {error}") from None
 
     def read(_: Collection[str]) -> Iterator[Any]:
-        following = rows()
-        next(following, None)
-        for row in following:
+        data_rows = rows()
+        next(data_rows, None)
+        for row in data_rows:
             if len(row) == len(header):
                 yield dict(zip(header, row, strict=True))
             else:
-                yield ValueError(f"has {len(row)} values, where the header names {len(header)} columns")
+                yield ValueError(f"the row has {len(row)} values, but the header has {len(header)} columns")
 
     header = next(rows(), [])
     _check_names(header)
@@ -104,24 +105,22 @@ def _parquet(file: IO[bytes]) -> Rows:
             with parquet.lines(file, columns) as lines:
                 yield from _json_lines(lines)
         except parquet.Failed:
-            raise Unreadable(
-                "is not a Parquet file that can be read, or not in the memory that there is for it"
-            ) from None
+            raise Unreadable("the Parquet file can't be read, or needs too much memory") from None
 
     file.seek(-min(4, file.seek(0, SEEK_END)), SEEK_END)
-    if file.read() != b"PAR1":  # most of what is no such file, without a process
-        raise Unreadable("is not a Parquet file that can be read")
+    if file.read() != b"PAR1":  # recognizes most other files without starting a process
+        raise Unreadable("the file is not a readable Parquet file")
     try:
         with parquet.lines(file, None) as lines:
             names = json.loads(lines.read(MAX_COLUMNS * MAX_NAME) or "[]")
     except (parquet.Failed, ValueError):
-        raise Unreadable("is not a Parquet file that can be read") from None
+        raise Unreadable("the file is not a readable Parquet file") from None
     _check_names(names)
     return Rows(names, read)
 
 
 def _lines(file: IO[bytes]) -> Iterator[str]:
-    """The lines from where the file stands."""
+    """Yield the lines from the file's current position."""
     number = 0
     while line := file.readline(MAX_ROW_BYTES + 1):
         number += 1
@@ -134,7 +133,7 @@ def _lines(file: IO[bytes]) -> Iterator[str]:
 
 
 def _names(rows: Iterable[Any]) -> list[str]:
-    """The names that any of the rows has, in order of their appearance."""
+    """Return the names that occur in any row, in the order of their first occurrence."""
     names: dict[str, None] = {}
     for row in rows:
         if isinstance(row, dict):
@@ -147,11 +146,11 @@ def _names(rows: Iterable[Any]) -> list[str]:
 
 def _check_names(names: list[str]) -> None:
     if len(names) > MAX_COLUMNS:
-        raise Unreadable(f"has more than {MAX_COLUMNS} columns")
+        raise Unreadable(f"the file has more than {MAX_COLUMNS} columns")
     if any(len(name) > MAX_NAME for name in names):
-        raise Unreadable(f"the name of a column is longer than {MAX_NAME} characters")
+        raise Unreadable(f"a column's name is longer than {MAX_NAME} characters")
     if len(set(names)) < len(names):
-        raise Unreadable("two of its columns have the same name")
+        raise Unreadable("two columns have the same name")
 
 
 READERS = {".json": _json, ".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}

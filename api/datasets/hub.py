@@ -1,4 +1,4 @@
-"""Datasets from the hub: data files alone, at one commit, never the scripts beside them."""
+"""Datasets from the Hugging Face Hub: the data files of one commit. Scripts in the repository are never fetched."""
 
 import logging
 import re
@@ -23,17 +23,17 @@ _NAMES_TRAIN = re.compile(r"(?<![a-z])train(?![a-z])", re.IGNORECASE)
 _METADATA = {"dataset_infos.json", "dataset_dict.json", "dataset_info.json", "state.json"}
 
 
-def open_hub(name: str, revision: str, folder: Path, opened: ExitStack, *, max_bytes: int) -> Rows:
-    """The rows of a hub dataset's data files, one file after the other in order of their names.
+def open_hub(name: str, revision: str, folder: Path, open_files: ExitStack, *, max_bytes: int) -> Rows:
+    """Return the rows of a hub dataset's data files, in the order of the files' paths.
 
-    These are the files that have `train` in their path, or all of them if none has. They are fetched into `folder`,
-    and closed by `opened`. Raises a 422 Problem for what the hub does not have or is larger than `max_bytes`, 503 if
-    the hub does not answer, and Unreadable.
+    The data files are those with `train` in their path, or all if no path has it. They are fetched into `folder`, and
+    closed by `open_files`. Raises a 422 Problem if the hub does not have the dataset or it is larger than `max_bytes`,
+    503 if the hub is not available, and Unreadable.
     """
     paths = _fetch(name, revision, folder, max_bytes)
     files: dict[str, Rows] = {}
     for path in paths:
-        file = opened.enter_context((folder / path).open("rb"))
+        file = open_files.enter_context((folder / path).open("rb"))
         try:
             files[path] = open_rows(file, _readable_name(file, path))
         except Unreadable as error:
@@ -55,24 +55,24 @@ def _fetch(name: str, revision: str, folder: Path, max_bytes: int) -> list[str]:
         info = hub.dataset_info(name, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
         sizes = _data_files({file.rfilename: file.size or 0 for file in info.siblings or []})
         if not sizes:
-            raise invalid("hub", f"has no data files: {', '.join(READERS)}")
+            raise invalid("hub", f"the dataset has no data files; supported are: {', '.join(READERS)}")
         if sum(sizes.values()) > max_bytes:
-            raise invalid("hub", f"its data files are larger than {max_bytes} bytes")
+            raise invalid("hub", f"the dataset's data files are larger than {max_bytes} bytes")
         for path in sizes:
             hub.hf_hub_download(
                 name, path, repo_type="dataset", revision=revision, local_dir=folder, etag_timeout=TIMEOUT_SECONDS
             )
     except RevisionNotFoundError:
-        raise invalid("revision", "the hub does not have this commit of it") from None
+        raise invalid("revision", "the hub has no such commit of the dataset") from None
     except (RepositoryNotFoundError, RemoteEntryNotFoundError):
-        raise invalid("hub", "the hub has no such dataset, or does not show it to everybody") from None
+        raise invalid("hub", "the hub has no such dataset, or it is not public") from None
     except (httpx2.HTTPError, OSError) as error:
         raise _unreachable(error) from error
     return list(sizes)
 
 
 def _data_files(sizes: dict[str, int]) -> dict[str, int]:
-    """Of a repository's files, those that hold the rows."""
+    """Return those of a repository's files that hold the rows."""
     data = {
         path: size
         for path, size in sorted(sizes.items())
@@ -84,7 +84,7 @@ def _data_files(sizes: dict[str, int]) -> dict[str, int]:
 
 
 def _readable_name(file: IO[bytes], path: str) -> str:
-    """On the hub a `.json` is often a file of JSON lines."""
+    """Return the file's path with the extension of its format: many `.json` files on the hub contain JSON lines."""
     if not path.lower().endswith(".json"):
         return path
     start = file.read(1000).removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -93,6 +93,6 @@ def _readable_name(file: IO[bytes], path: str) -> str:
 
 
 def _unreachable(error: Exception) -> Problem:
-    log.warning("the hub can't be reached: %s", error)
-    detail = "the hub does not answer; send the request again later"
+    log.warning("the hub is not available: %s", error)
+    detail = "the hub is not available; send the request again later"
     return Problem(503, ProblemType.UNAVAILABLE, detail, headers={"Retry-After": "60"})

@@ -1,13 +1,13 @@
-"""How much of a dataset is more than can be meant. Whatever a file unpacks to, memory and disk hold no more of it."""
+"""Limits of datasets. A small file may unpack to any size; these bound the memory and disk that it takes."""
 
 MAX_ROW_BYTES = 10_000_000
-"""Of a row, as its file has it; three texts of the greatest length take less, however they are escaped."""
+"""The size of a row in its file. Three texts of the maximum length take less, in any encoding and escaping."""
 
 MAX_ROWS = 10_000_000
 MAX_COLUMNS = 1000
 MAX_NAME = 500
-"""Characters of a column's name."""
+"""The length of a column's name in characters."""
 
 
 class Unreadable(Exception):
-    """A file that holds no rows; the message says why, and repeats nothing of it."""
+    """Raised for a file that can't be read as rows. The message says why, without repeating content of the file."""

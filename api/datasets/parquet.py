@@ -1,7 +1,8 @@
-"""A Parquet file as JSON lines, from a process of its own: what a few bytes unpack to is not to be had in ours.
+"""Reading Parquet files in a separate process with limited memory, because a few bytes may unpack to any size.
 
-`python -m api.datasets.parquet` reads the file on its standard input. It prints the names of its columns as a JSON
-array; or, given columns, a JSON object for each row, with an empty array for what JSON has no word for.
+`python -m api.datasets.parquet` reads a file from its standard input. Without arguments it prints the names of the
+columns as a JSON array. With a JSON array of columns as argument it prints each row as a JSON object on a line; values
+that JSON can't represent become empty arrays.
 """
 
 import json
@@ -18,18 +19,18 @@ from typing import IO
 log = logging.getLogger(__name__)
 
 MEMORY_BYTES = 1_000_000_000
-"""What the process may take: for one page and its dictionary of each column, and some rows of them."""
+"""The memory limit of the process. It must hold one page and one dictionary per column, and a few rows."""
 
 _ROWS = 64
 
 
 class Failed(Exception):
-    """The file can't be read within bounds."""
+    """Raised if the file can't be read, or not within the memory limit."""
 
 
 @contextmanager
 def lines(file: IO[bytes], columns: Iterable[str] | None) -> Iterator[IO[bytes]]:
-    """What the process prints, as it comes. Raises Failed at the end if that is not all."""
+    """Open the output of the process for reading. Raises Failed on exit if the process did not succeed."""
     file.flush()
     with TemporaryFile() as copy:
         process = subprocess.Popen(
@@ -42,7 +43,7 @@ def lines(file: IO[bytes], columns: Iterable[str] | None) -> Iterator[IO[bytes]]
         try:
             yield process.stdout
             if status := process.wait():
-                log.warning("the process that read a Parquet file ended with status %d", status)
+                log.warning("the process that reads a Parquet file failed with exit status %d", status)
                 raise Failed
         finally:
             process.kill()
@@ -53,7 +54,7 @@ def lines(file: IO[bytes], columns: Iterable[str] | None) -> Iterator[IO[bytes]]
 def _descriptor(file: IO[bytes], copy: IO[bytes]) -> int:
     try:
         return file.fileno()
-    except OSError:  # it is in memory
+    except OSError:  # the file is in memory
         file.seek(0)
         copy.write(file.read())
         copy.flush()
@@ -77,6 +78,5 @@ def _print_rows(columns: list[str] | None) -> None:
 
 if __name__ == "__main__":
     _print_rows(json.loads(sys.argv[1]) if len(sys.argv) > 1 else None)
-    # All is printed: whatever an orderly end runs into, beside the libraries' threads and within the limit, is no fault
-    # of the file.
+    # Everything is printed. An orderly exit could still fail in the libraries' threads because of the memory limit.
     os._exit(0)

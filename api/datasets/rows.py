@@ -1,4 +1,4 @@
-"""Which columns of a file make the dataset, and whether every row has in them what it must."""
+"""Choosing the columns of a file, and checking every row."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -11,114 +11,115 @@ from api.schemas.common import not_blank, storable
 MAX_CHARACTERS = 200_000
 SHOWN_COLUMNS = 20
 
-# Our names and a file's, for files that say nothing themselves; the first that fits.
-_USUAL = (
+# The columns of a file for the parts of a row, if the request does not name them. The first entry that fits is used.
+_DEFAULT_COLUMNS = (
     {"instruction": "instruction", "output": "output"},
     {"instruction": "prompt", "output": "completion"},
     {"messages": "messages"},
 )
 
 
-class Triple(NamedTuple):
+class Row(NamedTuple):
+    """A checked row of a dataset."""
+
     instruction: str
     input: str
     output: str
 
 
-def choose_columns(found: list[str], asked: Mapping[str, str] | None) -> dict[str, str]:
-    """The file's column for each of ours: as `asked`, or else as files usually name them.
+def choose_columns(columns: list[str], requested: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the file's column for each part of a row: the `requested` ones, or else columns with usual names.
 
-    Raises a 422 Problem about `columns` if the file does not have them.
+    `columns` are those of the file. Raises a 422 Problem about `columns` if the file does not have them.
     """
-    if not found:  # no rows, or none that is an object: what is checked next
-        return dict(asked or _USUAL[0])
-    if asked is not None:
-        for ours, column in asked.items():
-            if column not in found:
-                raise invalid(f"columns.{ours}", f"there is no column {shown(column)!r}; {_list(found)}")
-        return dict(asked)
-    for usual in _USUAL:
-        if set(usual.values()) <= set(found):
-            return {**usual, "input": "input"} if usual is _USUAL[0] and "input" in found else dict(usual)
-    raise invalid("columns", f"say which columns are the instruction and the output; {_list(found)}")
+    if not columns:  # the file has no rows, or no row that is an object; `check_rows` says so
+        return dict(requested or _DEFAULT_COLUMNS[0])
+    if requested is not None:
+        for part, column in requested.items():
+            if column not in columns:
+                raise invalid(f"columns.{part}", f"there is no column {shown(column)!r}; {_list(columns)}")
+        return dict(requested)
+    for default in _DEFAULT_COLUMNS:
+        if set(default.values()) <= set(columns):
+            has_input = default is _DEFAULT_COLUMNS[0] and "input" in columns
+            return {**default, "input": "input"} if has_input else dict(default)
+    raise invalid("columns", f"the columns for instruction and output must be named; {_list(columns)}")
 
 
-def checked(rows: Rows, columns: Mapping[str, str], *, max_characters: int) -> Iterator[Triple]:
-    """The rows one after the other, until one has a fault; the others are then checked too.
+def check_rows(unchecked: Rows, columns: Mapping[str, str], *, max_characters: int) -> Iterator[Row]:
+    """Yield the rows up to the first invalid one. The rows after it are checked, too, but not yielded.
 
-    Ends with a 422 Problem that names the first faults by row, counted from 0. Raises Unreadable where there are more
-    than MAX_ROWS, or more than `max_characters` in them: a small file may unpack to as many as it likes.
+    At the end, raises a 422 Problem that names the first errors by row, counted from 0. Raises Unreadable if there are
+    more than MAX_ROWS rows, or more than `max_characters` characters in them: a small file may unpack to any size.
     """
-    faults: list[FieldError] = []
-    count = characters = 0
-    for number, row in enumerate(rows.read(columns.values())):
-        found: list[FieldError] = []
-        triple = _triple(row, columns, found)
-        count += len(found)
-        for fault in found[: MAX_FIELD_ERRORS - len(faults)]:
-            faults.append(FieldError(field=f"rows[{number}]{fault.field}", message=fault.message))
-        characters += sum(map(len, triple or ()))
+    errors: list[FieldError] = []
+    error_count = characters = 0
+    for number, unchecked_row in enumerate(unchecked.read(columns.values())):
+        row, row_errors = _check_row(unchecked_row, columns)
+        error_count += len(row_errors)
+        for error in row_errors[: MAX_FIELD_ERRORS - len(errors)]:
+            errors.append(FieldError(field=f"rows[{number}]{error.field}", message=error.message))
+        characters += sum(map(len, row or ()))
         if number == MAX_ROWS or characters > max_characters:
-            raise Unreadable(f"holds more than {MAX_ROWS} rows, or more than {max_characters} characters in them")
-        if triple and not count:
-            yield triple
-    if faults:
-        detail = f"{faults[0].field}: {faults[0].message}; faults in all: {count}"
-        raise Problem(422, ProblemType.INVALID, detail, errors=faults)
+            raise Unreadable(f"the dataset has more than {MAX_ROWS} rows or more than {max_characters} characters")
+        if row and not error_count:
+            yield row
+    if errors:
+        detail = f"{errors[0].field}: {errors[0].message}; {error_count} errors in total"
+        raise Problem(422, ProblemType.INVALID, detail, errors=errors)
 
 
-def _triple(row: Any, columns: Mapping[str, str], faults: list[FieldError]) -> Triple | None:
-    """The texts of a row, or None and what is wrong with it in `faults`."""
-
-    def text(ours: str, value: Any) -> str:
-        fault = _fault(value, may_miss=ours == "input")
-        if fault:
-            faults.append(FieldError(field=f".{shown(columns[ours])}", message=fault))
-        return value if isinstance(value, str) else ""
-
+def _check_row(row: Any, columns: Mapping[str, str]) -> tuple[Row | None, list[FieldError]]:
+    """Return the row's texts (None if it is invalid) and its errors."""
     if not isinstance(row, dict):
         message = str(row) if isinstance(row, ValueError) else "must be an object"
-        faults.append(FieldError(field="", message=message))
-        return None
-    values: dict[str, Any] = {ours: row.get(column) for ours, column in columns.items()}
+        return None, [FieldError(field="", message=message)]
+    values: dict[str, Any] = {part: row.get(column) for part, column in columns.items()}
+    column_of: Mapping[str, str] = columns
     if "messages" in columns:
+        column_of = dict.fromkeys(Row._fields, columns["messages"])
         try:
-            instruction, output = _conversation(values["messages"])
+            instruction, output = _instruction_and_output(values["messages"])
         except ValueError as error:
-            faults.append(FieldError(field=f".{shown(columns['messages'])}", message=str(error)))
-            return None
-        triple = Triple(text("messages", instruction), "", output)
-        if not faults:
-            text("messages", output)
-    else:
-        triple = Triple(*(text(ours, values.get(ours)) for ours in Triple._fields))
-    return None if faults else triple
+            return None, [FieldError(field=f".{shown(columns['messages'])}", message=str(error))]
+        values = {"instruction": instruction, "output": output}
+    messages = {part: _text_error(values.get(part), optional=part == "input") for part in Row._fields}
+    errors = [
+        FieldError(field=f".{shown(column_of[part])}", message=message) for part, message in messages.items() if message
+    ]
+    if errors:
+        # The parts of a chat are in one column, so one error is enough.
+        return None, errors[:1] if "messages" in columns else errors
+    return Row(*(values.get(part) or "" for part in Row._fields)), []
 
 
-def _conversation(messages: Any) -> tuple[str, str]:
-    """What is asked and what is answered. Raises ValueError if it is not one question and one answer."""
+def _instruction_and_output(messages: Any) -> tuple[str, str]:
+    """Return the prompt and the answer of a chat. Raises ValueError if it is not one user message and its answer."""
+    if messages is None:
+        raise ValueError("is missing")
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        raise ValueError("must be a list of messages" if messages is not None else "is missing")
+        raise ValueError("must be a list of messages")
     roles = [message.get("role") for message in messages]
     if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
-        raise ValueError("must be one message of the user and one of the assistant, after one of the system at most")
-    *asked, answer = [message.get("content") for message in messages]
-    if not all(isinstance(content, str) for content in (*asked, answer)):
-        raise ValueError("each message's content must be a string")
-    not_blank(asked[-1])
-    return "\n\n".join(content for content in asked if content.strip()), answer
+        raise ValueError("must be a user message and an assistant message, optionally after a system message")
+    *prompt, answer = [message.get("content") for message in messages]
+    if not all(isinstance(content, str) for content in (*prompt, answer)):
+        raise ValueError("the content of every message must be a string")
+    not_blank(prompt[-1])
+    return "\n\n".join(content for content in prompt if content.strip()), answer
 
 
-def _fault(value: Any, *, may_miss: bool) -> str | None:
+def _text_error(value: Any, *, optional: bool) -> str | None:
+    """Return what is wrong with a text, or None."""
     if value is None:
-        return None if may_miss else "is missing"
+        return None if optional else "is missing"
     if not isinstance(value, str):
         return "must be a string"
     if len(value) > MAX_CHARACTERS:
-        return f"is longer than {MAX_CHARACTERS} characters"
+        return f"must not be longer than {MAX_CHARACTERS} characters"
     try:
         storable(value)
-        if not may_miss:
+        if not optional:
             not_blank(value)
     except ValueError as error:
         return str(error)
@@ -128,4 +129,4 @@ def _fault(value: Any, *, may_miss: bool) -> str | None:
 def _list(columns: Iterable[str]) -> str:
     names = [shown(column) for column in columns]
     more = f" and {len(names) - SHOWN_COLUMNS} more" if len(names) > SHOWN_COLUMNS else ""
-    return f"there are: {', '.join(names[:SHOWN_COLUMNS])}{more}"
+    return f"the columns are: {', '.join(names[:SHOWN_COLUMNS])}{more}"

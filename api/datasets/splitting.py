@@ -1,4 +1,4 @@
-"""Checked rows into a training and a test split, each a Parquet file."""
+"""Splitting checked rows into a train and a test split, each stored as a Parquet file."""
 
 import hashlib
 import math
@@ -11,21 +11,21 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from api.datasets.rows import Triple
+from api.datasets.rows import Row
 from api.errors import invalid
 from db.vocabulary import Split
 
 GROUP_ROWS = 1000
-"""Rows in each of a file's row groups but the last: what is read for one page of rows."""
+"""The number of rows in a row group of a file, which is what must be read for one page of rows."""
 
 BATCH_CHARACTERS = 10_000_000
 
-_SCHEMA = pa.schema([(column, pa.string()) for column in Triple._fields])
+_SCHEMA = pa.schema([(column, pa.string()) for column in Row._fields])
 
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """What `write_splits` wrote. `sha256` is that of the rows and how they are split, however Parquet stores them."""
+    """The result of `write_splits`. `sha256` is the hash of the rows and of how they are split, not of the files."""
 
     sha256: str
     train_rows: int
@@ -33,13 +33,14 @@ class SplitFiles:
     overlapping_rows: int
 
 
-def write_splits(rows: Iterable[Triple], folder: Path, *, test_fraction: float, seed: int) -> SplitFiles | None:
-    """Write `train.parquet` and `test.parquet` into an empty folder; None if there are no rows.
+def write_splits(rows: Iterable[Row], folder: Path, *, test_fraction: float, seed: int) -> SplitFiles | None:
+    """Write `train.parquet` and `test.parquet` into an empty folder. Returns None if there are no rows.
 
-    Without a `test_fraction` all rows are training rows, in their order. Holds a batch of rows in memory, and a hash
-    of each. Raises a 422 Problem about `test_fraction` if it leaves a split without rows, and what `rows` raises.
+    If `test_fraction` is 0, all rows go to the train split, in their order. Only a batch of rows is in memory, and a
+    hash of every row. Raises a 422 Problem about `test_fraction` if it leaves the train split empty, and whatever
+    `rows` raises.
     """
-    with TemporaryDirectory(dir=folder.parent) as work:  # the library keeps files of its own beside the rows
+    with TemporaryDirectory(dir=folder.parent) as work:  # `datasets` writes files of its own beside the rows
         whole = Path(work) / "rows.arrow"
         if not _write_stream(rows, whole):
             return None
@@ -51,7 +52,7 @@ def write_splits(rows: Iterable[Triple], folder: Path, *, test_fraction: float, 
         return _write_files(splits, folder)
 
 
-def _write_stream(rows: Iterable[Triple], file: Path) -> int:
+def _write_stream(rows: Iterable[Row], file: Path) -> int:
     count = 0
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, _SCHEMA) as writer:
         for batch in _in_batches(rows):
@@ -61,8 +62,8 @@ def _write_stream(rows: Iterable[Triple], file: Path) -> int:
     return count
 
 
-def _in_batches(rows: Iterable[Triple]) -> Iterator[list[Triple]]:
-    batch: list[Triple] = []
+def _in_batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    batch: list[Row] = []
     characters = 0
     for row in rows:
         batch.append(row)
@@ -75,8 +76,8 @@ def _in_batches(rows: Iterable[Triple]) -> Iterator[list[Triple]]:
 
 
 def _split(rows: datasets.Dataset, test_fraction: float, seed: int) -> dict[Split, datasets.Dataset]:
-    if math.ceil(test_fraction * len(rows)) >= len(rows):  # how many the library takes for the test
-        raise invalid("test_fraction", f"leaves no rows to train on; the dataset has {len(rows)}")
+    if math.ceil(test_fraction * len(rows)) >= len(rows):  # the number of test rows that `datasets` chooses
+        raise invalid("test_fraction", f"no rows would be left in the train split; the dataset has {len(rows)}")
     split = rows.train_test_split(test_size=test_fraction, shuffle=True, seed=seed)
     return {name: split[name.value] for name in Split}
 
@@ -113,6 +114,6 @@ def _update(content: "hashlib._Hash", row: Iterable[str]) -> None:
 
 
 def _without_whitespace(row: Iterable[str]) -> bytes:
-    """A row's fingerprint, the same for rows that differ in how much whitespace they have, and where it ends."""
+    """Return a hash of a row that is the same for rows that differ only in the amount of whitespace."""
     normalized = "\0".join(" ".join(text.split()) for text in row)
     return hashlib.blake2b(normalized.encode(), digest_size=16).digest()

@@ -1,1 +1,5 @@
-"""One file per resource: thin endpoints over typed dependencies."""
+"""The endpoints, one module per resource.
+
+`api.app` includes the `router` of every module here. A module's docstring describes its router's tag in the OpenAPI
+document.
+"""

@@ -1,26 +1,27 @@
+"""Evaluations: jobs in which a model, or a baseline, predicts the rows of a dataset, and the predictions are scored.
+
+Everyone with an API key can read every evaluation. Only its owner and admins can read and cancel its job.
+"""
+
 import uuid
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
-from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute, Paging
+from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid, not_found
-from api.prediction_exports import MEDIA_TYPES, ExportFormat, export
 from api.references import dataset_with_rows
-from api.schemas.common import Name, PageOut, Text
-from api.schemas.evaluations import (
+from api.schemas.common import PageOut
+from api.schemas.evaluations import EvaluationIn, EvaluationOut, EvaluationsQuery, parse_sort
+from api.schemas.predictions import (
     ChangedRowOut,
     ChangedRowsOut,
     ComparisonOut,
+    ComparisonQuery,
     DifferenceOut,
-    EvaluationIn,
-    EvaluationOut,
     McNemarOut,
-    PredictionOut,
-    PredictionsOut,
 )
 from api.schemas.sampling import SamplingOut
 from api.submission import SubmitterDep
@@ -30,189 +31,97 @@ from db.session import Database
 from db.tables.datasets import Dataset
 from db.tables.evaluations import Evaluation
 from db.tables.jobs import Job
-from db.vocabulary import JobKind, JobStatus
+from db.vocabulary import JobKind
 from models.scoring.names import Baseline, Metric
 
 router = APIRouter(
     prefix="/v1/evaluations", tags=["evaluations"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)
 )
 
-_METRICS = "|".join(Metric)
-MetricSort = Annotated[
-    str | None,
-    Query(
-        pattern=f"^-?({_METRICS})$",
-        description="A metric, lowest first; with `-` before it highest first.",
-        examples=["-chrf"],
-    ),
-]
-AfterRow = Annotated[int | None, Query(ge=0, le=2**31 - 1, description="`next` of the page before.")]
-PageLimit = Annotated[int, Query(ge=1, le=100, description="Items on a page.")]
-Low = Annotated[float | None, Query(description="This or more.", allow_inf_nan=False)]
-High = Annotated[float | None, Query(description="This or less.", allow_inf_nan=False)]
-
-
-def sorting(sort: str | None) -> tuple[Metric | None, bool]:
-    """The metric to sort by, and whether the highest comes first."""
-    return (Metric(sort.removeprefix("-")) if sort else None), bool(sort and sort.startswith("-"))
-
-
-async def _wanted(
-    exact_match: bool | None = None,
-    normalized_exact_match: bool | None = None,
-    valid: bool | None = None,
-    min_chrf: Low = None,
-    max_chrf: High = None,
-    min_parse_errors: Low = None,
-    max_parse_errors: High = None,
-    min_structural_similarity: Low = None,
-    max_structural_similarity: High = None,
-    min_text_similarity: Low = None,
-    max_text_similarity: High = None,
-    text: Annotated[
-        Text | None, Query(min_length=1, max_length=1000, description="Stands in the prompt or the completion.")
-    ] = None,
-) -> predictions.Filter:
-    flags = {"exact_match": exact_match, "normalized_exact_match": normalized_exact_match, "validity": valid}
-    ranges: dict[str, tuple[float | None, float | None]] = {
-        "chrf": (min_chrf, max_chrf),
-        "parse_errors": (min_parse_errors, max_parse_errors),
-        "structural_similarity": (min_structural_similarity, max_structural_similarity),
-        "text_similarity": (min_text_similarity, max_text_similarity),
-    }
-    ranges |= {name: (float(flag), float(flag)) for name, flag in flags.items() if flag is not None}
-    return predictions.Filter(ranges, text)
-
-
-Wanted = Annotated[predictions.Filter, Depends(_wanted)]
-
 
 @router.post(
-    "", status_code=202, responses={200: {"model": EvaluationOut}, **document_problems(400, 409, 413, 415, 429)}
+    "",
+    summary="Create an evaluation",
+    status_code=202,
+    responses={200: {"model": EvaluationOut}, **document_problems(400, 409, 413, 415, 429)},
 )
-async def create(
+async def create_evaluation(
     body: EvaluationIn, caller: AnyCaller, database: DatabaseDep, submitter: SubmitterDep
 ) -> EvaluationOut:
-    """Have a model, or a baseline, predict the rows of a dataset's split, and score what it predicts.
+    """Submit a job in which a model, or a baseline, predicts the rows of a dataset's split. Every prediction is scored.
 
-    The predictions can be read while it runs. A cancelled evaluation keeps those that it has.
+    The predictions can be read while the job runs. A cancelled evaluation keeps the predictions made until then.
     """
 
-    def show(job_id: uuid.UUID) -> EvaluationOut:
-        return EvaluationOut.of_row(_find(database, job_id))
+    def find(job_id: uuid.UUID) -> EvaluationOut:
+        return EvaluationOut.of_row(find_evaluation(database, job_id))
 
-    return await submitter.one(caller, JobKind.EVALUATION, body, partial(_add, body), show, router.prefix)
+    return await submitter.submit_one(caller, JobKind.EVALUATION, body, partial(_add, body), find, router.prefix)
 
 
-@router.get("")
-def index(
-    _: AnyCaller,
-    database: DatabaseDep,
-    paging: Paging,
-    model: Name | None = None,
-    dataset: Name | None = None,
-    status: JobStatus | None = None,
-    sort: MetricSort = None,
+@router.get("", summary="List evaluations")
+def list_evaluations(
+    _: AnyCaller, database: DatabaseDep, query: Annotated[EvaluationsQuery, Query()]
 ) -> PageOut[EvaluationOut]:
-    """Everybody's evaluations, newest first. `sort` leaves out those that have no such score."""
-    metric, descending = sorting(sort)
+    """List everyone's evaluations, newest first.
+
+    With `sort`, evaluations without a score of that metric are left out.
+    """
+    metric, descending = parse_sort(query.sort)
     with database.read() as session:
         page = evaluations.page(
             session,
-            model=model,
-            dataset=dataset,
-            status=status,
+            model=query.model,
+            dataset=query.dataset,
+            status=query.status,
             sort=metric,
             descending=descending,
-            limit=paging.limit,
-            after=paging.after,
+            limit=query.limit,
+            after=query.after,
         )
     return PageOut.of(page.map(EvaluationOut.of_row))
 
 
-@router.get("/compare", responses=document_problems(404))
-def compare(
-    _: AnyCaller,
-    database: DatabaseDep,
-    a: uuid.UUID,
-    b: uuid.UUID,
-    metric: Annotated[Metric, Query(description="The changed rows are those whose score by it differs.")] = (
-        Metric.EXACT_MATCH
-    ),
-    limit: PageLimit = 20,
-    after: AfterRow = None,
+@router.get("/compare", summary="Compare two evaluations", responses=document_problems(404))
+def compare_evaluations(
+    _: AnyCaller, database: DatabaseDep, query: Annotated[ComparisonQuery, Query()]
 ) -> ComparisonOut:
-    """Two evaluations over the same rows: how far they differ, whether by more than chance, and in which rows."""
-    first, second = _find(database, a, "evaluation a"), _find(database, b, "evaluation b")
-    if (first.dataset.sha256, first.evaluation.split) != (second.dataset.sha256, second.evaluation.split):
-        raise invalid("b", "is of other rows: both must be of the same dataset and split")
-    asked = [name for name in first.evaluation.metrics if name in second.evaluation.metrics]
-    if not asked:
-        raise invalid("b", "shares no metric with a")
-    if metric not in asked:
-        raise invalid("metric", f"both were scored by: {', '.join(asked)}")
-    with database.read() as session:
-        left, right = predictions.paired_scores(session, a, b, asked)
-        changed, further = predictions.changed(session, a, b, metric, limit=limit, after=-1 if after is None else after)
+    """Compare two evaluations over the rows that both have: the difference of each metric with its confidence interval,
+    McNemar's test on the exact matches, and the rows whose scores differ."""
     from pagewright import statistics
 
-    found = statistics.compare(left.by_metric, right.by_metric, left.chrf_statistics, right.chrf_statistics)
-    differences = {Metric(name): DifferenceOut.model_validate(one, from_attributes=True) for name, one in found.items()}
+    shared = _shared_metrics(database, query)
+    with database.read() as session:
+        a, b = predictions.paired_scores(session, query.a, query.b, shared)
+        after = -1 if query.after is None else query.after
+        changed, next_row = predictions.changed(session, query.a, query.b, query.metric, limit=query.limit, after=after)
+    differences = statistics.compare(a.by_metric, b.by_metric, a.chrf_statistics, b.chrf_statistics)
     return ComparisonOut(
-        a=a,
-        b=b,
-        rows=len(left.by_metric[asked[0]]),
-        metrics=differences,
-        mcnemar=_mcnemar(left, right),
-        changed=ChangedRowsOut(metric=metric, items=[ChangedRowOut.of(*pair) for pair in changed], next=further),
+        a=query.a,
+        b=query.b,
+        rows=len(a.by_metric[shared[0]]),
+        metrics={
+            Metric(name): DifferenceOut.model_validate(difference, from_attributes=True)
+            for name, difference in differences.items()
+        },
+        mcnemar=_mcnemar(a, b),
+        changed=ChangedRowsOut(metric=query.metric, items=[ChangedRowOut.of(*pair) for pair in changed], next=next_row),
     )
 
 
-@router.get("/{evaluation_id}", responses=document_problems(404))
-def show(evaluation_id: uuid.UUID, _: AnyCaller, database: DatabaseDep) -> EvaluationOut:
-    return EvaluationOut.of_row(_find(database, evaluation_id))
+@router.get("/{evaluation_id}", summary="Get an evaluation", responses=document_problems(404))
+def get_evaluation(evaluation_id: uuid.UUID, _: AnyCaller, database: DatabaseDep) -> EvaluationOut:
+    """Get an evaluation with its scores."""
+    return EvaluationOut.of_row(find_evaluation(database, evaluation_id))
 
 
-@router.get("/{evaluation_id}/predictions", responses=document_problems(404))
-def index_predictions(
-    evaluation_id: uuid.UUID,
-    _: AnyCaller,
-    database: DatabaseDep,
-    wanted: Wanted,
-    sort: MetricSort = None,
-    limit: PageLimit = 20,
-    after: AfterRow = None,
-) -> PredictionsOut:
-    """The rows that are done, in their order or that of a score."""
-    _find(database, evaluation_id)
-    metric, descending = sorting(sort)
+def find_evaluation(database: Database, evaluation_id: uuid.UUID, what: str = "evaluation") -> EvaluationRow:
+    """Return an evaluation. Raises a 404 Problem, whose message calls it `what`, if there is no such evaluation."""
     with database.read() as session:
-        found, further = predictions.page(
-            session, evaluation_id, wanted, sort=metric, descending=descending, limit=limit, after=after
-        )
-    return PredictionsOut(items=[PredictionOut.of(prediction) for prediction in found], next=further)
-
-
-@router.get(
-    "/{evaluation_id}/predictions.{format}",
-    response_class=StreamingResponse,
-    responses={200: {"content": {media_type: {} for media_type in MEDIA_TYPES.values()}}, **document_problems(404)},
-)
-def export_predictions(
-    evaluation_id: uuid.UUID,
-    format: ExportFormat,
-    request: Request,
-    _: AnyCaller,
-    database: DatabaseDep,
-    wanted: Wanted,
-) -> Response:
-    """All the rows that are done, or those that the filters leave, as one file in the order of the rows."""
-    _find(database, evaluation_id)
-    headers = {"Content-Disposition": f'attachment; filename="predictions-{evaluation_id}.{format}"'}
-    if request.scope.get("head"):
-        return Response(headers=headers, media_type=MEDIA_TYPES[format])
-    batches = predictions.export(database, evaluation_id, wanted)
-    return StreamingResponse(export(format, batches), headers=headers, media_type=MEDIA_TYPES[format])
+        row = evaluations.get(session, evaluation_id)
+    if row is None:
+        raise not_found(what)
+    return row
 
 
 def _add(body: EvaluationIn, session: Session, job: Job) -> None:
@@ -228,38 +137,45 @@ def _add(body: EvaluationIn, session: Session, job: Job) -> None:
         rows=min(rows, body.limit or rows),
         rows_done=0,
         metrics=[metric.value for metric in Metric if metric in body.metrics],
-        load=body.loading(),
+        load=body.load_options(),
         **{name: getattr(body, name) for name in SamplingOut.model_fields},
     )
     jobs.add(session, job, evaluation)
 
 
 def _model_id(session: Session, body: EvaluationIn, dataset: Dataset) -> uuid.UUID | None:
+    """Return the model's id, or None for a baseline."""
     if body.model in list(Baseline):
         if body.load is not None:
-            raise invalid("load", "a baseline is no model that could be loaded")
+            raise invalid("load", "a baseline has no weights to load")
         if not dataset.train_rows:
-            raise invalid("model", "a baseline takes its answers from the train split, which has no rows")
+            raise invalid("model", "a baseline answers with train rows, and the dataset's train split has no rows")
         return None
-    found = models.get_by_name(session, body.model)
-    if found is None:
-        raise invalid("model", f"no model of that name is registered; the baselines are: {', '.join(Baseline)}")
-    return found.id
+    model = models.get_by_name(session, body.model)
+    if model is None:
+        baselines = ", ".join(Baseline)
+        raise invalid("model", f"there is no model with this name; the baselines are: {baselines}")
+    return model.id
 
 
-def _find(database: Database, job_id: uuid.UUID, what: str = "evaluation") -> EvaluationRow:
-    with database.read() as session:
-        row = evaluations.get(session, job_id)
-    if row is None:
-        raise not_found(what)
-    return row
+def _shared_metrics(database: Database, query: ComparisonQuery) -> list[str]:
+    """Return the metrics of both evaluations. Raises a Problem if the two can't be compared by `query.metric`."""
+    a, b = find_evaluation(database, query.a, "evaluation a"), find_evaluation(database, query.b, "evaluation b")
+    if (a.dataset.sha256, a.evaluation.split) != (b.dataset.sha256, b.evaluation.split):
+        raise invalid("b", "evaluation b has other rows than evaluation a: they must share dataset and split")
+    shared = [metric for metric in a.evaluation.metrics if metric in b.evaluation.metrics]
+    if not shared:
+        raise invalid("b", "evaluation b shares no metric with evaluation a")
+    if query.metric not in shared:
+        raise invalid("metric", f"the evaluations share these metrics: {', '.join(shared)}")
+    return shared
 
 
-def _mcnemar(left: predictions.ScoreColumns, right: predictions.ScoreColumns) -> McNemarOut | None:
+def _mcnemar(a: predictions.ScoreColumns, b: predictions.ScoreColumns) -> McNemarOut | None:
     from pagewright import statistics
 
-    if Metric.EXACT_MATCH not in left.by_metric:
+    if Metric.EXACT_MATCH not in a.by_metric:
         return None
-    pairs = list(zip(left.by_metric[Metric.EXACT_MATCH], right.by_metric[Metric.EXACT_MATCH], strict=True))
+    pairs = list(zip(a.by_metric[Metric.EXACT_MATCH], b.by_metric[Metric.EXACT_MATCH], strict=True))
     only_a, only_b = sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
     return McNemarOut(only_a=only_a, only_b=only_b, p_value=statistics.mcnemar(only_a, only_b))

@@ -1,3 +1,5 @@
+"""Fine-tunes: jobs that train a LoRA adapter on a dataset."""
+
 import uuid
 from functools import partial
 from typing import Annotated
@@ -5,17 +7,17 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
-from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute, Paging
+from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid, name_taken, not_found
 from api.references import dataset_with_rows, full_model
-from api.schemas.common import PageOut
-from api.schemas.fine_tunes import FineTuneDetails, FineTuneIn, FineTuneOut, StepOut, StepsOut
+from api.schemas.common import JobPageQuery, PageOut
+from api.schemas.fine_tunes import FineTuneDetails, FineTuneIn, FineTuneOut, StepOut, StepsOut, StepsQuery
 from api.submission import SubmitterDep
 from db.queries import fine_tunes, job_events, jobs, models
 from db.session import Database
 from db.tables.fine_tunes import FineTune
 from db.tables.jobs import Job
-from db.vocabulary import JobKind, JobStatus
+from db.vocabulary import JobKind
 
 router = APIRouter(
     prefix="/v1/fine-tunes", tags=["fine-tunes"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)
@@ -24,56 +26,60 @@ router = APIRouter(
 
 @router.post(
     "",
+    summary="Create a fine-tune",
     status_code=202,
     responses={200: {"model": FineTuneDetails}, **document_problems(400, 403, 409, 413, 415, 429)},
 )
-async def create(
+async def create_fine_tune(
     body: FineTuneIn, caller: AdminCaller, database: DatabaseDep, submitter: SubmitterDep
 ) -> FineTuneDetails:
-    """Train a LoRA adapter on a dataset. It is registered as a model when the job succeeds."""
-    return await submitter.one(
-        caller, JobKind.FINE_TUNE, body, partial(_add, body), partial(_find, database, caller.owner), router.prefix
-    )
+    """Submit a job that trains a LoRA adapter on a dataset.
+
+    The adapter is registered as a model when the job succeeds. Requires an admin key.
+    """
+    find = partial(_find, database, caller.owner)
+    return await submitter.submit_one(caller, JobKind.FINE_TUNE, body, partial(_add, body), find, router.prefix)
 
 
-@router.get("")
-def index(
-    caller: AnyCaller, database: DatabaseDep, paging: Paging, status: JobStatus | None = None
+@router.get("", summary="List fine-tunes")
+def list_fine_tunes(
+    caller: AnyCaller, database: DatabaseDep, query: Annotated[JobPageQuery, Query()]
 ) -> PageOut[FineTuneOut]:
+    """List the caller's fine-tunes, newest first. An admin key lists everyone's."""
     with database.read() as session:
-        page = fine_tunes.page(session, owner=caller.owner, status=status, limit=paging.limit, after=paging.after)
+        page = fine_tunes.page(session, owner=caller.owner, status=query.status, limit=query.limit, after=query.after)
     return PageOut.of(page.map(FineTuneOut.of_row))
 
 
-@router.get("/{job_id}", responses=document_problems(404))
-def show(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> FineTuneDetails:
+@router.get("/{job_id}", summary="Get a fine-tune", responses=document_problems(404))
+def get_fine_tune(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> FineTuneDetails:
+    """Get a fine-tune with its events."""
     return _find(database, caller.owner, job_id)
 
 
-@router.get("/{job_id}/steps", responses=document_problems(404))
-def metrics(
-    job_id: uuid.UUID,
-    caller: AnyCaller,
-    database: DatabaseDep,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
-    after: Annotated[int, Query(ge=-1, le=2**31 - 1, description="`next` of the page before.")] = -1,
+@router.get("/{job_id}/steps", summary="List the steps of a fine-tune", responses=document_problems(404))
+def list_fine_tune_steps(
+    job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep, query: Annotated[StepsQuery, Query()]
 ) -> StepsOut:
-    """The loss curve and what goes with it. An attempt that goes on from a checkpoint replaces the steps it redoes."""
+    """List the measured steps: loss, learning rate, gradient norm, speed.
+
+    An attempt that continues from a checkpoint replaces the steps that it repeats.
+    """
     _find(database, caller.owner, job_id)
     with database.read() as session:
-        rows = fine_tunes.steps(session, job_id, after=after, limit=limit + 1)
-    items = [StepOut.of(row) for row in rows[:limit]]
-    return StepsOut(items=items, next=items[-1].step if len(rows) > limit else None)
+        rows = fine_tunes.steps(session, job_id, after=query.after, limit=query.limit + 1)
+    items = [StepOut.of(row) for row in rows[: query.limit]]
+    return StepsOut(items=items, next=items[-1].step if len(rows) > query.limit else None)
 
 
 def _add(body: FineTuneIn, session: Session, job: Job) -> None:
-    base = full_model(session, body.model, "train on")
+    base = full_model(session, body.model, "fine-tune")
     dataset = dataset_with_rows(session, body.dataset, body.split)
     if body.training.eval_steps and not dataset.rows_of(body.split.other):
-        raise invalid("training.eval_steps", f"the dataset has no {body.split.other.value} split to evaluate on")
+        raise invalid("training.eval_steps", f"the dataset has no rows in its {body.split.other.value} split")
     if not models.name_is_free(session, body.name):
         raise name_taken("model")
-    asked = FineTune(
+    fine_tune = FineTune(
         job_id=job.id,
         model_id=base.id,
         dataset_id=dataset.id,
@@ -81,12 +87,12 @@ def _add(body: FineTuneIn, session: Session, job: Job) -> None:
         name=body.name,
         lora=body.lora.model_dump(),
         training=body.training.options(),
-        load=body.loading(),
+        load=body.load_options(),
         devices=body.devices,
     )
-    jobs.add(session, job, asked)
+    jobs.add(session, job, fine_tune)
     if body.training.optim == "adamw_hf":
-        message = "optim: adamw_hf is no longer part of transformers; adamw_torch computes the same"
+        message = "training.optim: transformers no longer has adamw_hf; adamw_torch, which computes the same, is used"
         job_events.add(session, job.id, 0, "adamw-hf", message)
 
 

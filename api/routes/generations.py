@@ -1,12 +1,15 @@
+"""Generations: jobs that write an HTML page for a prompt."""
+
 import uuid
 from collections.abc import Sequence
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute, Paging
+from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import Problem, ProblemType, document_problems, invalid, not_found
 from api.schemas.common import PageOut
 from api.schemas.generations import (
@@ -15,8 +18,9 @@ from api.schemas.generations import (
     GenerationBatchSubmitted,
     GenerationIn,
     GenerationOut,
+    GenerationsQuery,
 )
-from api.submission import Submission, SubmitterDep
+from api.submission import SubmitterDep
 from api.untrusted import without_connecting
 from db.queries import generations, jobs, models
 from db.queries.generations import GenerationRow
@@ -31,7 +35,7 @@ router = APIRouter(
 
 
 class _JobId(StringConvertor):
-    """Whatever is no other path here, so that these answer 405 to methods that they don't have."""
+    """Any path segment except `batch`, so that GET /v1/generations/batch is answered with 405 and not with 422."""
 
     regex = "(?!batch$)[^/]+"
 
@@ -40,7 +44,7 @@ register_url_convertor("generation_id", _JobId())
 
 SUBMIT_PROBLEMS = document_problems(400, 409, 413, 415, 429)
 
-# The page is untrusted: no origin, no scripts, no forms, nothing from the network; it may only look its best.
+# The page is untrusted: it gets no origin, no scripts, no forms and no network, only its styles and inline images.
 PAGE_HEADERS = {
     "Content-Security-Policy": (
         "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'"
@@ -53,103 +57,117 @@ PAGE_HEADERS = {
 }
 
 
-@router.post("", status_code=202, responses={200: {"model": GenerationOut}, **SUBMIT_PROBLEMS})
-async def create(
+@router.post(
+    "", summary="Create a generation", status_code=202, responses={200: {"model": GenerationOut}, **SUBMIT_PROBLEMS}
+)
+async def create_generation(
     body: GenerationIn, caller: AnyCaller, database: DatabaseDep, submitter: SubmitterDep
 ) -> GenerationOut:
-    """Submit one generation. 202 with the queued job; 200 if it is over, having been waited for or sent before."""
+    """Submit a job that generates an HTML page.
 
-    def add(session: Session, new: Job) -> None:
-        _add(session, [new], [body], field="model")
+    The status is 202 while the job is queued or running. It is 200 if the job has finished, because the request waited
+    for it (`Prefer: wait=N`) or repeated an earlier one (`Idempotency-Key`).
+    """
 
-    def show(job_id: uuid.UUID) -> GenerationOut:
+    def add(session: Session, job: Job) -> None:
+        _add(session, [job], [body], field="model")
+
+    def find(job_id: uuid.UUID) -> GenerationOut:
         return GenerationOut.of_row(_find(database, caller.owner, job_id))
 
-    return await submitter.one(caller, JobKind.GENERATION, body, add, show, router.prefix)
+    return await submitter.submit_one(caller, JobKind.GENERATION, body, add, find, router.prefix)
 
 
-@router.post("/batch", status_code=202, responses={200: {"model": GenerationBatchSubmitted}, **SUBMIT_PROBLEMS})
-async def create_batch(
+@router.post(
+    "/batch",
+    summary="Create a batch of generations",
+    status_code=202,
+    responses={200: {"model": GenerationBatchSubmitted}, **SUBMIT_PROBLEMS},
+)
+async def create_generation_batch(
     body: GenerationBatchIn, caller: AnyCaller, database: DatabaseDep, submitter: SubmitterDep
 ) -> GenerationBatchSubmitted:
-    """Submit up to 10,000 generations: all of them, or with an error none."""
+    """Submit up to 10,000 generations at once. If one of them is invalid, none is submitted."""
 
-    def add(session: Session, new: Sequence[Job]) -> None:
-        _add(session, new, body.items, field="items[{}].model")
+    def add(session: Session, new_jobs: Sequence[Job]) -> None:
+        _add(session, new_jobs, body.items, field="items[{}].model")
 
-    key = submitter.idempotency_key
-    batch = await submitter.jobs(Submission(caller, JobKind.GENERATION, len(body.items), True, body, key), add)
-    batch_id = batch[0].batch_id
-    assert batch_id is not None
-    await submitter.wait(submitter.watcher.wait_batch_final, batch_id)
-    out = await run_in_threadpool(_find_batch, database, caller.owner, batch_id)
-    submitter.locate(f"{router.prefix}/batch/{batch_id}", final=out.final)
-    return GenerationBatchSubmitted(id=out.id, counts=out.counts, job_ids=[job.id for job in batch])
+    batch_id, job_ids = await submitter.submit_batch(caller, JobKind.GENERATION, body, len(body.items), add)
+    batch = await run_in_threadpool(_find_batch, database, caller.owner, batch_id)
+    submitter.set_location(f"{router.prefix}/batch/{batch_id}", final=batch.final)
+    return GenerationBatchSubmitted(id=batch.id, counts=batch.counts, job_ids=job_ids)
 
 
-@router.get("")
-def index(
-    caller: AnyCaller,
-    database: DatabaseDep,
-    paging: Paging,
-    status: JobStatus | None = None,
-    batch_id: uuid.UUID | None = None,
+@router.get("", summary="List generations")
+def list_generations(
+    caller: AnyCaller, database: DatabaseDep, query: Annotated[GenerationsQuery, Query()]
 ) -> PageOut[GenerationOut]:
-    """Generations, newest first; a batch's with `batch_id`."""
+    """List the caller's generations, newest first. An admin key lists everyone's."""
     with database.read() as session:
         page = generations.page(
-            session, owner=caller.owner, status=status, batch_id=batch_id, limit=paging.limit, after=paging.after
+            session,
+            owner=caller.owner,
+            status=query.status,
+            batch_id=query.batch_id,
+            limit=query.limit,
+            after=query.after,
         )
     return PageOut.of(page.map(GenerationOut.of_row))
 
 
-@router.get("/batch/{batch_id}", responses=document_problems(404))
-def show_batch(batch_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> GenerationBatchOut:
+@router.get("/batch/{batch_id}", summary="Get a batch of generations", responses=document_problems(404))
+def get_generation_batch(batch_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> GenerationBatchOut:
+    """Get the number of jobs in a batch by status. `GET /v1/generations?batch_id=` lists the generations."""
     return _find_batch(database, caller.owner, batch_id)
 
 
-@router.get("/{job_id:generation_id}", responses=document_problems(404))
-def show(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> GenerationOut:
+@router.get("/{job_id:generation_id}", summary="Get a generation", responses=document_problems(404))
+def get_generation(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> GenerationOut:
+    """Get a generation with its completion."""
     return GenerationOut.of_row(_find(database, caller.owner, job_id))
 
 
 @router.get(
     "/{job_id}/html",
+    summary="Get the page of a generation",
     response_class=Response,
     responses={200: {"content": {"text/html": {}}}, **document_problems(404, 409)},
 )
-def show_html(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> Response:
-    """The page itself, sandboxed: it is untrusted. What there is of it, if the job was cancelled.
+def get_generation_html(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> Response:
+    """Get the generated page as HTML, to show in a browser.
 
-    As it is shown, it has no links to resources and no frames; what the model wrote is the generation's `completion`.
+    The page is untrusted. It is served in a sandbox without scripts and network access, and its `<link>` and `<iframe>`
+    elements are removed. The field `completion` of the generation has the unchanged text. A cancelled job has the part
+    of the page that was generated until then.
     """
     row = _find(database, caller.owner, job_id)
     if row.generation.completion is None:
         if JobStatus(row.job.status).final:
-            raise Problem(409, ProblemType.NO_COMPLETION, f"the job {row.job.status} and has no completion")
-        raise Problem(409, ProblemType.NOT_FINISHED, f"the job is {row.job.status}; its page is still to come")
+            raise Problem(409, ProblemType.NO_COMPLETION, f"the job has no completion; its status is {row.job.status}")
+        raise Problem(409, ProblemType.NOT_FINISHED, f"the job has not finished; its status is {row.job.status}")
     page = without_connecting(row.generation.completion)
     return Response(page, media_type="text/html", headers=PAGE_HEADERS)
 
 
-def _add(session: Session, new: Sequence[Job], items: Sequence[GenerationIn], field: str) -> None:
+def _add(session: Session, new_jobs: Sequence[Job], items: Sequence[GenerationIn], field: str) -> None:
+    """Insert a generation for each job. `field` names an item's model in an error; `{}` is the item's position."""
     model_ids = models.ids_by_name(session, {item.model for item in items})
     for position, item in enumerate(items):
         if item.model not in model_ids:
-            raise invalid(field.format(position), "no model of that name is registered")
+            raise invalid(field.format(position), "there is no model with this name")
     rows = [
         Generation(
             job_id=job.id,
             model_id=model_ids[item.model],
-            load=item.loading(),
-            **{name: getattr(item, name) for name in _ASKED},
+            load=item.load_options(),
+            **{name: getattr(item, name) for name in _COLUMNS},
         )
-        for job, item in zip(new, items, strict=True)
+        for job, item in zip(new_jobs, items, strict=True)
     ]
-    generations.add(session, new, rows)
+    generations.add(session, new_jobs, rows)
 
 
-_ASKED = [name for name in GenerationIn.model_fields if name not in ("model", "load")]
+_COLUMNS = [name for name in GenerationIn.model_fields if name not in ("model", "load")]
 
 
 def _find(database: Database, owner: uuid.UUID | None, job_id: uuid.UUID) -> GenerationRow:

@@ -1,3 +1,5 @@
+"""Health checks and Prometheus metrics. They require no API key."""
+
 import asyncio
 import logging
 from collections.abc import Callable
@@ -18,6 +20,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 ANSWER_SECONDS = 3.0
+"""How long the database and Redis have to answer a health check."""
 
 router = APIRouter(tags=["health"])
 
@@ -27,30 +30,33 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    ready: bool
-    database: bool
-    redis: bool
-    workers: dict[QueueName, int] = Field(description="Live workers of each queue.")
+    ready: bool = Field(description="Whether a job submitted now would run now.")
+    database: bool = Field(description="Whether the database answers.")
+    redis: bool = Field(description="Whether Redis answers.")
+    workers: dict[QueueName, int] = Field(description="The number of live workers of each queue.")
 
 
-_NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": Readiness, "description": "Something is missing."}}
+_NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": Readiness, "description": "A part is not available."}}
 
 
-@router.get("/healthz")
-def healthz() -> Health:
-    """200 as long as this process answers. For a load balancer: jobs are taken even where `/readyz` says 503."""
+@router.get("/healthz", summary="Check that the API is alive")
+def get_health() -> Health:
+    """Return 200 while this process answers.
+
+    Load balancers should use this check rather than `/readyz`: jobs can be submitted while `/readyz` returns 503.
+    """
     return Health(status="ok")
 
 
-@router.get("/readyz", responses=_NOT_READY)
-async def readyz(response: Response, database: DatabaseDep) -> Readiness:
-    """Whether a job submitted now would run now: database, Redis, and a live worker on every queue."""
+@router.get("/readyz", summary="Check that jobs can run", responses=_NOT_READY)
+async def get_readiness(response: Response, database: DatabaseDep) -> Readiness:
+    """Return 200 if the database and Redis answer and every queue has a live worker, and 503 otherwise."""
 
-    def ask_database() -> bool:
+    def query_database() -> bool:
         with database.read() as session:
             return bool(session.scalars(select(1)).one())
 
-    database_answers, workers = await asyncio.gather(answer(ask_database), answer(queue.live_workers))
+    database_answers, workers = await asyncio.gather(answer_of(query_database), answer_of(queue.live_workers))
     ready = bool(database_answers and workers and all(workers.values()))
     if not ready:
         response.status_code = 503
@@ -62,11 +68,14 @@ async def readyz(response: Response, database: DatabaseDep) -> Readiness:
     )
 
 
-async def answer(ask: Callable[[], T]) -> T | None:
-    """What `ask` returns; None if it fails or takes too long, and is then left to end by itself."""
+async def answer_of(check: Callable[[], T]) -> T | None:
+    """Return what `check` returns, or None if it fails or takes longer than ANSWER_SECONDS.
+
+    A check that takes too long goes on in its thread; its result is dropped.
+    """
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            return await to_thread.run_sync(ask, abandon_on_cancel=True)
+            return await to_thread.run_sync(check, abandon_on_cancel=True)
     except (TimeoutError, SQLAlchemyError, RedisError, OSError) as error:
-        log.warning("not ready: %r", error)
+        log.warning("a health check failed: %r", error)
         return None

@@ -1,28 +1,24 @@
+"""Models that jobs can use, and merging an adapter with its base model."""
+
 import re
 import uuid
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
 from api.archive import archive, archive_size
-from api.dependencies import (
-    AdminCaller,
-    AnyCaller,
-    ArtifactsDep,
-    DatabaseDep,
-    GuardedRoute,
-    IdempotencyKey,
-    Paging,
-    SettingsDep,
-)
-from api.errors import Problem, ProblemType, document_problems, invalid, name_taken, not_found, store_down
-from api.schemas.common import PageOut
-from api.schemas.jobs import JobOut
-from api.schemas.models import COMMIT, HUB_NAME, MergeIn, MergeOf, ModelIn, ModelOut
-from api.submission import Submission, submit
+from api.dependencies import AdminCaller, AnyCaller, ArtifactsDep, DatabaseDep, GuardedRoute
+from api.errors import Problem, ProblemType, document_problems, invalid, name_taken, not_found, store_unavailable
+from api.routes.jobs import find_job_details
+from api.routes.jobs import router as jobs_router
+from api.schemas.common import PageOut, PageQuery
+from api.schemas.jobs import JobDetails
+from api.schemas.models import COMMIT, HUB_NAME, MergeIn, MergeRequest, ModelIn, ModelOut
+from api.submission import SubmitterDep
 from db.queries import jobs, models
 from db.queries.models import ModelRow
 from db.session import Database
@@ -37,37 +33,44 @@ router = APIRouter(
 )
 
 
-@router.get("")
-def index(_: AnyCaller, database: DatabaseDep, paging: Paging) -> PageOut[ModelOut]:
+@router.get("", summary="List models")
+def list_models(_: AnyCaller, database: DatabaseDep, query: Annotated[PageQuery, Query()]) -> PageOut[ModelOut]:
+    """List all registered models, newest first."""
     with database.read() as session:
-        page = models.page(session, limit=paging.limit, after=paging.after)
+        page = models.page(session, limit=query.limit, after=query.after)
     return PageOut.of(page.map(ModelOut.of))
 
 
-@router.get("/{model_id}", responses=document_problems(404))
-def show(model_id: uuid.UUID, _: AnyCaller, database: DatabaseDep) -> ModelOut:
+@router.get("/{model_id}", summary="Get a model", responses=document_problems(404))
+def get_model(model_id: uuid.UUID, _: AnyCaller, database: DatabaseDep) -> ModelOut:
+    """Get a model: where its files are, and how a job created it."""
     return ModelOut.of(_find(database, model_id))
 
 
 @router.get(
     "/{model_id}/download",
+    summary="Download a model",
     response_class=StreamingResponse,
     responses={
         200: {"content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}}},
         **document_problems(404, 409),
     },
 )
-def download(
+def download_model(
     model_id: uuid.UUID, request: Request, _: AnyCaller, database: DatabaseDep, artifacts: ArtifactsDep
 ) -> Response:
-    """The files of an adapter or a model that was made here, in a tar archive."""
+    """Download the files of a model that a job created, as a tar archive."""
     model = _find(database, model_id).model
     if model.source != ModelSource.ARTIFACT:
-        raise Problem(409, ProblemType.CONFLICT, f"only models made here are downloaded; this one is {model.source}")
+        raise Problem(
+            409,
+            ProblemType.CONFLICT,
+            f"only models created by jobs can be downloaded; the source of this one is {model.source}",
+        )
     try:
         files = artifacts.files(model.location)
     except OSError as error:
-        raise store_down() from error
+        raise store_unavailable() from error
     if not files:
         raise Problem(404, ProblemType.NOT_FOUND, "the files of the model are no longer in the artifact store")
     folder = re.sub(r"[^A-Za-z0-9._-]", "_", model.name)
@@ -82,49 +85,55 @@ def download(
     )
 
 
-@router.post("", status_code=201, responses=document_problems(400, 403, 409, 413, 415))
-def create(body: ModelIn, response: Response, _: AdminCaller, database: DatabaseDep) -> ModelOut:
-    """Register a model: bundled, local, or on the hub at a pinned commit. Jobs can name no other."""
+@router.post("", summary="Register a model", status_code=201, responses=document_problems(400, 403, 409, 413, 415))
+def register_model(body: ModelIn, response: Response, _: AdminCaller, database: DatabaseDep) -> ModelOut:
+    """Register a bundled model, a local one, or a model on the Hugging Face Hub at a fixed commit.
+
+    Jobs can use registered models only. Requires an admin key.
+    """
     directory = get_settings().local_models
     _check(body, directory)
     quantization = read_quantization(directory / body.location) if body.source == "local" else None
     parameters = {"quantization": quantization} if quantization else None
-    asked = (body.name, ModelSource(body.source), body.location, body.revision, parameters)
     with database.write() as session:
-        model = models.add(session, *asked) if models.name_is_free(session, body.name) else None
+        if not models.name_is_free(session, body.name):
+            raise name_taken("model")
+        model = models.add(session, body.name, ModelSource(body.source), body.location, body.revision, parameters)
     if model is None:
         raise name_taken("model")
     response.headers["Location"] = f"/v1/models/{model.id}"
     return ModelOut.of(ModelRow(model, parent_name=None))
 
 
-@router.post("/{model_id}/merge", status_code=202, responses=document_problems(400, 403, 404, 409, 413, 415, 429))
-def merge(
-    model_id: uuid.UUID,
-    body: MergeIn,
-    response: Response,
-    caller: AdminCaller,
-    database: DatabaseDep,
-    settings: SettingsDep,
-    idempotency_key: IdempotencyKey = None,
-) -> JobOut:
-    """Make one full model of an adapter and its base. It is registered when the job succeeds."""
-    adapter = _find(database, model_id).model
-    if adapter.kind != ModelKind.ADAPTER:
-        raise Problem(409, ProblemType.CONFLICT, "only an adapter can be merged; this is a full model")
+@router.post(
+    "/{model_id}/merge",
+    summary="Merge an adapter",
+    status_code=202,
+    responses={200: {"model": JobDetails}, **document_problems(400, 403, 404, 409, 413, 415, 429)},
+)
+async def merge_model(
+    model_id: uuid.UUID, body: MergeIn, caller: AdminCaller, database: DatabaseDep, submitter: SubmitterDep
+) -> JobDetails:
+    """Submit a job that merges an adapter with its base model into a full model.
 
-    def add(session: Session, new: Sequence[Job]) -> None:
-        if not models.name_is_free(session, body.name):
-            raise name_taken("model")
-        jobs.add(session, new[0], Merge(job_id=new[0].id, model_id=adapter.id, name=body.name))
+    The merged model is registered when the job succeeds. Requires an admin key.
+    """
+    merge = MergeRequest(model_id=model_id, name=body.name)
+    find = partial(find_job_details, database, caller.owner)
+    return await submitter.submit_one(
+        caller, JobKind.MERGE, merge, partial(_add_merge, merge), find, jobs_router.prefix
+    )
 
-    # the adapter is a part of the request, as the key's memory has it
-    asked = MergeOf(model_id=model_id, name=body.name)
-    [job] = submit(database, settings, Submission(caller, JobKind.MERGE, 1, False, asked, idempotency_key), add)
-    with database.read() as session:
-        [job] = jobs.get_many(session, [job.id])
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return JobOut.of(job)
+
+def _add_merge(merge: MergeRequest, session: Session, job: Job) -> None:
+    row = models.get_with_parent(session, merge.model_id)
+    if row is None:
+        raise not_found("model")
+    if row.model.kind != ModelKind.ADAPTER:
+        raise Problem(409, ProblemType.CONFLICT, "only adapters can be merged; this is a full model")
+    if not models.name_is_free(session, merge.name):
+        raise name_taken("model")
+    jobs.add(session, job, Merge(job_id=job.id, model_id=row.model.id, name=merge.name))
 
 
 def _find(database: Database, model_id: uuid.UUID) -> ModelRow:
@@ -135,12 +144,13 @@ def _find(database: Database, model_id: uuid.UUID) -> ModelRow:
     return row
 
 
-def _check(body: ModelIn, directory: Path) -> None:
+def _check(body: ModelIn, local_models: Path) -> None:
+    """Raise a 422 Problem if the location or the revision does not fit the source."""
     if body.source == "hub":
         if not HUB_NAME.fullmatch(body.location):
-            raise invalid("location", "a hub model is named `owner/name`")
+            raise invalid("location", "the location of a hub model must be `owner/name`")
         if body.revision is None or not COMMIT.fullmatch(body.revision):
-            raise invalid("revision", "a hub model is pinned to a commit: 40 hex digits")
+            raise invalid("revision", "a hub model needs a commit hash of 40 hexadecimal digits")
         return
     if body.revision is not None:
         raise invalid("revision", f"a {body.source} model has no revision")
@@ -149,15 +159,15 @@ def _check(body: ModelIn, directory: Path) -> None:
             raise invalid("location", f"the bundled models are: {', '.join(models.BUNDLED)}")
         return
     try:
-        _check_local(directory.resolve(), (directory / body.location).resolve())
-    except (OSError, RuntimeError):  # a name too long, a loop of links, a folder that may not be read
-        raise invalid("location", "can't be read") from None
+        _check_local(local_models.resolve(), (local_models / body.location).resolve())
+    except (OSError, RuntimeError):  # a name that is too long, a loop of links, a folder without read permission
+        raise invalid("location", "the folder can't be read") from None
 
 
-def _check_local(directory: Path, folder: Path) -> None:
-    if not folder.is_relative_to(directory) or folder == directory:
-        raise invalid("location", "leads out of the models directory")
+def _check_local(local_models: Path, folder: Path) -> None:
+    if not folder.is_relative_to(local_models) or folder == local_models:
+        raise invalid("location", "the folder must be inside the models directory")
     if not (folder / "config.json").is_file():
-        raise invalid("location", "no folder of that name with a config.json is in the models directory")
+        raise invalid("location", "the models directory has no folder with this name that contains a config.json")
     if not any(folder.glob("*.safetensors")):
-        raise invalid("location", "the folder has no *.safetensors; other weight formats are not loaded")
+        raise invalid("location", "the folder has no *.safetensors files; other weight formats are not supported")

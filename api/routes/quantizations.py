@@ -1,20 +1,23 @@
+"""Quantizations: jobs that quantize a model's weights with GPTQ."""
+
 import uuid
 from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
-from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute, Paging
+from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid, name_taken, not_found
 from api.references import dataset_with_rows, full_model
-from api.schemas.common import PageOut
+from api.schemas.common import JobPageQuery, PageOut
 from api.schemas.quantizations import QuantizationDetails, QuantizationIn, QuantizationOut
 from api.submission import SubmitterDep
 from db.queries import job_events, jobs, models, quantizations
 from db.session import Database
 from db.tables.jobs import Job
 from db.tables.quantizations import Quantization
-from db.vocabulary import JobKind, JobStatus
+from db.vocabulary import JobKind
 
 router = APIRouter(
     prefix="/v1/quantizations",
@@ -26,40 +29,46 @@ router = APIRouter(
 
 @router.post(
     "",
+    summary="Create a quantization",
     status_code=202,
     responses={200: {"model": QuantizationDetails}, **document_problems(400, 403, 409, 413, 415, 429)},
 )
-async def create(
+async def create_quantization(
     body: QuantizationIn, caller: AdminCaller, database: DatabaseDep, submitter: SubmitterDep
 ) -> QuantizationDetails:
-    """Quantize a model with GPTQ, and measure it beside the original and bitsandbytes.
+    """Submit a job that quantizes a model with GPTQ and compares it with the original and with bitsandbytes.
 
-    It is registered as a model when the job succeeds.
+    The quantized model is registered when the job succeeds. Requires an admin key.
     """
-    show = partial(_find, database, caller.owner)
-    return await submitter.one(caller, JobKind.QUANTIZATION, body, partial(_add, body), show, router.prefix)
+    find = partial(_find, database, caller.owner)
+    return await submitter.submit_one(caller, JobKind.QUANTIZATION, body, partial(_add, body), find, router.prefix)
 
 
-@router.get("")
-def index(
-    caller: AnyCaller, database: DatabaseDep, paging: Paging, status: JobStatus | None = None
+@router.get("", summary="List quantizations")
+def list_quantizations(
+    caller: AnyCaller, database: DatabaseDep, query: Annotated[JobPageQuery, Query()]
 ) -> PageOut[QuantizationOut]:
+    """List the caller's quantizations, newest first. An admin key lists everyone's."""
     with database.read() as session:
-        page = quantizations.page(session, owner=caller.owner, status=status, limit=paging.limit, after=paging.after)
+        page = quantizations.page(
+            session, owner=caller.owner, status=query.status, limit=query.limit, after=query.after
+        )
     return PageOut.of(page.map(QuantizationOut.of_row))
 
 
-@router.get("/{job_id}", responses=document_problems(404))
-def show(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> QuantizationDetails:
+@router.get("/{job_id}", summary="Get a quantization", responses=document_problems(404))
+def get_quantization(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> QuantizationDetails:
+    """Get a quantization with its report, its quantized modules and its events."""
     return _find(database, caller.owner, job_id)
 
 
 def _add(body: QuantizationIn, session: Session, job: Job) -> None:
     model = full_model(session, body.model, "quantize")
     dataset = dataset_with_rows(session, body.dataset, body.split)
-    other, others = body.split.other, dataset.rows_of(body.split.other)
-    if body.report_rows and not others:
-        raise invalid("report_rows", f"the dataset has no rows in its {other.value} split; 0 asks for no report")
+    other, other_rows = body.split.other, dataset.rows_of(body.split.other)
+    if body.report_rows and not other_rows:
+        message = f"the dataset has no rows in its {other.value} split; use 0 for no report"
+        raise invalid("report_rows", message)
     if not models.name_is_free(session, body.name):
         raise name_taken("model")
     quantization = Quantization(
@@ -69,7 +78,7 @@ def _add(body: QuantizationIn, session: Session, job: Job) -> None:
         dataset_id=dataset.id,
         split=body.split,
         options=body.options.model_dump(),
-        report_rows=min(body.report_rows, others),
+        report_rows=min(body.report_rows, other_rows),
     )
     jobs.add(session, job, quantization)
 

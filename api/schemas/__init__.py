@@ -1,1 +1,1 @@
-"""One file per resource: what goes over the wire."""
+"""Request and response bodies and query parameters, one file per resource."""

@@ -12,17 +12,21 @@ from db.vocabulary import Role
 class ApiKeyIn(RequestBody):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "ci", "role": "user"}]})
 
-    name: VisibleText = Field(min_length=1, max_length=200)
-    role: Role = Field(Role.USER, strict=False)
+    name: VisibleText = Field(min_length=1, max_length=200, description="A label for the key. It need not be unique.")
+    role: Role = Field(
+        Role.USER,
+        strict=False,
+        description="`user` can submit generations and evaluations, and sees its own jobs. `admin` can do everything.",
+    )
 
 
 class ApiKeyOut(BaseModel):
     id: uuid.UUID
     name: str
     role: Role
-    prefix: str = Field(description="How the key begins, to tell it from others.")
+    prefix: str = Field(description="The first characters of the key.")
     created_at: datetime
-    revoked_at: datetime | None
+    revoked_at: datetime | None = Field(description="When the key was revoked; null while it is valid.")
 
     @classmethod
     def of(cls, key: ApiKey) -> Self:
@@ -30,4 +34,4 @@ class ApiKeyOut(BaseModel):
 
 
 class ApiKeyCreated(ApiKeyOut):
-    key: str = Field(description="The key itself. It is not stored and is never shown again.")
+    key: str = Field(description="The API key. The server stores only its hash and can't show it again.")

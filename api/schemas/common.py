@@ -6,18 +6,40 @@ from typing import Annotated, Generic, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from db.pages import Page
+from db.vocabulary import JobStatus
 from models.scoring.names import BASELINE_PREFIX
 
 T = TypeVar("T")
 
+MAX_INT32 = 2**31 - 1
+"""The largest value of an integer column."""
+
 
 class RequestBody(BaseModel):
-    """Takes the JSON types that it names and no others, and no field that it does not know."""
+    """The base class of JSON request bodies: refuses unknown fields, and values of another JSON type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class QueryParameters(BaseModel):
+    """The base class of query parameters: refuses unknown ones."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class PageQuery(QueryParameters):
+    """The query parameters of every list."""
+
+    limit: int = Field(20, ge=1, le=100, description="The maximum number of items to return.")
+    after: uuid.UUID | None = Field(None, description="The value of `next` on the previous page.")
+
+
+class JobPageQuery(PageQuery):
+    status: JobStatus | None = Field(None, description="Return only jobs with this status.")
+
+
 def storable(text: str) -> str:
+    """Return `text`. Raises ValueError if a database can't store it."""
     if "\0" in text:
         raise ValueError("must not contain the character U+0000")
     try:
@@ -28,35 +50,39 @@ def storable(text: str) -> str:
 
 
 def not_blank(text: str) -> str:
+    """Return `text`. Raises ValueError if it is empty or has only whitespace."""
     if not text.strip():
         raise ValueError("must not be blank")
     return text
 
 
 Text = Annotated[str, AfterValidator(storable), Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})]
-"""Text that both databases can store."""
+"""Text that both SQLite and PostgreSQL can store."""
 
 VisibleText = Annotated[
     Text, AfterValidator(not_blank), Field(json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"})
 ]
+"""`Text` with at least one character that is not whitespace."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")]
+"""The name of a model or a dataset."""
 
 
-def _no_baseline(name: str) -> str:
+def _not_reserved(name: str) -> str:
     if name.startswith(BASELINE_PREFIX):
-        raise ValueError(f"names that start with `{BASELINE_PREFIX}` are reserved for baselines")
+        raise ValueError(f"must not start with `{BASELINE_PREFIX}`, which is reserved for baselines")
     return name
 
 
-NewModelName = Annotated[Name, AfterValidator(_no_baseline)]
+NewModelName = Annotated[Name, AfterValidator(_not_reserved)]
+"""A name under which a model can be registered."""
 
 
 class PageOut(BaseModel, Generic[T]):
     """One page of a list, newest first."""
 
     items: list[T]
-    next: uuid.UUID | None = Field(description="Pass as `after` for the next page; null on the last one.")
+    next: uuid.UUID | None = Field(description="The value of `after` for the next page; null on the last page.")
 
     @classmethod
     def of(cls, page: Page[T]) -> "PageOut[T]":

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Self
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, Json, StringConstraints, field_validator, model_validator
 
-from api.schemas.common import Name, RequestBody, Text, storable
+from api.schemas.common import MAX_INT32, Name, QueryParameters, RequestBody, Text, storable
 from api.schemas.models import COMMIT, HUB_NAME
 from db.tables.datasets import Dataset
-from db.vocabulary import DatasetSource
+from db.vocabulary import DatasetSource, Split
 
 _ROW = {"instruction": "Create a web page with a heading.", "output": "<!DOCTYPE html><html><h1>Hi</h1></html>"}
 
@@ -17,7 +17,7 @@ ColumnName = Annotated[Text, StringConstraints(min_length=1, max_length=500)]
 
 
 class ColumnsIn(RequestBody):
-    """A file's column for each of ours: `instruction`, `output` and at will `input`; or `messages` alone."""
+    """The file's column for each part of a row: `instruction`, `output` and optionally `input`, or only `messages`."""
 
     instruction: ColumnName | None = None
     input: ColumnName | None = None
@@ -27,15 +27,16 @@ class ColumnsIn(RequestBody):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if set(self.named()) not in ({"instruction", "output"}, {"instruction", "input", "output"}, {"messages"}):
-            raise ValueError("name either the instruction, the output and at will the input, or the messages alone")
+            raise ValueError("must have `instruction`, `output` and optionally `input`, or only `messages`")
         return self
 
     def named(self) -> dict[str, str]:
+        """The columns that the request names, by the part of a row."""
         return self.model_dump(exclude_none=True)
 
 
 def _as_form(schema: dict[str, Any]) -> None:
-    """What the document says of DatasetIn; a form can leave a field out, but holds no null."""
+    """Adapt the JSON schema of DatasetIn to a form, where a field can be left out but can't be null."""
     schema["examples"] = [{"name": "pages", "file": "\n".join([json.dumps(_ROW)] * 4), "test_fraction": 0.25}]
     for field in schema["properties"].values():
         for kind in field.pop("anyOf", ()):
@@ -44,39 +45,42 @@ def _as_form(schema: dict[str, Any]) -> None:
 
 
 class DatasetIn(BaseModel):
-    """A form, not JSON: its numbers come as text."""
+    """A multipart form. Not a RequestBody, because a form's numbers arrive as text."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        allow_inf_nan=False,
-        json_schema_extra=_as_form,
-    )
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, json_schema_extra=_as_form)
 
-    name: Name = Field(description="What jobs call it by.")
+    name: Name = Field(description="The name by which jobs refer to the dataset.")
     file: UploadFile | None = Field(
-        None, description="Rows as JSON (an array of objects), JSONL, CSV or Parquet, as the file's name ends."
+        None,
+        description="The rows, as JSON (an array of objects), JSONL, CSV or Parquet. The extension of the file's name "
+        "selects the format.",
     )
     hub: str | None = Field(
         None,
         max_length=500,
         pattern=f"^{HUB_NAME.pattern}$",
-        description="Instead of a file, `owner/name` of a dataset on the hub: of its data files (JSON, JSONL, CSV, "
-        "Parquet) those with `train` in their path, or all if none has it.",
+        description="Instead of a file, a dataset on the Hugging Face Hub as `owner/name`. Its JSON, JSONL, CSV and "
+        "Parquet files whose path contains `train` are read; if no path does, all of them are.",
     )
-    revision: str | None = Field(None, pattern=f"^{COMMIT.pattern}$", description="hub: the commit, 40 hex digits.")
+    revision: str | None = Field(
+        None,
+        pattern=f"^{COMMIT.pattern}$",
+        description="The full commit hash (40 hexadecimal digits) of the hub dataset; required with `hub`.",
+    )
     columns: Json[ColumnsIn] | None = Field(
         None,
-        description="Which columns are `instruction`, `output` and at will `input`, or else `messages` (chats of a "
-        "user's message and the answer), as a JSON object. Default: columns of these names, or prompt and completion.",
+        description="The columns to read, as a JSON object: `instruction`, `output` and optionally `input`, or only "
+        "`messages` (chats of a user's message and its answer). Default: the columns with these names, or `prompt` and "
+        "`completion`.",
     )
-    test_fraction: float = Field(0.0, ge=0, lt=1, description="Of the rows, drawn for the test split.")
-    seed: int = Field(42, ge=0, le=2**32 - 1, description="What the draw depends on.")
+    test_fraction: float = Field(0.0, ge=0, lt=1, description="The share of rows that go to the test split.")
+    seed: int = Field(42, ge=0, le=2**32 - 1, description="The seed of the random choice of test rows.")
 
     @field_validator("file")
     @classmethod
     def _named(cls, file: UploadFile | None) -> UploadFile | None:
         if file and len(storable(file.filename or "")) > 500:
-            raise ValueError("its name is longer than 500 characters")
+            raise ValueError("the file's name must not be longer than 500 characters")
         return file
 
 
@@ -85,13 +89,15 @@ class DatasetOut(BaseModel):
     name: str
     source: DatasetSource
     location: str = Field(description="The name of the uploaded file, or `owner/name` on the hub.")
-    revision: str | None
-    columns: dict[str, str] = Field(description="The column that each of ours was read from.")
+    revision: str | None = Field(description="The commit of a hub dataset.")
+    columns: dict[str, str] = Field(description="The file's column for each part of a row.")
     test_fraction: float
     seed: int
-    train_rows: int
-    test_rows: int
-    overlapping_rows: int = Field(description="Test rows that stand in the training split too, whitespace aside.")
+    train_rows: int = Field(description="The number of rows in the train split.")
+    test_rows: int = Field(description="The number of rows in the test split.")
+    overlapping_rows: int = Field(
+        description="The number of test rows that also appear in the train split. Whitespace is ignored."
+    )
     created_at: datetime
 
     @classmethod
@@ -100,14 +106,20 @@ class DatasetOut(BaseModel):
 
 
 class DatasetRowOut(BaseModel):
-    row: int = Field(description="Its number in the split, from 0.")
+    row: int = Field(description="The row's number in the split, from 0.")
     instruction: str
     input: str
     output: str
 
 
+class DatasetRowsQuery(QueryParameters):
+    split: Split = Field(Split.TRAIN, description="The split to read.")
+    limit: int = Field(20, ge=1, le=100, description="The maximum number of rows to return.")
+    after: int = Field(-1, ge=-1, le=MAX_INT32, description="The value of `next` on the previous page.")
+
+
 class DatasetRowsOut(BaseModel):
-    """Rows, in order."""
+    """One page of rows, in order."""
 
     items: list[DatasetRowOut]
-    next: int | None = Field(description="Pass as `after` for the next page; null on the last one.")
+    next: int | None = Field(description="The value of `after` for the next page; null on the last page.")

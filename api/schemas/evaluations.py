@@ -4,23 +4,37 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from api.schemas.common import Name
+from api.schemas.common import MAX_INT32, JobPageQuery, Name, QueryParameters
 from api.schemas.jobs import JobOut, job_fields
-from api.schemas.load_options import LoadOptions, WithLoadOptionsIn, WithLoadOptionsOut
-from api.schemas.sampling import SamplingIn, SamplingOut
+from api.schemas.load_options import LoadOptions, LoadOptionsIn, LoadOptionsOut
+from api.schemas.sampling import MAX_NEW_TOKENS, SamplingIn, SamplingOut
 from db.queries.evaluations import EvaluationRow
-from db.tables.evaluations import EvaluationScore, Prediction
+from db.tables.evaluations import EvaluationScore
 from db.vocabulary import JobStatus, Split
 from models.scoring.names import Baseline, Metric
+
+SortQuery = Annotated[
+    str | None,
+    Field(
+        pattern=f"^-?({'|'.join(Metric)})$",
+        description="Sort by the score of this metric, lowest first; with `-` before it, highest first.",
+        examples=["-chrf"],
+    ),
+]
+
+
+def parse_sort(sort: str | None) -> tuple[Metric | None, bool]:
+    """Return the metric that a `sort` parameter names (None without one), and whether the highest score comes first."""
+    return (Metric(sort.removeprefix("-")) if sort else None), bool(sort and sort.startswith("-"))
 
 
 def _unique(metrics: list[Metric]) -> list[Metric]:
     if len(set(metrics)) < len(metrics):
-        raise ValueError("must not name a metric twice")
+        raise ValueError("must not contain a metric twice")
     return metrics
 
 
-class EvaluationIn(SamplingIn, WithLoadOptionsIn):
+class EvaluationIn(SamplingIn, LoadOptionsIn):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -31,176 +45,113 @@ class EvaluationIn(SamplingIn, WithLoadOptionsIn):
     )
 
     model: Name = Field(
-        description="A registered model, or a baseline: `baseline:nearest-neighbour` answers with the output of the "
-        "most similar training row, `baseline:constant` always with the most typical output of all."
+        description="The name of a registered model, or a baseline: `baseline:nearest-neighbour` answers with the "
+        "output of the most similar training row, `baseline:constant` with the most typical output of all training "
+        "rows."
     )
     dataset: Name = Field(description="The name of a dataset.")
-    split: Split = Field(Split.TEST, strict=False)
-    limit: int | None = Field(None, ge=1, le=2**31 - 1, description="The split's first rows alone; null: all.")
+    split: Split = Field(Split.TEST, strict=False, description="The split whose rows are predicted.")
+    limit: int | None = Field(
+        None, ge=1, le=MAX_INT32, description="Evaluate only the first `limit` rows of the split; null: all rows."
+    )
     metrics: Annotated[list[Annotated[Metric, Field(strict=False)]], AfterValidator(_unique)] = Field(
-        list(Metric), min_length=1, json_schema_extra={"uniqueItems": True}
+        list(Metric),
+        min_length=1,
+        json_schema_extra={"uniqueItems": True},
+        description="The metrics to compute. Default: all.",
     )
     max_new_tokens: int | None = Field(
-        None, ge=1, le=131_072, description="Null: what the longest reference of the rows takes."
+        None,
+        ge=1,
+        le=MAX_NEW_TOKENS,
+        description="The maximum number of tokens to generate per row. Null: the length of the longest reference.",
     )
+
+
+class EvaluationsQuery(JobPageQuery):
+    model: Name | None = Field(None, description="Return only evaluations of this model or baseline.")
+    dataset: Name | None = Field(None, description="Return only evaluations on this dataset.")
+    sort: SortQuery = None
 
 
 class OverallScoreOut(BaseModel):
-    """A metric over all rows."""
+    """The score of one metric over all rows."""
 
     value: float
-    low: float | None = Field(description="Of the 95 % bootstrap interval; null with fewer than two rows.")
-    high: float | None
-    n: int = Field(description="Rows that it is the figure of.")
+    low: float | None = Field(
+        description="The lower end of the 95 % bootstrap interval; null with fewer than two rows."
+    )
+    high: float | None = Field(description="The upper end of the interval.")
+    n: int = Field(description="The number of rows that the score covers.")
 
     @classmethod
-    def of(cls, figure: EvaluationScore) -> Self:
-        return cls.model_validate(figure, from_attributes=True)
+    def of(cls, score: EvaluationScore) -> Self:
+        return cls.model_validate(score, from_attributes=True)
 
 
-def _figures(row: EvaluationRow) -> dict[Metric, OverallScoreOut]:
-    found = {figure.metric: OverallScoreOut.of(figure) for figure in row.overall_scores}
-    return {metric: found[metric] for metric in Metric if metric in found}
+def _overall_scores(row: EvaluationRow) -> dict[Metric, OverallScoreOut]:
+    scores = {score.metric: OverallScoreOut.of(score) for score in row.overall_scores}
+    return {metric: scores[metric] for metric in Metric if metric in scores}
 
 
-class EvaluationOut(SamplingOut, WithLoadOptionsOut, JobOut):
-    """An evaluation job: what was asked, and what it came to so far."""
+class EvaluationOut(SamplingOut, LoadOptionsOut, JobOut):
+    """An evaluation job: the request, and the scores over the rows done so far."""
 
     model: str
     dataset: str
     split: Split
     limit: int | None
     metrics: list[Metric]
-    rows: int = Field(description="How many there are to predict.")
-    rows_done: int
-    partial: bool = Field(description="Whether it ended before all rows were done.")
+    rows: int = Field(description="The number of rows to predict.")
+    rows_done: int = Field(description="The number of rows predicted and scored so far.")
+    partial: bool = Field(description="Whether the job finished before all rows were done.")
     scores: dict[Metric, OverallScoreOut] = Field(
-        description="Over the rows done. While it runs, they lag behind `rows_done`. chrF is that of the whole corpus, "
-        "0 to 100; of the others, 0 to 1, the mean."
+        description="The overall scores. While the job runs they are updated from time to time, so they may cover "
+        "fewer rows than `rows_done`. `chrf` is the corpus chrF, from 0 to 100; the others are means over the rows, "
+        "from 0 to 1."
     )
-    chrf_signature: str | None = Field(description="sacrebleu's: how the chrF was computed.")
+    chrf_signature: str | None = Field(description="sacrebleu's signature: the version and parameters of chrF.")
 
     @classmethod
     def of_row(cls, row: EvaluationRow) -> Self:
-        asked = row.evaluation
+        evaluation = row.evaluation
         final = JobStatus(row.job.status).final
         return cls(
             **job_fields(row.job),
-            **{name: getattr(asked, name) for name in SamplingOut.model_fields},
-            load=asked.load,
-            model=asked.model_name,
+            **{name: getattr(evaluation, name) for name in SamplingOut.model_fields},
+            load=evaluation.load,
+            model=evaluation.model_name,
             dataset=row.dataset.name,
-            split=asked.split,
-            limit=asked.limit,
-            metrics=[Metric(metric) for metric in asked.metrics],
-            rows=asked.rows,
-            rows_done=asked.rows_done,
-            partial=final and asked.rows_done < asked.rows,
-            scores=_figures(row),
-            chrf_signature=next((figure.signature for figure in row.overall_scores if figure.signature), None),
+            split=evaluation.split,
+            limit=evaluation.limit,
+            metrics=[Metric(metric) for metric in evaluation.metrics],
+            rows=evaluation.rows,
+            rows_done=evaluation.rows_done,
+            partial=final and evaluation.rows_done < evaluation.rows,
+            scores=_overall_scores(row),
+            chrf_signature=next((score.signature for score in row.overall_scores if score.signature), None),
         )
 
 
-class ScoresOut(BaseModel):
-    """The scores of one row; null by a metric that was not asked for."""
-
-    exact_match: float | None
-    normalized_exact_match: float | None
-    chrf: float | None
-    validity: float | None
-    parse_errors: int | None = Field(description="HTML5 parse errors of the completion.")
-    structural_similarity: float | None
-    text_similarity: float | None
-
-
-class PredictionOut(ScoresOut):
-    """A row of the dataset, what the model made of it, and the scores."""
-
-    row: int = Field(description="Its number in the split, from 0.")
-    prompt: str
-    input: str
-    completion: str = Field(description="The prediction.")
-    reference: str = Field(description="The ground truth.")
-    finish_reason: str = Field(description="`stop`, `length`, or `error`.")
-    error: str | None = Field(description="Why the model could not be asked; its completion counts as empty.")
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    latency_seconds: float
-    created_at: datetime
-
-    @classmethod
-    def of(cls, prediction: Prediction) -> Self:
-        return cls.model_validate(prediction, from_attributes=True)
-
-
-class PredictionsOut(BaseModel):
-    items: list[PredictionOut]
-    next: int | None = Field(description="Pass as `after` for the next page; null on the last one.")
-
-
-class DifferenceOut(BaseModel):
-    """A metric over the rows that both have."""
-
-    a: float
-    b: float
-    difference: float = Field(description="b less a.")
-    low: float | None = Field(description="Of its 95 % interval, a paired bootstrap over the rows.")
-    high: float | None
-
-
-class McNemarOut(BaseModel):
-    """Whether the exact matches differ by more than chance."""
-
-    only_a: int = Field(description="Rows that a alone matches.")
-    only_b: int
-    p_value: float = Field(description="Two-sided, exact.")
-
-
-class ChangedRowOut(BaseModel):
-    row: int
-    prompt: str
-    input: str
-    reference: str
-    a_completion: str
-    b_completion: str
-    a: ScoresOut
-    b: ScoresOut
-
-    @classmethod
-    def of(cls, a: Prediction, b: Prediction) -> Self:
-        return cls(
-            row=a.row,
-            prompt=a.prompt,
-            input=a.input,
-            reference=a.reference,
-            a_completion=a.completion,
-            b_completion=b.completion,
-            a=ScoresOut.model_validate(a, from_attributes=True),
-            b=ScoresOut.model_validate(b, from_attributes=True),
-        )
-
-
-class ChangedRowsOut(BaseModel):
-    metric: Metric = Field(description="By which the rows' scores differ.")
-    items: list[ChangedRowOut]
-    next: int | None = Field(description="Pass as `after` for the next page; null on the last one.")
-
-
-class ComparisonOut(BaseModel):
-    """Two evaluations over the rows that both have."""
-
-    a: uuid.UUID
-    b: uuid.UUID
-    rows: int = Field(description="Rows that both have.")
-    metrics: dict[Metric, DifferenceOut]
-    mcnemar: McNemarOut | None = Field(description="Null if they were not both scored by exact match.")
-    changed: ChangedRowsOut
+class LeaderboardQuery(QueryParameters):
+    dataset: Name = Field(description="The name of a dataset.")
+    split: Split = Field(Split.TEST, description="The split of the dataset.")
+    rows: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_INT32,
+        description="Rank evaluations of the split's first `rows` rows. Default: evaluations of all rows.",
+    )
+    sort: Metric = Field(Metric.EXACT_MATCH, description="The metric to rank by.")
+    limit: int = Field(100, ge=1, le=100, description="The maximum number of items to return.")
 
 
 class LeaderboardItemOut(BaseModel):
     evaluation_id: uuid.UUID
     model: str
-    load: LoadOptions | None = Field(description="How it was loaded; a model stands here once for each way.")
+    load: LoadOptions | None = Field(
+        description="How the model's weights were loaded. A model has one item for each set of load options."
+    )
     finished_at: datetime
     scores: dict[Metric, OverallScoreOut]
 
@@ -212,16 +163,18 @@ class LeaderboardItemOut(BaseModel):
             model=row.evaluation.model_name,
             load=row.evaluation.load,
             finished_at=row.job.finished_at,
-            scores=_figures(row),
+            scores=_overall_scores(row),
         )
 
 
 class LeaderboardOut(BaseModel):
-    """Each model's latest evaluation over the same rows, the best first."""
+    """The latest evaluation of each model on the same rows, best first."""
 
     dataset: str
     split: Split
-    rows: int
+    rows: int = Field(description="The number of rows that each evaluation covers.")
     sort: Metric
     items: list[LeaderboardItemOut]
-    missing_baselines: list[Baseline] = Field(description="Not evaluated on these rows: read no score without them.")
+    missing_baselines: list[Baseline] = Field(
+        description="Baselines that were not evaluated on these rows. Scores mean little without them."
+    )

@@ -1,13 +1,11 @@
-import uuid
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
-from api.schemas.common import Name, NewModelName, RequestBody
-from api.schemas.jobs import JobOut, job_fields
-from api.schemas.load_options import WithLoadOptionsIn, WithLoadOptionsOut
+from api.schemas.common import MAX_INT32, Name, NewModelName, QueryParameters, RequestBody
+from api.schemas.jobs import JobEventOut, JobOut, job_fields
+from api.schemas.load_options import LoadOptionsIn, LoadOptionsOut
 from db.queries.fine_tunes import FineTuneRow
 from db.tables.fine_tunes import FineTuneStep
 from db.tables.jobs import JobEvent
@@ -101,7 +99,7 @@ class TrainingIn(RequestBody):
         return options
 
 
-class FineTuneIn(WithLoadOptionsIn):
+class FineTuneIn(LoadOptionsIn):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -122,38 +120,28 @@ class FineTuneIn(WithLoadOptionsIn):
         }
     )
 
-    model: Name = Field(description="The base model: a registered model that is no adapter itself.")
+    model: Name = Field(description="The name of the base model: a registered full model.")
     dataset: Name = Field(description="The name of a dataset.")
-    split: Split = Field(Split.TRAIN, strict=False)
-    name: NewModelName = Field(description="What the adapter will be called.")
+    split: Split = Field(Split.TRAIN, strict=False, description="The split to train on.")
+    name: NewModelName = Field(description="The name of the adapter.")
     lora: LoraIn = LoraIn()
     training: TrainingIn = TrainingIn()
-    devices: int = Field(1, ge=1, le=64, description="GPUs; each takes its own batches.")
+    devices: int = Field(1, ge=1, le=64, description="The number of GPUs. Each computes batches of its own.")
 
 
-class JobEventOut(BaseModel):
-    type: str = Field(examples=["out-of-memory"])
-    message: str
-    attempt: int
-    created_at: datetime
-
-    @classmethod
-    def of(cls, event: JobEvent) -> Self:
-        return cls.model_validate(event, from_attributes=True)
-
-
-class FineTuneOut(WithLoadOptionsOut, JobOut):
-    """A fine-tuning job: what was asked, and when it has succeeded, the adapter."""
+class FineTuneOut(LoadOptionsOut, JobOut):
+    """A fine-tuning job: the request, and the adapter when the job has succeeded."""
 
     model: str
     dataset: str
     split: Split
-    name: str
+    name: str = Field(description="The name of the adapter.")
     lora: dict[str, Any]
     training: dict[str, Any]
     devices: int
-    checkpoint_step: int | None = Field(description="Where it goes on, should its worker be lost.")
-    result_model_id: uuid.UUID | None = Field(description="The model that came of it.")
+    checkpoint_step: int | None = Field(
+        description="The step of the latest checkpoint, from which another attempt would continue."
+    )
 
     @classmethod
     def of_row(cls, row: FineTuneRow) -> Self:
@@ -161,7 +149,7 @@ class FineTuneOut(WithLoadOptionsOut, JobOut):
 
 
 class FineTuneDetails(FineTuneOut):
-    events: list[JobEventOut] = Field(description="What happened on the way, in order.")
+    events: list[JobEventOut] = Field(description="What happened while the job ran, oldest first.")
 
     @classmethod
     def of_row_and(cls, row: FineTuneRow, events: Sequence[JobEvent]) -> Self:
@@ -169,40 +157,44 @@ class FineTuneDetails(FineTuneOut):
 
 
 def _fields(row: FineTuneRow) -> dict[str, Any]:
-    asked = row.request
+    fine_tune = row.request
     return {
         **job_fields(row.job),
         "model": row.model.name,
         "dataset": row.dataset.name,
-        "split": asked.split,
-        "name": asked.name,
-        "lora": asked.lora,
-        "training": asked.training,
-        "load": asked.load,
-        "devices": asked.devices,
-        "checkpoint_step": asked.checkpoint_step,
-        "result_model_id": row.job.result_model_id,
+        "split": fine_tune.split,
+        "name": fine_tune.name,
+        "lora": fine_tune.lora,
+        "training": fine_tune.training,
+        "load": fine_tune.load,
+        "devices": fine_tune.devices,
+        "checkpoint_step": fine_tune.checkpoint_step,
     }
 
 
 class StepOut(BaseModel):
-    """What one optimizer step measured. Losses are means over tokens, in nats."""
+    """The measurements of one optimizer step. Losses are means over tokens, in nats."""
 
-    step: int
-    epoch: float
-    loss: float | None
+    step: int = Field(description="The number of the step, from 1.")
+    epoch: float = Field(description="Passes over the training rows after this step.")
+    loss: float | None = Field(description="The training loss; null if it was not logged at this step.")
     learning_rate: float | None
-    grad_norm: float | None
+    grad_norm: float | None = Field(description="The norm of the gradient before clipping.")
     tokens_per_second: float | None
-    eval_loss: float | None
+    eval_loss: float | None = Field(description="The loss on the other split; null if it was not measured here.")
 
     @classmethod
-    def of(cls, metrics: FineTuneStep) -> Self:
-        return cls.model_validate(metrics, from_attributes=True)
+    def of(cls, step: FineTuneStep) -> Self:
+        return cls.model_validate(step, from_attributes=True)
+
+
+class StepsQuery(QueryParameters):
+    limit: int = Field(1000, ge=1, le=1000, description="The maximum number of steps to return.")
+    after: int = Field(-1, ge=-1, le=MAX_INT32, description="The value of `next` on the previous page.")
 
 
 class StepsOut(BaseModel):
-    """Measured steps, in order."""
+    """One page of steps, in order."""
 
     items: list[StepOut]
-    next: int | None = Field(description="Pass as `after` for the next page; null on the last one.")
+    next: int | None = Field(description="The value of `after` for the next page; null on the last page.")

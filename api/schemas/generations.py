@@ -4,19 +4,23 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.common import Name, RequestBody, Text, VisibleText
+from api.schemas.common import JobPageQuery, Name, RequestBody, Text, VisibleText
 from api.schemas.jobs import JobOut, job_fields
-from api.schemas.load_options import WithLoadOptionsIn, WithLoadOptionsOut
+from api.schemas.load_options import LoadOptionsIn, LoadOptionsOut
 from api.schemas.sampling import SamplingIn, SamplingOut
 from db.queries.generations import GenerationRow
 from db.vocabulary import JobStatus
 
 MAX_BATCH = 10_000
 MAX_TEXT = 200_000
-"""Characters; what a model's context holds is checked in tokens by the worker."""
+"""Characters. The worker checks whether the prompt fits in the model's context, in tokens."""
 
 
-class GenerationIn(SamplingIn, WithLoadOptionsIn):
+class GenerationsQuery(JobPageQuery):
+    batch_id: uuid.UUID | None = Field(None, description="Return only generations of this batch.")
+
+
+class GenerationIn(SamplingIn, LoadOptionsIn):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -35,8 +39,10 @@ class GenerationIn(SamplingIn, WithLoadOptionsIn):
     )
 
     model: Name = Field(description="The name of a registered model.")
-    prompt: VisibleText = Field(min_length=1, max_length=MAX_TEXT, description="The instruction.")
-    input: Text = Field("", max_length=MAX_TEXT, description="The values that the instruction speaks of, if any.")
+    prompt: VisibleText = Field(min_length=1, max_length=MAX_TEXT, description="The instruction: what page to write.")
+    input: Text = Field(
+        "", max_length=MAX_TEXT, description="Data that the instruction refers to, such as the texts of the page."
+    )
 
 
 class GenerationBatchIn(RequestBody):
@@ -53,32 +59,35 @@ class GenerationBatchIn(RequestBody):
         }
     )
 
-    items: list[GenerationIn] = Field(min_length=1, max_length=MAX_BATCH)
+    items: list[GenerationIn] = Field(min_length=1, max_length=MAX_BATCH, description="The generations to submit.")
 
 
-class GenerationOut(SamplingOut, WithLoadOptionsOut, JobOut):
-    """A generation job: what was asked, and when it has ended, the completion."""
+class GenerationOut(SamplingOut, LoadOptionsOut, JobOut):
+    """A generation job: the request, and the completion when the job has finished."""
 
     model: str
     prompt: str
     input: str
-    completion: str | None = Field(description="The HTML. A cancelled job has what it had made.")
-    finish_reason: str | None = Field(description="`stop`, `length` or `cancelled`.")
-    prompt_tokens: int | None
-    completion_tokens: int | None
+    completion: str | None = Field(
+        description="The generated HTML. A job that was cancelled while it ran has the part generated until then."
+    )
+    finish_reason: str | None = Field(
+        description="Why the completion ended: `stop` (the model ended it, or a stop string was generated), `length` "
+        "(the token limit was reached) or `cancelled`."
+    )
+    prompt_tokens: int | None = Field(description="The number of tokens in the prompt.")
+    completion_tokens: int | None = Field(description="The number of tokens in the completion.")
 
     @classmethod
     def of_row(cls, row: GenerationRow) -> Self:
         generation = row.generation
-        asked_and_made = (name for name in cls.model_fields if hasattr(generation, name))
-        return cls(
-            **job_fields(row.job), model=row.model_name, **{name: getattr(generation, name) for name in asked_and_made}
-        )
+        columns = {name: getattr(generation, name) for name in cls.model_fields if hasattr(generation, name)}
+        return cls(**job_fields(row.job), model=row.model_name, **columns)
 
 
 class GenerationBatchOut(BaseModel):
     id: uuid.UUID
-    counts: dict[JobStatus, int] = Field(description="How many of its jobs have each status.")
+    counts: dict[JobStatus, int] = Field(description="The number of jobs with each status.")
 
     @classmethod
     def of(cls, batch_id: uuid.UUID, counts: Mapping[JobStatus, int]) -> Self:
@@ -86,8 +95,9 @@ class GenerationBatchOut(BaseModel):
 
     @property
     def final(self) -> bool:
+        """Whether all jobs of the batch have finished."""
         return not any(count for status, count in self.counts.items() if not status.final)
 
 
 class GenerationBatchSubmitted(GenerationBatchOut):
-    job_ids: Sequence[uuid.UUID] = Field(description="In the order of the items.")
+    job_ids: Sequence[uuid.UUID] = Field(description="The ids of the jobs, in the order of the items.")

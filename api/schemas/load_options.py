@@ -1,4 +1,4 @@
-"""How a job has its model loaded: the same for generations, evaluations and fine-tunes."""
+"""Load options: how the weights of a job's model are loaded. Shared by generations, evaluations and fine-tunes."""
 
 from typing import Any, Literal
 
@@ -8,23 +8,26 @@ from api.schemas.common import RequestBody
 
 
 class LoadOptions(RequestBody):
-    """Quantize the weights as they are loaded."""
+    """Quantize the weights while they are loaded."""
 
-    method: Literal["bitsandbytes"]
-    bits: Literal[8, 4] = Field(description="8 is LLM.int8(), 4 is NF4.")
+    method: Literal["bitsandbytes"] = Field(description="The library that quantizes the weights.")
+    bits: Literal[8, 4] = Field(description="8 for LLM.int8(), 4 for NF4.")
 
 
-class WithLoadOptionsIn(RequestBody):
+class LoadOptionsIn(RequestBody):
+    """The base class of requests that can set load options."""
+
     load: LoadOptions | None = Field(
         None,
-        description="Null: as the model is stored. The weights of an adapter's base are loaded so, whatever the "
-        "adapter was trained over. A model that is quantized already can't be asked for in another way.",
+        description="How to load the model's weights; null loads them as they are stored. For an adapter, these "
+        "options apply to its base model, regardless of how the base model was loaded for training. A model that is "
+        "already quantized can't be quantized again.",
     )
 
-    def loading(self) -> dict[str, Any] | None:
-        """What the worker is told."""
+    def load_options(self) -> dict[str, Any] | None:
+        """The load options as stored with the job; None for weights as they are stored."""
         return self.load.model_dump() if self.load else None
 
 
-class WithLoadOptionsOut(BaseModel):
-    load: LoadOptions | None
+class LoadOptionsOut(BaseModel):
+    load: LoadOptions | None = Field(description="How the model's weights are loaded; null: as they are stored.")

@@ -48,22 +48,30 @@ class ModelIn(RequestBody):
         }
     )
 
-    name: NewModelName = Field(description="What jobs call it by.")
-    source: Literal["bundled", "local", "hub"]
-    location: Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[\w./-]+$")] = Field(
-        description="bundled: its name; local: a folder inside the models directory; hub: `owner/name`."
+    name: NewModelName = Field(description="The name by which jobs refer to the model.")
+    source: Literal["bundled", "local", "hub"] = Field(
+        description="`bundled`: a model that ships with Pagewright. `local`: a folder on the server. `hub`: a "
+        "repository on the Hugging Face Hub."
     )
-    revision: str | None = Field(None, max_length=64, description="hub: the commit, 40 hex digits. Others: none.")
+    location: Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[\w./-]+$")] = Field(
+        description="For `bundled`, the model's name; for `local`, a folder inside the models directory; for `hub`, "
+        "the repository as `owner/name`."
+    )
+    revision: str | None = Field(
+        None,
+        max_length=64,
+        description="For `hub`, the full commit hash (40 hexadecimal digits). Not allowed for other sources.",
+    )
 
 
 class MergeIn(RequestBody):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "starter-pages-merged"}]})
 
-    name: NewModelName = Field(description="What the merged model will be called.")
+    name: NewModelName = Field(description="The name of the merged model.")
 
 
-class MergeOf(MergeIn):
-    """A merge with the adapter that the path names: what one Idempotency-Key stands for."""
+class MergeRequest(MergeIn):
+    """A merge request with the adapter from its path: an Idempotency-Key covers both."""
 
     model_id: uuid.UUID
 
@@ -71,20 +79,20 @@ class MergeOf(MergeIn):
 class ModelOut(BaseModel):
     id: uuid.UUID
     name: str
-    source: ModelSource = Field(description="`artifact`: made here, and kept in the artifact store.")
-    kind: ModelKind = Field(description="An adapter is served over its parent.")
-    location: str
-    revision: str | None
-    parent: str | None = Field(description="The model that it was made from.")
-    dataset_id: uuid.UUID | None = Field(description="What it was fine-tuned on.")
-    template: str | None = Field(description="The prompt template that it was fine-tuned with.")
-    parameters: dict[str, Any] | None = Field(description="How it was made.")
+    source: ModelSource = Field(description="Where the files are. `artifact`: in the artifact store, written by a job.")
+    kind: ModelKind = Field(description="An adapter needs its parent's weights; a full model has its own.")
+    location: str = Field(description="The path or name of the files at the source.")
+    revision: str | None = Field(description="The commit of a hub model.")
+    parent: str | None = Field(description="The name of the model that this one was derived from.")
+    dataset_id: uuid.UUID | None = Field(description="The dataset that the model was trained or calibrated on.")
+    template: str | None = Field(description="The prompt template that the model was fine-tuned with.")
+    parameters: dict[str, Any] | None = Field(description="The options of the job that created the model.")
     quantization: dict[str, Any] | None = Field(
-        description="How its weights are quantized, as far as that is known here: `method`, and what it says of "
-        "itself. Null also for a hub model, whose files only a worker has.",
+        description="How the stored weights are quantized: `method` and its options. Null if they are not quantized, "
+        "and for hub models, whose files the API does not read.",
         examples=[{"method": "gptq", "bits": 4, "group_size": 128}],
     )
-    job_id: uuid.UUID | None = Field(description="The job that made it.")
+    job_id: uuid.UUID | None = Field(description="The job that created the model.")
     created_at: datetime
 
     @classmethod

@@ -1,12 +1,10 @@
-import uuid
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.common import Name, NewModelName, RequestBody
-from api.schemas.fine_tunes import JobEventOut
-from api.schemas.jobs import JobOut, job_fields
+from api.schemas.jobs import JobEventOut, JobOut, job_fields
 from db.queries.quantizations import QuantizationRow
 from db.tables.jobs import JobEvent
 from db.tables.quantizations import QuantizationVariant, QuantizedModule
@@ -43,26 +41,29 @@ class QuantizationIn(RequestBody):
         }
     )
 
-    model: Name = Field(description="A registered full model, not quantized yet.")
-    dataset: Name = Field(description="Whose rows calibrate it, and whose other split the report is on.")
-    split: Split = Field(Split.TRAIN, strict=False, description="The calibration rows'.")
-    name: NewModelName = Field(description="What the quantized model will be called.")
+    model: Name = Field(description="The name of a registered full model that is not quantized.")
+    dataset: Name = Field(description="The dataset with the calibration rows.")
+    split: Split = Field(Split.TRAIN, strict=False, description="The split from which calibration rows are drawn.")
+    name: NewModelName = Field(description="The name of the quantized model.")
     options: QuantizationOptionsIn = QuantizationOptionsIn()
     report_rows: int = Field(
-        50, ge=0, le=100_000, description="Rows of the other split that the report is on; 0: no report."
+        50,
+        ge=0,
+        le=100_000,
+        description="The number of rows of the other split on which the report compares the model's variants; 0: no "
+        "report.",
     )
 
 
 class QuantizationOut(JobOut):
-    """A quantization job: what was asked, and when it has succeeded, the quantized model."""
+    """A quantization job: the request, and the quantized model when the job has succeeded."""
 
     model: str
     dataset: str
     split: Split
-    name: str
+    name: str = Field(description="The name of the quantized model.")
     options: dict[str, Any]
     report_rows: int
-    result_model_id: uuid.UUID | None = Field(description="The model that came of it.")
 
     @classmethod
     def of_row(cls, row: QuantizationRow) -> Self:
@@ -70,38 +71,40 @@ class QuantizationOut(JobOut):
 
 
 class ModuleOut(BaseModel):
-    """One quantized module of a layer."""
+    """One quantized module of the model."""
 
-    module: str
-    layer: int
+    module: str = Field(description="The module's name.")
+    layer: int = Field(description="The number of its layer, from 0.")
     error: float | None = Field(
-        description="Squared distance between its outputs before and after, over the calibration's tokens; null where "
-        "none came to it."
+        description="The squared distance between the module's outputs before and after quantization, as a mean over "
+        "the calibration tokens; null if no token reached the module."
     )
-    relative_error: float | None = Field(description="The same over the outputs' own squares.")
-    tokens: int
-    seconds: float
+    relative_error: float | None = Field(description="`error` divided by the mean square of the outputs before.")
+    tokens: int = Field(description="The number of calibration tokens that reached the module.")
+    seconds: float = Field(description="The time it took to quantize the module.")
 
 
 class VariantOut(BaseModel):
-    """One way to run the model, measured on the same rows."""
+    """One variant of the model. All variants are measured on the same rows."""
 
     variant: str = Field(examples=["original", "gptq", "bitsandbytes-8", "bitsandbytes-4"])
-    error: str | None = Field(description="Why it could not be measured.")
-    disk_bytes: int | None
-    memory_bytes: int | None = Field(description="Of weights and buffers.")
-    perplexity: float | None = Field(description="Of the references, given the prompts.")
-    exact_match: float | None
-    chrf: float | None
-    rows: int | None
+    error: str | None = Field(description="Why the variant could not be measured.")
+    disk_bytes: int | None = Field(description="The size of the weight files.")
+    memory_bytes: int | None = Field(description="The size of weights and buffers in memory.")
+    perplexity: float | None = Field(description="The perplexity of the references, given the prompts.")
+    exact_match: float | None = Field(description="The share of completions that equal their reference.")
+    chrf: float | None = Field(description="The corpus chrF, from 0 to 100.")
+    rows: int | None = Field(description="The number of rows measured.")
     tokens_per_second: float | None
-    seconds: float | None = Field(description="To make it ready: to load it, and for GPTQ to quantize it.")
+    seconds: float | None = Field(
+        description="The time it took to prepare the variant: to load it and, for GPTQ, to quantize it."
+    )
 
 
 class QuantizationDetails(QuantizationOut):
-    report: list[VariantOut]
-    modules: list[ModuleOut]
-    events: list[JobEventOut] = Field(description="What happened on the way, in order.")
+    report: list[VariantOut] = Field(description="How the variants of the model compare.")
+    modules: list[ModuleOut] = Field(description="The modules quantized so far.")
+    events: list[JobEventOut] = Field(description="What happened while the job ran, oldest first.")
 
     @classmethod
     def of_row_and(
@@ -120,14 +123,13 @@ class QuantizationDetails(QuantizationOut):
 
 
 def _fields(row: QuantizationRow) -> dict[str, Any]:
-    asked = row.request
+    quantization = row.request
     return {
         **job_fields(row.job),
         "model": row.model.name,
         "dataset": row.dataset.name,
-        "split": asked.split,
-        "name": asked.name,
-        "options": asked.options,
-        "report_rows": asked.report_rows,
-        "result_model_id": row.job.result_model_id,
+        "split": quantization.split,
+        "name": quantization.name,
+        "options": quantization.options,
+        "report_rows": quantization.report_rows,
     }

@@ -1,1 +1,1 @@
-"""Connections and their limits, the request log, the limit on request bodies."""
+"""HTTP below the endpoints: connections and their limits, the request log, the body limit, the documentation page."""

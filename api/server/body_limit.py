@@ -1,5 +1,4 @@
-"""Refuses request bodies over a limit with 413, whether or not they announce their length, and with 408 those that come
-too slowly."""
+"""Limits on request bodies: too large a body is refused with 413, too slow a one with 408."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,13 +8,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import Problem, ProblemType
 
 MIN_BYTES_PER_SECOND = 1000
-"""What a client must send on the whole; less is an attack, or a connection that no longer works."""
+"""The minimum average rate at which a client must send a body. Anything slower is an attack or a broken connection."""
 
 
 class BodyLimit:
-    """`exceptions` are the limits of requests that have their own, by method and path.
+    """Middleware that limits the size of bodies, with or without a Content-Length, and the time they take.
 
-    A client may be `slow_seconds` behind the least pace.
+    A body may have `max_bytes`, or what `exceptions` says for the request's method and path. A client may be
+    `slow_seconds` behind the minimum rate.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         max_bytes = self.exceptions.get((scope["method"], scope["path"]), self.max_bytes)
-        too_large = Problem(413, ProblemType.TOO_LARGE, f"the body is larger than {max_bytes} bytes")
+        too_large = Problem(413, ProblemType.TOO_LARGE, f"the body is larger than the limit of {max_bytes} bytes")
         declared = dict(scope["headers"]).get(b"content-length", b"")
         if declared.isdigit() and int(declared) > max_bytes:
             await too_large.response()(scope, receive, send)
@@ -40,9 +40,9 @@ class BodyLimit:
 
         async def receive_limited() -> Message:
             nonlocal received, slack, more
-            if not more:  # this waits for the client to go away
+            if not more:  # the application waits for the client to disconnect
                 return await receive()
-            message, waited = await _within(slack, receive)
+            message, waited = await _receive_within(slack, receive)
             size = len(message.get("body", b""))
             more = message.get("more_body", False)
             received += size
@@ -54,13 +54,13 @@ class BodyLimit:
         await self.app(scope, receive_limited, send)
 
 
-async def _within(seconds: float, receive: Receive) -> tuple[Message, float]:
-    """The message, and how long it took. Raises a 408 Problem after `seconds`."""
+async def _receive_within(seconds: float, receive: Receive) -> tuple[Message, float]:
+    """Return the next message, and the seconds that it took. Raises a 408 Problem after `seconds`."""
     clock = asyncio.get_running_loop()
-    began = clock.time()
+    start = clock.time()
     try:
         async with asyncio.timeout(seconds):
-            return await receive(), clock.time() - began
+            return await receive(), clock.time() - start
     except TimeoutError:
-        detail = "the body came too slowly"
+        detail = f"the body arrived more slowly than {MIN_BYTES_PER_SECOND} bytes per second"
         raise Problem(408, ProblemType.TOO_SLOW, detail, headers={"Connection": "close"}) from None

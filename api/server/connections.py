@@ -1,4 +1,8 @@
-"""How uvicorn serves the API: its connections, with bounds on what a client can make the server hold, and how long."""
+"""How uvicorn serves the API: its HTTP connections, with limits on their number, time and memory.
+
+This is the only module that touches uvicorn's internals. It overrides methods of `HttpToolsProtocol` and uses its
+attributes as they are in uvicorn 0.54; `tests/api/server/test_connections.py` fails when they change.
+"""
 
 import asyncio
 import math
@@ -14,120 +18,121 @@ from api.server.request_log import RequestLog
 from pagewright.settings import get_settings
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of a request's line and headers, and of whatever else comes that is no body: trailers, chunk extensions; beyond the
-first piece that the socket gave."""
-
+"""The maximum size of everything in a request that is not its body: request line, headers, trailers, chunk extensions.
+Checked after each piece of data from the socket."""
 
 UNSENT_BYTES = 64 * 1024
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Cuts off a client that is too slow to send a request's head, or to end one that is answered already, one that
-    takes nothing of its answer, and one whose head is too large.
+    """An HTTP connection with limits, which uvicorn itself leaves to a proxy.
 
-    uvicorn leaves all that to a proxy. While a request's body is awaited, BodyLimit watches the time. Where there are
-    too many connections the one that has waited longest without a request gives way; if none has, the newest is
-    answered 503.
+    The connection is closed if the client takes too long to send a request's line and headers, or the rest of a body
+    after its response; if it does not read the response; or if line and headers are too large. BodyLimit limits the
+    time of a body before the response.
+
+    When there are too many connections, the one that has been idle longest is closed. If none is idle, the newest one
+    is answered with 503.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         settings = get_settings()
-        self._patience = settings.slow_client_seconds
+        self._slow_client_seconds = settings.slow_client_seconds
         self._keep_alive = settings.keep_alive_seconds
         self.timeout_keep_alive = math.ceil(self._keep_alive)
-        self._waiting: asyncio.TimerHandle | None = None
-        self._sending: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
         self._unsent = 0
-        self._overhead = 0
-        # The kernel would hold megabytes, and show in lumps of as much that the client takes them.
+        self._head_bytes = 0
+        # Otherwise the kernel buffers megabytes, and a slow client's progress shows only in steps of that size.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         if len(self.connections) > settings.max_connections:
-            self._make_room()
-        self._wait(self._patience)
+            self._enforce_max_connections()
+        self._start_idle_timer(self._slow_client_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
-        self._stop_sending()
+        self._stop_idle_timer()
+        self._stop_write_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._overhead += len(data)
+        self._head_bytes += len(data)
         super().data_received(data)
-        if self._overhead > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse_head()
 
     def on_message_begin(self) -> None:
-        self._overhead = 0
-        if self._waiting:
-            self._wait(self._patience)
+        self._head_bytes = 0
+        if self._idle_timer:
+            self._start_idle_timer(self._slow_client_seconds)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._stop_waiting()
+        self._stop_idle_timer()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        self._overhead = 0
+        self._head_bytes = 0
         super().on_body(body)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.cycle.response_complete:  # no other request was there already
-            self._wait(self._patience if self.cycle.more_body else self._keep_alive)
+        if self.cycle.response_complete:  # the next request has not arrived yet
+            self._start_idle_timer(self._slow_client_seconds if self.cycle.more_body else self._keep_alive)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch_sending()
+        self._start_write_timer()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._stop_sending()
+        self._stop_write_timer()
 
-    def _make_room(self) -> None:
+    def _enforce_max_connections(self) -> None:
         others = cast(set[BoundedConnection], self.connections - {self})
-        idle = [connection for connection in others if connection._waiting]
+        idle = [connection for connection in others if connection._idle_timer]
         if idle:
-            longest = min(idle, key=lambda connection: cast(asyncio.TimerHandle, connection._waiting).when())
-            longest._stop_waiting()  # under asyncio's own loop it is gone only later
+            longest = min(idle, key=lambda connection: cast(asyncio.TimerHandle, connection._idle_timer).when())
+            longest._stop_idle_timer()  # with asyncio's own event loop, connection_lost is called only later
             longest.transport.abort()
         else:
             self.app = RequestLog(_too_many_connections)
 
-    def _wait(self, seconds: float) -> None:
-        """For the next request's head, after what is left of the last one."""
-        self._stop_waiting()
-        self._waiting = self.loop.call_later(seconds, self._hang_up)
+    def _start_idle_timer(self, seconds: float) -> None:
+        """Close the connection after `seconds`, unless the head of a request arrives."""
+        self._stop_idle_timer()
+        self._idle_timer = self.loop.call_later(seconds, self._close)
 
-    def _hang_up(self) -> None:
+    def _close(self) -> None:
         if self.transport.get_write_buffer_size():
-            self.transport.abort()  # closing would wait for a client that takes nothing of its answer
+            self.transport.abort()  # closing would wait until the client has read its response
         else:
             self.transport.close()
 
-    def _stop_waiting(self) -> None:
-        if self._waiting:
-            self._waiting.cancel()
-            self._waiting = None
+    def _stop_idle_timer(self) -> None:
+        if self._idle_timer:
+            self._idle_timer.cancel()
+            self._idle_timer = None
 
-    def _watch_sending(self) -> None:
+    def _start_write_timer(self) -> None:
         self._unsent = self.transport.get_write_buffer_size()
-        self._sending = self.loop.call_later(self._patience, self._check_sending)
+        self._write_timer = self.loop.call_later(self._slow_client_seconds, self._check_progress)
 
-    def _check_sending(self) -> None:
+    def _check_progress(self) -> None:
         if self.transport.get_write_buffer_size() < self._unsent:
-            self._watch_sending()
+            self._start_write_timer()
         else:
             self.transport.abort()
 
-    def _stop_sending(self) -> None:
-        if self._sending:
-            self._sending.cancel()
-            self._sending = None
+    def _stop_write_timer(self) -> None:
+        if self._write_timer:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def _refuse_head(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
-            detail = f"the request's line and headers are larger than {MAX_HEAD_BYTES} bytes"
+            detail = f"the request line and headers are larger than {MAX_HEAD_BYTES} bytes"
             answer = Problem(431, ProblemType.TOO_LARGE, detail, headers={"Connection": "close"}).response()
             lines = [name + b": " + value + b"\r\n" for name, value in answer.raw_headers]
             self.transport.write(b"".join([STATUS_LINE[431], *lines, b"\r\n", bytes(answer.body)]))
@@ -137,7 +142,9 @@ class BoundedConnection(HttpToolsProtocol):
 async def _too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:
     seconds = str(get_settings().retry_after_seconds)
     headers = {"Retry-After": seconds, "Connection": "close"}
-    problem = Problem(503, ProblemType.UNAVAILABLE, "the server holds as many connections as it may", headers=headers)
+    problem = Problem(
+        503, ProblemType.UNAVAILABLE, "the server has reached its maximum number of connections", headers=headers
+    )
     await problem.response()(scope, receive, send)
 
 
@@ -148,10 +155,10 @@ OPTIONS: dict[str, Any] = {
     "access_log": False,
     "timeout_graceful_shutdown": 5,
 }
-"""What uvicorn is told, host and port aside."""
+"""The arguments of `uvicorn.run` except host and port."""
 
 
 def allow_many_connections() -> None:
-    """Let this process have as many open files as the system lets it: each connection is one."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    """Raise this process's limit of open files to the maximum allowed, because each connection is an open file."""
+    _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))

@@ -1,4 +1,4 @@
-"""One log line for each request, and its share of the metrics."""
+"""One log line and one metric sample per request."""
 
 import logging
 import time
@@ -15,25 +15,26 @@ log = logging.getLogger(__name__)
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 PROBES = {"/healthz", "/readyz", "/metrics"}
-"""Asked every few seconds: their lines are shown at DEBUG."""
+"""Routes that are requested every few seconds. Their log lines have the level DEBUG."""
 
 CLIENT_GONE = 499
-"""nginx's word for a request whose client left before there was an answer."""
+"""nginx's status for a request whose client disconnected before the response."""
 
 
 @dataclass
-class _Answer:
-    """What is known of an answer. `held` says that the client asked for it to come late, or to go on."""
+class _Response:
+    """The response so far. `prolonged` means that the client requested a wait or a stream."""
 
-    held: bool
+    prolonged: bool
     status: int = CLIENT_GONE
-    whole: bool = False
+    complete: bool = False
 
 
 class RequestLog:
-    """Gives each request an id, which the answer carries as `X-Request-ID` and each line written meanwhile says.
+    """Middleware that logs each request, and gives it an id: the response's header `X-Request-ID`, and a field of every
+    line logged during the request.
 
-    The path itself is never logged, and no header: a client may have put anything there.
+    Paths and headers are never logged, because a client may have put secrets into them.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -45,35 +46,35 @@ class RequestLog:
             return
         request_id = uuid.uuid4().hex
         start = time.monotonic()
-        answer = _Answer(held=b"prefer" in dict(scope["headers"]))
+        response = _Response(prolonged=b"prefer" in dict(scope["headers"]))
 
         async def observed_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = list(message.get("headers", []))
-                answer.status = message["status"]
-                answer.held |= dict(headers).get(b"content-type", b"").startswith(b"text/event-stream")
+                response.status = message["status"]
+                response.prolonged |= dict(headers).get(b"content-type", b"").startswith(b"text/event-stream")
                 message["headers"] = [*headers, (b"x-request-id", request_id.encode())]
             await send(message)
             if message["type"] == "http.response.body":
-                answer.whole = not message.get("more_body", False)
+                response.complete = not message.get("more_body", False)
 
         with log_fields(request_id=request_id):
             try:
                 await self.app(scope, receive, observed_send)
             except Exception:
-                log.exception("a fault of the server")
-                if not answer.whole:
+                log.exception("unexpected error")
+                if not response.complete:
                     raise
             finally:
-                _record(scope, answer.status, time.monotonic() - start, held=answer.held)
+                _record(scope, response.status, time.monotonic() - start, prolonged=response.prolonged)
 
 
-def _record(scope: Scope, status: int, seconds: float, *, held: bool) -> None:
-    """Log and count a request. One that was `held` says nothing of how fast answers are."""
+def _record(scope: Scope, status: int, seconds: float, *, prolonged: bool) -> None:
+    """Log and count a request. The duration of a prolonged one says nothing about the server's speed."""
     route = getattr(scope.get("route"), "path_format", "")
     method = scope["method"] if scope["method"] in METHODS else "other"
     REQUESTS.labels(method, route, status).inc()
-    if not held:
+    if not prolonged:
         REQUEST_SECONDS.labels(method, route).observe(seconds)
     parameters = scope.get("path_params", {})
     with suppress(KeyError, ValueError):

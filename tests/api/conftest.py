@@ -1,4 +1,4 @@
-"""A worker's part, played from the test, and the API on a real socket."""
+"""A stand-in for the worker, and the API on a real socket."""
 
 import socket
 import threading
@@ -81,8 +81,9 @@ def app_client(app_client: TestClient) -> Iterator[TestClient]:
 
     async def observe(scope: Scope, receive: Receive, send: Send) -> None:
         async def observed_send(message: Message) -> None:
-            if message["type"] == "http.response.start" and isinstance(scope.get("route"), APIRoute):
-                method, path, status = scope["method"], scope["route"].path_format, message["status"]
+            route = scope.get("route")
+            if message["type"] == "http.response.start" and isinstance(route, APIRoute) and route.include_in_schema:
+                method, path, status = scope["method"], route.path_format, message["status"]
                 announced = _announced()[path].get(method.lower(), {}).get("responses", {})
                 # Any operation may answer 405 and 500: `default` stands for these.
                 if method != "HEAD" and status not in (405, 500) and str(status) not in announced:

@@ -1,4 +1,4 @@
-"""What the front end's tests say often."""
+"""Helpers for the tests of the API."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from db.session import Database
 from db.tables.generations import Generation
 from db.tables.jobs import Job
 
-ASKED = {"model": "starter", "prompt": "Create a web page with a heading."}
+REQUEST = {"model": "starter", "prompt": "Create a web page with a heading."}
 PAGE = "<!DOCTYPE html><html><body><h1>Grüße</h1></body></html>"
 
 _problem_schema = Draft202012Validator(
@@ -34,22 +34,22 @@ class Upload:
 
 
 def submit(client: Any, **fields: object) -> dict[str, Any]:
-    """The queued job of a generation that was asked for with `fields`."""
-    response = client.post("/v1/generations", json=ASKED | fields)
+    """Submit a generation with `fields`, and return its job."""
+    response = client.post("/v1/generations", json=REQUEST | fields)
     assert response.status_code == 202, response.text
     job: dict[str, Any] = response.json()
     return job
 
 
 def submit_batch(client: Any, count: int) -> dict[str, Any]:
-    response = client.post("/v1/generations/batch", json={"items": [ASKED] * count})
+    response = client.post("/v1/generations/batch", json={"items": [REQUEST] * count})
     assert response.status_code == 202, response.text
     batch: dict[str, Any] = response.json()
     return batch
 
 
 def problem(response: Any, status: int, type: str, field: str | None = None) -> dict[str, Any]:
-    """The problem document of a response, which is one, has this status and type, and names this field first."""
+    """Check that a response is a problem with this status and type whose first error is in `field`. Return it."""
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/problem+json"
     document: dict[str, Any] = response.json()

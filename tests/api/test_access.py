@@ -1,4 +1,4 @@
-"""Who may do what: every route, and every kind of caller."""
+"""Who may do what: every route with every kind of caller."""
 
 import importlib
 import pkgutil
@@ -19,7 +19,7 @@ from db.tables.datasets import Dataset
 from db.tables.models import Model
 from db.vocabulary import Role
 from tests.api.conftest import Worker
-from tests.api.helpers import ASKED, PAGE, Upload, problem, stored, submit, submit_batch
+from tests.api.helpers import PAGE, REQUEST, Upload, problem, stored, submit, submit_batch
 
 FINE_TUNE = {"model": "starter", "dataset": "pages", "name": "new"}
 QUANTIZATION = FINE_TUNE | {"name": "smaller", "report_rows": 0}
@@ -29,9 +29,9 @@ HUB_MODEL = {"name": "hub", "source": "hub", "location": "a/b", "revision": "0" 
 
 # method, path, body, status for: a stranger, the user whose jobs these are, another user, an admin
 TABLE: list[tuple[str, str, Any, int, int, int, int]] = [
-    ("POST", "/v1/generations", ASKED, 401, 202, 202, 202),
+    ("POST", "/v1/generations", REQUEST, 401, 202, 202, 202),
     ("GET", "/v1/generations", None, 401, 200, 200, 200),
-    ("POST", "/v1/generations/batch", {"items": [ASKED]}, 401, 202, 202, 202),
+    ("POST", "/v1/generations/batch", {"items": [REQUEST]}, 401, 202, 202, 202),
     ("GET", "/v1/generations/batch/{batch_id}", None, 401, 200, 404, 200),
     ("GET", "/v1/generations/{job_id}", None, 401, 200, 404, 200),
     ("GET", "/v1/generations/{job_id}/html", None, 401, 200, 404, 200),
@@ -71,6 +71,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int]] = [
     ("GET", "/metrics", None, 200, 200, 200, 200),
     ("GET", "/openapi.json", None, 200, 200, 200, 200),
     ("GET", "/docs", None, 200, 200, 200, 200),
+    ("GET", "/docs/{asset}", None, 200, 200, 200, 200),
 ]
 
 STRANGERS: dict[str, str | None] = {
@@ -114,6 +115,7 @@ def ids(
         "job_id": job,
         "evaluation_id": evaluation,
         "format": "jsonl",
+        "asset": "swagger-ui.css",
         "batch_id": batch,
         "model_id": str(model.id),
         "key_id": str(key.id),
@@ -192,7 +194,7 @@ def test_each_caller_gets_what_the_table_says(
 @pytest.mark.parametrize(
     "content", [b"{", b"[" * 100_000, b"\xff", b"x" * 1_000_000], ids=["half", "deep", "no UTF-8", "long"]
 )
-def test_a_strangers_body_is_not_looked_at(app_client: TestClient, content: bytes) -> None:
+def test_a_body_without_a_valid_key_is_not_parsed(app_client: TestClient, content: bytes) -> None:
     for path in "/v1/generations", "/v1/generations/batch", "/v1/models", "/v1/api-keys", "/v1/datasets":
         for content_type in "application/json", "text/plain", "multipart/form-data; boundary=x":
             response = app_client.post(path, content=content, headers={"Content-Type": content_type})
@@ -200,11 +202,11 @@ def test_a_strangers_body_is_not_looked_at(app_client: TestClient, content: byte
 
 
 @pytest.mark.parametrize("path", ["/v1/datasets", "/v1/models", "/v1/api-keys", "/v1/fine-tunes", "/v1/quantizations"])
-def test_a_users_body_is_not_looked_at_where_an_admin_is_asked_for(as_user: TestClient, path: str) -> None:
+def test_a_users_body_is_not_parsed_where_an_admin_is_required(as_user: TestClient, path: str) -> None:
     for content_type in "application/json", "text/plain", "multipart/form-data":
         problem(as_user.post(path, content=b"{", headers={"Content-Type": content_type}), 403, "forbidden")
 
 
-def test_a_stranger_learns_of_no_job(app_client: TestClient, ids: dict[str, str]) -> None:
+def test_whether_a_job_exists_is_hidden_without_a_key(app_client: TestClient, ids: dict[str, str]) -> None:
     for job_id in (ids["job_id"], str(uuid.uuid4()), "no-uuid"):
         problem(app_client.get(f"/v1/jobs/{job_id}"), 401, "unauthenticated")

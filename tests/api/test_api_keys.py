@@ -1,4 +1,4 @@
-"""API keys: shown once, stored hashed, revoked at once."""
+"""API keys are shown once, stored as hashes and revoked immediately."""
 
 import uuid
 
@@ -27,7 +27,7 @@ def dump(database: Database) -> str:
         return "\n".join(str(row) for table in Table.metadata.sorted_tables for row in session.execute(select(table)))
 
 
-def test_a_new_key_works_at_once_in_its_role(as_admin: TestClient, app_client: TestClient) -> None:
+def test_a_new_key_works_immediately_with_its_role(as_admin: TestClient, app_client: TestClient) -> None:
     user, admin = make(as_admin), make(as_admin, role="admin")
     assert (user["role"], admin["role"]) == ("user", "admin")
     assert app_client.get("/v1/jobs", headers=bearer(user)).status_code == 200
@@ -35,7 +35,7 @@ def test_a_new_key_works_at_once_in_its_role(as_admin: TestClient, app_client: T
     assert app_client.get("/v1/api-keys", headers=bearer(admin)).status_code == 200
 
 
-def test_the_scheme_is_spelled_in_any_case(as_admin: TestClient, app_client: TestClient) -> None:
+def test_the_scheme_is_case_insensitive(as_admin: TestClient, app_client: TestClient) -> None:
     headers = {"Authorization": f"bearer {make(as_admin)['key']}"}
     assert app_client.get("/v1/jobs", headers=headers).status_code == 200
 
@@ -50,9 +50,7 @@ def test_a_key_is_shown_once(as_admin: TestClient) -> None:
     assert listed.json()["items"][0] == {name: key[name] for name in key if name != "key"}
 
 
-def test_the_secret_is_nowhere_in_the_database(
-    as_admin: TestClient, app_client: TestClient, database: Database
-) -> None:
+def test_the_secret_is_not_in_the_database(as_admin: TestClient, app_client: TestClient, database: Database) -> None:
     key = make(as_admin)
     app_client.headers.update(bearer(key))
     submit(app_client)
@@ -63,11 +61,13 @@ def test_the_secret_is_nowhere_in_the_database(
     assert len(key["key"]) - len(key["prefix"]) >= 32
 
 
-def test_no_two_keys_are_the_same(as_admin: TestClient) -> None:
+def test_keys_are_different(as_admin: TestClient) -> None:
     assert len({make(as_admin)["key"] for _ in range(20)}) == 20
 
 
-def test_a_revoked_key_is_refused_at_once_and_its_jobs_stay(as_admin: TestClient, app_client: TestClient) -> None:
+def test_a_revoked_key_is_refused_immediately_and_its_jobs_are_kept(
+    as_admin: TestClient, app_client: TestClient
+) -> None:
     key = make(as_admin)
     app_client.headers.update(bearer(key))
     job = submit(app_client)
@@ -76,7 +76,7 @@ def test_a_revoked_key_is_refused_at_once_and_its_jobs_stay(as_admin: TestClient
     assert as_admin.get(f"/v1/jobs/{job['id']}").json()["status"] == "queued"
 
 
-def test_revoking_twice_is_revoking_once(as_admin: TestClient) -> None:
+def test_revoking_again_changes_nothing(as_admin: TestClient) -> None:
     key = make(as_admin)
     answers = []
     for _ in range(2):
@@ -90,9 +90,9 @@ def test_an_unknown_key_cannot_be_revoked(as_admin: TestClient) -> None:
     problem(as_admin.delete(f"/v1/api-keys/{uuid.uuid4()}"), 404, "not-found")
 
 
-def test_keys_come_in_pages_newest_first(as_admin: TestClient) -> None:
-    made = [make(as_admin, name=f"key {number}")["id"] for number in range(5)]
-    assert [key["id"] for key in walk(as_admin, "/v1/api-keys", limit=2)][:5] == made[::-1]
+def test_keys_are_listed_in_pages_newest_first(as_admin: TestClient) -> None:
+    created = [make(as_admin, name=f"key {number}")["id"] for number in range(5)]
+    assert [key["id"] for key in walk(as_admin, "/v1/api-keys", limit=2)][:5] == created[::-1]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,9 @@ def test_keys_come_in_pages_newest_first(as_admin: TestClient) -> None:
         ({"name": "ci", "key": "pw_mine"}, "key"),
     ],
 )
-def test_what_a_key_cannot_be(as_admin: TestClient, database: Database, body: dict[str, object], field: str) -> None:
+def test_an_invalid_key_is_refused_and_the_field_is_named(
+    as_admin: TestClient, database: Database, body: dict[str, object], field: str
+) -> None:
     before = count(database)
     problem(as_admin.post("/v1/api-keys", json=body), 422, "invalid", field=field)
     assert count(database) == before

@@ -1,4 +1,4 @@
-"""The front end imports no torch, and nothing else that is slow to import."""
+"""The API imports neither torch nor any other library that loads slowly."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
 """
 
 
-def test_the_front_end_imports_nothing_heavy() -> None:
+def test_the_api_imports_no_heavy_library() -> None:
     run = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True)
     modules = json.loads(run.stdout)
     assert HEAVY.isdisjoint(modules)

@@ -1,4 +1,4 @@
-"""Whatever is sent: the right status, the field at fault by name, nothing of it repeated, and no row left behind."""
+"""Bad input gets the right status, names the field, repeats nothing that was sent, and stores nothing."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from redis import Redis
 
 from db.session import Database
-from tests.api.helpers import ASKED, problem, stored
+from tests.api.helpers import REQUEST, problem, stored
 
 GENERATIONS = "/v1/generations"
 BATCH = "/v1/generations/batch"
@@ -50,20 +50,20 @@ FIELDS: list[tuple[str, list[str]]] = [
 
 
 @pytest.mark.parametrize(("field", "values"), FIELDS)
-def test_a_value_that_cannot_be_is_422_and_named(as_user: TestClient, field: str, values: list[str]) -> None:
+def test_an_invalid_value_is_422_and_the_field_is_named(as_user: TestClient, field: str, values: list[str]) -> None:
     name = field.removesuffix("[0]").split(".")[0]
     for value in values:
-        fields = {key: json.dumps(asked) for key, asked in ASKED.items()} | {name: value}
+        fields = {key: json.dumps(valid) for key, valid in REQUEST.items()} | {name: value}
         body = "{" + ", ".join(f'"{key}": {raw}' for key, raw in fields.items()) + "}"
         problem(post(as_user, body), 422, "invalid", field=field)
         problem(post(as_user, '{"items": [' + body + "]}", BATCH), 422, "invalid", field=f"items[0].{field}")
 
 
 @pytest.mark.parametrize("field", ["prompt", "input"])
-def test_text_may_be_200000_characters(as_user: TestClient, field: str) -> None:
-    problem(as_user.post(GENERATIONS, json=ASKED | {field: "ä" * 200_001}), 422, "invalid", field=field)
+def test_a_text_can_have_200000_characters(as_user: TestClient, field: str) -> None:
+    problem(as_user.post(GENERATIONS, json=REQUEST | {field: "ä" * 200_001}), 422, "invalid", field=field)
     problem(
-        as_user.post(GENERATIONS, json=ASKED | {field: "ä" * 200_000, "model": "unknown"}),
+        as_user.post(GENERATIONS, json=REQUEST | {field: "ä" * 200_000, "model": "unknown"}),
         422,
         "invalid",
         field="model",
@@ -71,12 +71,12 @@ def test_text_may_be_200000_characters(as_user: TestClient, field: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["model", "prompt"])
-def test_a_field_that_has_to_be_given_is_named(as_user: TestClient, field: str) -> None:
-    body = {name: value for name, value in ASKED.items() if name != field}
+def test_a_missing_field_is_named(as_user: TestClient, field: str) -> None:
+    body = {name: value for name, value in REQUEST.items() if name != field}
     problem(as_user.post(GENERATIONS, json=body), 422, "invalid", field=field)
 
 
-def test_every_field_at_fault_is_named(as_user: TestClient) -> None:
+def test_every_invalid_field_is_named(as_user: TestClient) -> None:
     document = problem(
         as_user.post(GENERATIONS, json={"model": 1, "temperature": 3, "what": 0}), 422, "invalid", field="temperature"
     )
@@ -95,8 +95,8 @@ def test_every_field_at_fault_is_named(as_user: TestClient) -> None:
     ],
     ids=["misspelled", "other", "huge", "surrogate", "control", "empty"],
 )
-def test_an_unknown_field_is_422_and_named_as_far_as_that_is_safe(as_user: TestClient, name: str, shown: str) -> None:
-    problem(post(as_user, json.dumps(ASKED | {name: 1})), 422, "invalid", field=shown)
+def test_an_unknown_field_is_422_and_its_name_is_shown_safely(as_user: TestClient, name: str, shown: str) -> None:
+    problem(post(as_user, json.dumps(REQUEST | {name: 1})), 422, "invalid", field=shown)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_an_unknown_field_is_422_and_named_as_far_as_that_is_safe(as_user: TestC
         ("{}", "model"),
     ],
 )
-def test_a_body_is_an_object(as_user: TestClient, body: str, field: str) -> None:
+def test_a_body_must_be_an_object(as_user: TestClient, body: str, field: str) -> None:
     problem(post(as_user, body), 422, "invalid", field=field)
 
 
@@ -134,21 +134,21 @@ def test_a_body_is_an_object(as_user: TestClient, body: str, field: str) -> None
     ],
     ids=lambda body: repr(body[:20]),
 )
-def test_what_is_no_json_is_400(as_user: TestClient, body: bytes) -> None:
+def test_invalid_json_is_400(as_user: TestClient, body: bytes) -> None:
     problem(post(as_user, body), 400, "malformed")
 
 
 @pytest.mark.parametrize(
     "content_type", [None, "", "text/plain", "text/json", "application/jsonp", "application/x-www-form-urlencoded", "é"]
 )
-def test_another_content_type_than_json_is_415(as_user: TestClient, content_type: str | None) -> None:
+def test_a_content_type_other_than_json_is_415(as_user: TestClient, content_type: str | None) -> None:
     headers = {} if content_type is None else {b"Content-Type": content_type.encode("latin-1")}
-    response = as_user.post(GENERATIONS, content=json.dumps(ASKED).encode(), headers=headers)
+    response = as_user.post(GENERATIONS, content=json.dumps(REQUEST).encode(), headers=headers)
     problem(response, 415, "unsupported-media-type")
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs/{}", "/v1/jobs/{}/events", "/v1/generations/{}", "/v1/generations/{}/html"])
-def test_an_id_that_is_no_uuid_is_422(as_user: TestClient, path: str) -> None:
+def test_an_id_must_be_a_uuid(as_user: TestClient, path: str) -> None:
     for bad in ("1", "x" * 5000, "%00", "%ff", "018f-", "null"):
         problem(as_user.get(path.format(bad)), 422, "invalid", field="job_id")
 
@@ -164,7 +164,7 @@ def test_an_id_that_is_no_uuid_is_422(as_user: TestClient, path: str) -> None:
     ],
     ids=["limit", "after", "status", "batch_id"],
 )
-def test_a_query_value_that_cannot_be_is_422_and_named(
+def test_an_invalid_query_parameter_is_422_and_named(
     as_user: TestClient, path: str, field: str, values: list[str]
 ) -> None:
     for value in values:
@@ -174,7 +174,7 @@ def test_a_query_value_that_cannot_be_is_422_and_named(
 @pytest.mark.parametrize("path", ["/v1/jobs?statsu=failed", "/v1/generations/batch?statsu=1"])
 def test_an_unknown_query_parameter_is_422_and_named(as_user: TestClient, path: str) -> None:
     method = "POST" if "batch" in path else "GET"
-    answer = as_user.request(method, path, json={"items": [ASKED]} if method == "POST" else None)
+    answer = as_user.request(method, path, json={"items": [REQUEST]} if method == "POST" else None)
     problem(answer, 422, "invalid", "statsu")
 
 
@@ -198,11 +198,11 @@ SECRET = "pw_a-secret-that-was-pasted-into-the-wrong-place"
     ],
     ids=lambda changes: str(changes)[:16],
 )
-def test_an_error_repeats_nothing_that_was_sent(as_user: TestClient, changes: dict[str, Any]) -> None:
+def test_an_error_does_not_repeat_what_was_sent(as_user: TestClient, changes: dict[str, Any]) -> None:
     for response in (
-        as_user.post(GENERATIONS, json=ASKED | changes),
-        as_user.post(BATCH, json={"items": [ASKED | changes]}),
-        as_user.post(GENERATIONS, json=ASKED | changes, headers={"Idempotency-Key": SECRET * 9}),
+        as_user.post(GENERATIONS, json=REQUEST | changes),
+        as_user.post(BATCH, json={"items": [REQUEST | changes]}),
+        as_user.post(GENERATIONS, json=REQUEST | changes, headers={"Idempotency-Key": SECRET * 9}),
         as_user.get("/v1/jobs", params={"status": SECRET}),
         as_user.get(f"/v1/jobs/{SECRET}"),
         as_user.get(f"/{SECRET}"),

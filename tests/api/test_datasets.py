@@ -1,4 +1,4 @@
-"""Datasets over HTTP: what is stored, what is refused, and when files go."""
+"""Datasets over HTTP: uploading, reading rows, deleting."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from tests.disk import files_no_larger_than
 ALPACA = os.environ.get("PAGEWRIGHT_ALPACA_WEBGEN")
 
 
-def test_an_upload_is_shown_and_its_rows_are(as_admin: TestClient, as_user: TestClient) -> None:
+def test_an_uploaded_dataset_and_its_rows_are_shown(as_admin: TestClient, as_user: TestClient) -> None:
     columns = {"instruction": "question", "output": "answer"}
     rows = [{"question": f"Ask {number}.", "answer": f"<p>{number}", "id": number} for number in range(8)]
     created = create(as_admin, rows, "my pages.json", columns=json.dumps(columns), test_fraction=0.25, seed=2**32 - 1)
@@ -54,7 +54,7 @@ def test_an_upload_is_shown_and_its_rows_are(as_admin: TestClient, as_user: Test
     assert stored == [(row["question"], "", row["answer"]) for row in rows]
 
 
-def test_without_options_every_row_is_a_training_row_in_its_place(as_admin: TestClient) -> None:
+def test_by_default_all_rows_are_train_rows_in_their_order(as_admin: TestClient) -> None:
     created = create(as_admin)
     assert (created["test_fraction"], created["seed"]) == (0.0, 42)
     assert (created["train_rows"], created["test_rows"], created["overlapping_rows"]) == (8, 0, 0)
@@ -62,7 +62,7 @@ def test_without_options_every_row_is_a_training_row_in_its_place(as_admin: Test
     assert pages_of(as_admin, created["id"], split="test") == []
 
 
-def test_the_stored_files_are_what_training_reads(as_admin: TestClient, database: Database) -> None:
+def test_the_stored_files_have_the_columns_that_training_reads(as_admin: TestClient, database: Database) -> None:
     created = create(as_admin, test_fraction=0.5)
     with database.read() as session:
         dataset = datasets.get_by_name(session, "pages")
@@ -74,12 +74,12 @@ def test_the_stored_files_are_what_training_reads(as_admin: TestClient, database
         assert table.num_rows == created[f"{split.value}_rows"]
 
 
-def test_rows_of_both_splits_are_counted(as_admin: TestClient) -> None:
+def test_rows_that_are_in_both_splits_are_counted(as_admin: TestClient) -> None:
     rows = [{"prompt": "Create  a page." + " " * number, "completion": "<p>\n"} for number in range(4)]
     assert create(as_admin, rows, test_fraction=0.5)["overlapping_rows"] == 2
 
 
-def test_a_page_of_rows_is_found_anywhere(as_admin: TestClient) -> None:
+def test_pages_of_rows_cross_row_groups(as_admin: TestClient) -> None:
     rows = [{"instruction": f"Create page {number}.", "output": "<p>"} for number in range(2500)]
     path = f"{DATASETS}/{create(as_admin, rows)['id']}/rows"
     for after, limit, expected in (
@@ -102,13 +102,13 @@ def test_datasets_are_listed_newest_first(as_admin: TestClient, as_user: TestCli
 
 
 @pytest.mark.skipif(ALPACA is None, reason="PAGEWRIGHT_ALPACA_WEBGEN names no file")
-def test_the_original_experiments_dataset_is_split_as_it_was(as_admin: TestClient) -> None:
+def test_the_original_experiments_dataset_is_split_into_396_and_132_rows(as_admin: TestClient) -> None:
     content = Path(str(ALPACA)).read_bytes()
     created = create(as_admin, content, "alpaca.json", test_fraction=0.25, seed=123)
     assert (created["train_rows"], created["test_rows"]) == (396, 132)
 
 
-def test_the_same_rows_are_stored_once_and_go_with_the_last_dataset(as_admin: TestClient) -> None:
+def test_equal_rows_are_stored_once_and_deleted_with_their_last_dataset(as_admin: TestClient) -> None:
     first, second, other = (
         create(as_admin, name="first"),
         create(as_admin, "\n".join(map(json.dumps, ROWS)).encode(), "pages.jsonl", name="second", seed=1),
@@ -121,7 +121,7 @@ def test_the_same_rows_are_stored_once_and_go_with_the_last_dataset(as_admin: Te
         assert len(contents()) == left
 
 
-def test_a_deleted_dataset_is_gone_and_its_name_free(as_admin: TestClient) -> None:
+def test_a_deleted_dataset_frees_its_name(as_admin: TestClient) -> None:
     path = f"{DATASETS}/{create(as_admin)['id']}"
     assert as_admin.delete(path).status_code == 204
     for gone in (as_admin.get(path), as_admin.get(f"{path}/rows"), as_admin.delete(path)):
@@ -131,13 +131,13 @@ def test_a_deleted_dataset_is_gone_and_its_name_free(as_admin: TestClient) -> No
     assert pages_of(as_admin, again["id"])[0]["instruction"] == ROWS[0]["instruction"]
 
 
-def test_a_name_is_taken_once(as_admin: TestClient) -> None:
+def test_a_name_can_be_used_once(as_admin: TestClient) -> None:
     create(as_admin)
     problem(post(as_admin, ROWS[:2]), 409, "conflict", field="name")
     assert len(contents()) == 1
 
 
-def test_who_loses_the_race_for_a_name_leaves_no_files(
+def test_a_dataset_that_loses_the_race_for_its_name_leaves_no_files(
     as_admin: TestClient, database: Database, tmp_path: Path
 ) -> None:
     from api.datasets.storing import store
@@ -158,7 +158,7 @@ def test_who_loses_the_race_for_a_name_leaves_no_files(
     assert len(pages_of(as_admin, kept["id"])) == 8
 
 
-def test_files_that_do_not_fit_leave_nothing_in_the_store(
+def test_files_that_do_not_fit_on_the_disk_leave_nothing_in_the_store(
     as_admin: TestClient, nothing_is_stored: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # the first of the two files fits, the second does not
@@ -168,7 +168,7 @@ def test_files_that_do_not_fit_leave_nothing_in_the_store(
 
 
 def with_little_room(store: Callable[..., None]) -> Callable[..., None]:
-    """Stores on a disk that is full by then, after what came before found room."""
+    """Return `store` with a disk that is full, unlike that of the steps before it."""
 
     def stored(*arguments: Any) -> None:
         with files_no_larger_than(50_000):
@@ -177,10 +177,10 @@ def with_little_room(store: Callable[..., None]) -> Callable[..., None]:
     return stored
 
 
-def test_a_dataset_that_a_job_uses_stays(as_admin: TestClient, worker: Worker) -> None:
+def test_a_dataset_cannot_be_deleted_while_a_job_uses_it(as_admin: TestClient, worker: Worker) -> None:
     path = f"{DATASETS}/{create(as_admin)['id']}"
-    asked = {"model": "starter", "dataset": "pages", "name": "new"}
-    job = as_admin.post("/v1/fine-tunes", json=asked).json()["id"]
+    fine_tune = {"model": "starter", "dataset": "pages", "name": "new"}
+    job = as_admin.post("/v1/fine-tunes", json=fine_tune).json()["id"]
     problem(as_admin.delete(path), 409, "conflict")
     claims = worker.claim(job)
     problem(as_admin.delete(path), 409, "conflict")
@@ -188,10 +188,10 @@ def test_a_dataset_that_a_job_uses_stays(as_admin: TestClient, worker: Worker) -
     worker.fail(claims)
     assert as_admin.delete(path).status_code == 204
     assert as_admin.get(f"/v1/fine-tunes/{job}").json()["dataset"] == "pages"
-    problem(as_admin.post("/v1/fine-tunes", json=asked), 422, "invalid", field="dataset")
+    problem(as_admin.post("/v1/fine-tunes", json=fine_tune), 422, "invalid", field="dataset")
 
 
-def test_rows_whose_files_are_gone_are_404(as_admin: TestClient) -> None:
+def test_rows_with_missing_files_are_404(as_admin: TestClient) -> None:
     created = create(as_admin)
     for artifact in contents():
         get_artifacts().delete(artifact)
@@ -200,7 +200,7 @@ def test_rows_whose_files_are_gone_are_404(as_admin: TestClient) -> None:
     assert len(pages_of(as_admin, created["id"])) == 8
 
 
-def test_a_store_that_does_not_answer_is_503(
+def test_an_unavailable_artifact_store_is_503(
     as_admin: TestClient, configure: Callable[..., None], nothing_is_stored: None, tmp_path: Path
 ) -> None:
     (tmp_path / "a-file").touch()
@@ -251,7 +251,7 @@ def test_a_store_that_does_not_answer_is_503(
     ids=lambda value: str(value)[:60],
 )
 @pytest.mark.usefixtures("nothing_is_stored")
-def test_a_field_that_cannot_be_is_422_and_named(as_admin: TestClient, fields: dict[str, str], field: str) -> None:
+def test_an_invalid_form_field_is_422_and_named(as_admin: TestClient, fields: dict[str, str], field: str) -> None:
     if "file" in fields:
         answer = as_admin.post(DATASETS, data={"name": "pages"}, files={"file": (None, fields["file"])})
     else:
@@ -280,19 +280,21 @@ def test_a_field_that_cannot_be_is_422_and_named(as_admin: TestClient, fields: d
     ids=lambda value: str(value)[:40],
 )
 @pytest.mark.usefixtures("nothing_is_stored")
-def test_a_bad_file_is_422_and_its_fault_is_named(as_admin: TestClient, rows: Any, file: str, field: str) -> None:
+def test_an_invalid_file_is_422_and_the_error_is_located(
+    as_admin: TestClient, rows: Any, file: str, field: str
+) -> None:
     problem(post(as_admin, rows, file), 422, "invalid", field=field)
 
 
 @pytest.mark.usefixtures("nothing_is_stored")
-def test_of_many_faults_the_first_are_named(as_admin: TestClient) -> None:
+def test_the_first_20_of_many_errors_are_listed(as_admin: TestClient) -> None:
     document = problem(post(as_admin, [*ROWS, *[ROWS[0] | {"output": ""}] * 100]), 422, "invalid", "rows[8].output")
     assert [error["field"] for error in document["errors"]] == [f"rows[{row}].output" for row in range(8, 28)]
     assert "100" in document["detail"]
 
 
 @pytest.mark.usefixtures("nothing_is_stored")
-def test_no_source_is_422(as_admin: TestClient) -> None:
+def test_a_dataset_needs_a_name_and_one_source(as_admin: TestClient) -> None:
     problem(as_admin.post(DATASETS, files={"name": (None, "pages")}), 422, "invalid", field="file")
     without_revision = {"name": (None, "pages"), "hub": (None, "some/pages")}
     problem(as_admin.post(DATASETS, files=without_revision), 422, "invalid", field="revision")
@@ -322,7 +324,7 @@ def test_no_source_is_422(as_admin: TestClient) -> None:
     ],
 )
 @pytest.mark.usefixtures("nothing_is_stored")
-def test_what_is_no_form_is_refused(
+def test_a_body_must_be_a_multipart_form(
     as_admin: TestClient, content_type: str, content: bytes, status: int, type: str
 ) -> None:
     problem(as_admin.post(DATASETS, content=content, headers={"Content-Type": content_type}), status, type)
@@ -332,7 +334,7 @@ def test_what_is_no_form_is_refused(
     ("query", "field"),
     [("split=dev", "split"), ("limit=0", "limit"), ("limit=101", "limit"), ("after=-2", "after"), ("page=1", "page")],
 )
-def test_a_query_that_cannot_be_is_422(as_admin: TestClient, query: str, field: str) -> None:
+def test_an_invalid_query_for_rows_is_422(as_admin: TestClient, query: str, field: str) -> None:
     problem(as_admin.get(f"{DATASETS}/{create(as_admin)['id']}/rows?{query}"), 422, "invalid", field=field)
 
 
@@ -342,7 +344,7 @@ def test_an_unknown_dataset_is_404(as_admin: TestClient) -> None:
         problem(answer, 404, "not-found")
 
 
-def test_of_uploads_of_one_content_at_the_same_moment_all_have_it(server: Server) -> None:
+def test_concurrent_uploads_of_the_same_content_all_have_their_rows(server: Server) -> None:
     with server.client(Role.ADMIN) as client, ThreadPoolExecutor(6) as threads:
         created = list(threads.map(lambda number: create(client, name=f"d{number}"), range(6)))
         for dataset in created:
@@ -350,7 +352,7 @@ def test_of_uploads_of_one_content_at_the_same_moment_all_have_it(server: Server
     assert len(contents()) == 1
 
 
-def test_deletion_and_upload_of_one_content_leave_every_dataset_with_its_files(server: Server) -> None:
+def test_concurrent_uploads_and_deletions_of_the_same_content_lose_no_files(server: Server) -> None:
     def come_and_go(worker: int) -> None:
         for number in range(5):
             dataset = create(client, name=f"d{worker}.{number}")

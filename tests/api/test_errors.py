@@ -1,4 +1,4 @@
-"""Every failure is a problem document, also those that no endpoint foresaw."""
+"""Every error is a problem document, including unexpected ones."""
 
 import pytest
 from fastapi.testclient import TestClient
@@ -19,6 +19,7 @@ def test_an_unknown_path_is_404(as_user: TestClient, app_client: TestClient, pat
     ("method", "path", "allowed"),
     [
         ("DELETE", "/v1/generations", {"GET", "HEAD", "POST"}),
+        ("POST", "/docs", {"GET", "HEAD"}),
         ("PUT", "/v1/jobs", {"GET", "HEAD"}),
         ("GET", "/v1/jobs/01890000-0000-7000-8000-000000000000/cancel", {"POST"}),
         ("PATCH", "/v1/api-keys/01890000-0000-7000-8000-000000000000", {"DELETE"}),
@@ -29,7 +30,7 @@ def test_an_unknown_path_is_404(as_user: TestClient, app_client: TestClient, pat
         ("HEAD", "/v1/jobs/01890000-0000-7000-8000-000000000000/cancel", {"POST"}),
     ],
 )
-def test_another_method_is_405_and_told_which_are_allowed(
+def test_a_wrong_method_is_405_with_the_allowed_ones(
     as_user: TestClient, method: str, path: str, allowed: set[str]
 ) -> None:
     response = as_user.request(method, path)
@@ -39,17 +40,19 @@ def test_another_method_is_405_and_told_which_are_allowed(
         problem(response, 405, "method-not-allowed")
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/jobs", "/v1/models", "/openapi.json", "/docs"])
-def test_head_is_answered_as_get_without_the_body(as_user: TestClient, path: str) -> None:
-    got, asked = as_user.get(path), as_user.head(path)
-    for response in (got, asked):
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/v1/jobs", "/v1/models", "/openapi.json", "/docs", "/docs/initialize.js"]
+)
+def test_head_is_answered_like_get_without_the_body(as_user: TestClient, path: str) -> None:
+    got, head = as_user.get(path), as_user.head(path)
+    for response in (got, head):
         del response.headers["X-Request-ID"]
-    assert asked.status_code == got.status_code
-    assert asked.headers == got.headers
-    assert asked.content == b""
+    assert head.status_code == got.status_code
+    assert head.headers == got.headers
+    assert head.content == b""
 
 
-def test_a_fault_of_the_server_is_a_problem_that_tells_nothing(as_user: TestClient, database: Database) -> None:
+def test_an_unexpected_error_is_a_problem_without_details(as_user: TestClient, database: Database) -> None:
     with database.write() as session:
         # A model's row that no code of ours could have written: reading it must fail.
         session.execute(text("UPDATE models SET source = 'secret'"))
@@ -57,7 +60,7 @@ def test_a_fault_of_the_server_is_a_problem_that_tells_nothing(as_user: TestClie
     assert "secret" not in str(document)
 
 
-def test_the_types_are_stable() -> None:
+def test_the_problem_types_are_stable() -> None:
     assert {type.value for type in ProblemType} == {
         "invalid",
         "malformed",

@@ -1,4 +1,4 @@
-"""Evaluations over HTTP: what is refused, what can be asked of the results, and how two compare."""
+"""Evaluations over HTTP: submitting, reading predictions, comparing, the leaderboard."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ from tests.api.conftest import Worker
 from tests.api.helpers import problem, stored, walk
 
 EVALUATIONS = "/v1/evaluations"
-ASKED = {"model": "starter", "dataset": "pages"}
+REQUEST = {"model": "starter", "dataset": "pages"}
 
 
 def page(title: str) -> str:
@@ -44,8 +44,8 @@ def dataset(make_dataset: Callable[..., Dataset]) -> Dataset:
     return make_dataset(ROWS, test=ROWS)
 
 
-def ask(client: Any, **changes: Any) -> dict[str, Any]:
-    response = client.post(EVALUATIONS, json=ASKED | changes)
+def create(client: Any, **changes: Any) -> dict[str, Any]:
+    response = client.post(EVALUATIONS, json=REQUEST | changes)
     assert response.status_code == 202, response.text
     job: dict[str, Any] = response.json()
     assert response.headers["Location"] == f"{EVALUATIONS}/{job['id']}"
@@ -60,7 +60,7 @@ def evaluated(as_user: TestClient, database: Database, worker: Worker) -> Evalua
     """Submits an evaluation, and stores completions, which it scores, as its worker would; returns its id."""
 
     def evaluate(completions: list[str], end: bool = True, **changes: Any) -> str:
-        job = ask(as_user, **changes)
+        job = create(as_user, **changes)
         job_id = uuid.UUID(job["id"])
         [claim] = worker.claim(job["id"])
         with database.write() as session:
@@ -104,20 +104,20 @@ def rows(client: TestClient, evaluation: str, **query: object) -> list[int]:
     return [item["row"] for item in walk(client, f"{EVALUATIONS}/{evaluation}/predictions", **query)]
 
 
-def test_by_default_a_whole_test_split_is_predicted_greedily_and_scored_by_everything(as_user: TestClient) -> None:
-    job = ask(as_user)
+def test_the_defaults_are_the_whole_test_split_greedy_sampling_and_all_metrics(as_user: TestClient) -> None:
+    job = create(as_user)
     assert (job["kind"], job["status"], job["split"], job["limit"]) == ("evaluation", "queued", "test", None)
     assert (job["temperature"], job["max_new_tokens"], job["metrics"]) == (0.0, None, list(Metric))
     assert (job["rows"], job["rows_done"], job["partial"], job["scores"]) == (5, 0, False, {})
-    assert ask(as_user, limit=3)["rows"] == 3
-    assert ask(as_user, limit=30)["rows"] == 5
+    assert create(as_user, limit=3)["rows"] == 3
+    assert create(as_user, limit=30)["rows"] == 5
 
 
-def test_the_same_key_and_body_is_the_same_evaluation(as_user: TestClient) -> None:
+def test_a_repeated_idempotency_key_returns_the_same_evaluation(as_user: TestClient) -> None:
     headers = {"Idempotency-Key": "once"}
-    first = as_user.post(EVALUATIONS, json=ASKED, headers=headers).json()
-    assert as_user.post(EVALUATIONS, json=ASKED, headers=headers).json()["id"] == first["id"]
-    again = as_user.post(EVALUATIONS, json=ASKED | {"limit": 1}, headers=headers)
+    first = as_user.post(EVALUATIONS, json=REQUEST, headers=headers).json()
+    assert as_user.post(EVALUATIONS, json=REQUEST, headers=headers).json()["id"] == first["id"]
+    again = as_user.post(EVALUATIONS, json=REQUEST | {"limit": 1}, headers=headers)
     problem(again, 409, "idempotency-conflict")
 
 
@@ -140,27 +140,27 @@ def test_the_same_key_and_body_is_the_same_evaluation(as_user: TestClient) -> No
         ({"model": "baseline:constant", "load": {"method": "bitsandbytes", "bits": 4}}, "load"),
     ],
 )
-def test_what_cannot_be_evaluated_is_refused_by_the_name_of_its_field(
+def test_an_invalid_request_is_refused_and_the_field_is_named(
     as_user: TestClient, database: Database, changes: dict[str, Any], field: str
 ) -> None:
-    problem(as_user.post(EVALUATIONS, json=ASKED | changes), 422, "invalid", field)
+    problem(as_user.post(EVALUATIONS, json=REQUEST | changes), 422, "invalid", field)
     assert stored(database)[0] == 0
 
 
 def test_a_split_without_rows_is_refused(as_user: TestClient, make_dataset: Callable[..., Dataset]) -> None:
     make_dataset(ROWS, name="untested")
-    problem(as_user.post(EVALUATIONS, json=ASKED | {"dataset": "untested"}), 422, "invalid", "split")
+    problem(as_user.post(EVALUATIONS, json=REQUEST | {"dataset": "untested"}), 422, "invalid", "split")
 
 
-def test_a_baseline_is_no_model_and_no_models_name(as_user: TestClient, as_admin: TestClient) -> None:
-    assert ask(as_user, model="baseline:constant")["model"] == "baseline:constant"
+def test_a_baseline_cannot_generate_and_its_prefix_is_reserved(as_user: TestClient, as_admin: TestClient) -> None:
+    assert create(as_user, model="baseline:constant")["model"] == "baseline:constant"
     generation = as_user.post("/v1/generations", json={"model": "baseline:constant", "prompt": "Hi"})
     problem(generation, 422, "invalid", "model")
     named = {"name": "baseline:mine", "source": "bundled", "location": "starter"}
     problem(as_admin.post("/v1/models", json=named), 422, "invalid", "name")
 
 
-def test_everybody_may_read_results_and_only_the_owner_cancel(
+def test_everyone_can_read_results_and_only_the_owner_can_cancel(
     as_user: TestClient, as_other_user: TestClient, evaluated: Evaluated
 ) -> None:
     evaluation = evaluated(MIXED)
@@ -172,27 +172,27 @@ def test_everybody_may_read_results_and_only_the_owner_cancel(
     problem(as_user.get(f"{EVALUATIONS}/{uuid.uuid4()}/predictions"), 404, "not-found")
 
 
-def test_an_evaluations_scores_are_those_of_its_rows(as_user: TestClient, evaluated: Evaluated) -> None:
-    found = get(as_user, evaluated(MIXED))
-    assert (found["rows"], found["rows_done"], found["partial"]) == (5, 5, False)
-    assert list(found["scores"]) == list(Metric)
-    exact = found["scores"]["exact_match"]
+def test_an_evaluation_shows_the_overall_scores_of_its_rows(as_user: TestClient, evaluated: Evaluated) -> None:
+    evaluation = get(as_user, evaluated(MIXED))
+    assert (evaluation["rows"], evaluation["rows_done"], evaluation["partial"]) == (5, 5, False)
+    assert list(evaluation["scores"]) == list(Metric)
+    exact = evaluation["scores"]["exact_match"]
     assert (exact["value"], exact["n"]) == (0.4, 5)
     assert 0 <= exact["low"] < 0.4 < exact["high"] <= 1
-    assert found["scores"]["validity"]["value"] == 0.6
-    assert 0 < found["scores"]["chrf"]["value"] < 100
-    assert found["chrf_signature"] == CHRF_SIGNATURE
+    assert evaluation["scores"]["validity"]["value"] == 0.6
+    assert 0 < evaluation["scores"]["chrf"]["value"] < 100
+    assert evaluation["chrf_signature"] == CHRF_SIGNATURE
 
 
-def test_what_is_done_of_a_running_evaluation_can_be_read(as_user: TestClient, evaluated: Evaluated) -> None:
+def test_a_running_evaluation_shows_the_rows_done_so_far(as_user: TestClient, evaluated: Evaluated) -> None:
     evaluation = evaluated(MIXED[:2], end=False)
-    found = get(as_user, evaluation)
-    assert (found["status"], found["rows_done"], found["partial"]) == ("running", 2, False)
-    assert found["scores"]["exact_match"]["value"] == 1.0
+    shown = get(as_user, evaluation)
+    assert (shown["status"], shown["rows_done"], shown["partial"]) == ("running", 2, False)
+    assert shown["scores"]["exact_match"]["value"] == 1.0
     assert rows(as_user, evaluation) == [0, 1]
 
 
-def test_metrics_that_were_not_asked_for_are_null(as_user: TestClient, evaluated: Evaluated) -> None:
+def test_metrics_that_were_not_requested_are_null(as_user: TestClient, evaluated: Evaluated) -> None:
     evaluation = evaluated(MIXED, metrics=["validity", "exact_match"])
     assert get(as_user, evaluation)["metrics"] == ["exact_match", "validity"]
     [first, *_] = get(as_user, f"{evaluation}/predictions")["items"]
@@ -200,7 +200,7 @@ def test_metrics_that_were_not_asked_for_are_null(as_user: TestClient, evaluated
     assert (first["chrf"], first["structural_similarity"]) == (None, None)
 
 
-def test_a_prediction_has_everything_about_its_row(as_user: TestClient, evaluated: Evaluated) -> None:
+def test_a_prediction_shows_its_row_completion_and_scores(as_user: TestClient, evaluated: Evaluated) -> None:
     [item] = get(as_user, f"{evaluated(MIXED)}/predictions", limit=1, after=0)["items"]
     assert (item["row"], item["prompt"], item["input"]) == (1, ROWS[1][0], ROWS[1][1])
     assert (item["completion"], item["reference"]) == (MIXED[1], ROWS[1][2])
@@ -209,7 +209,7 @@ def test_a_prediction_has_everything_about_its_row(as_user: TestClient, evaluate
     assert (item["exact_match"], item["chrf"]) == (1.0, 100.0)
 
 
-def test_predictions_are_filtered_by_score_and_text(as_user: TestClient, evaluated: Evaluated) -> None:
+def test_predictions_can_be_filtered_by_score_and_text(as_user: TestClient, evaluated: Evaluated) -> None:
     evaluation = evaluated(MIXED)
     assert rows(as_user, evaluation, exact_match=False) == [2, 3, 4]
     assert rows(as_user, evaluation, exact_match=True, limit=1) == [0, 1]
@@ -223,7 +223,7 @@ def test_predictions_are_filtered_by_score_and_text(as_user: TestClient, evaluat
     assert rows(as_user, evaluation, text="e", exact_match=False, min_chrf=1, limit=1) == [2, 3]
 
 
-def test_predictions_are_sorted_by_any_score_over_pages(as_user: TestClient, evaluated: Evaluated) -> None:
+def test_predictions_can_be_sorted_by_any_score_across_pages(as_user: TestClient, evaluated: Evaluated) -> None:
     evaluation = evaluated(MIXED)
     for metric in Metric:
         for sort, sign in ((metric.value, 1), (f"-{metric}", -1)):
@@ -247,13 +247,13 @@ def test_predictions_are_sorted_by_any_score_over_pages(as_user: TestClient, eva
         ({"chrf": 3}, "chrf"),
     ],
 )
-def test_a_filter_that_is_none_is_refused(
+def test_an_invalid_filter_is_refused(
     as_user: TestClient, evaluated: Evaluated, query: dict[str, Any], field: str
 ) -> None:
     problem(as_user.get(f"{EVALUATIONS}/{evaluated([])}/predictions", params=query), 422, "invalid", field)
 
 
-def test_exports_hold_what_the_pages_do(as_user: TestClient, evaluated: Evaluated) -> None:
+def test_exports_have_the_same_rows_as_the_pages(as_user: TestClient, evaluated: Evaluated) -> None:
     evaluation = evaluated(MIXED)
     items = walk(as_user, f"{EVALUATIONS}/{evaluation}/predictions")
     path = f"{EVALUATIONS}/{evaluation}/predictions"
@@ -268,7 +268,7 @@ def test_exports_hold_what_the_pages_do(as_user: TestClient, evaluated: Evaluate
     assert evaluation in file["parquet"].headers["Content-Disposition"]
 
 
-def test_an_export_takes_the_filters_too_and_may_be_empty(as_user: TestClient, evaluated: Evaluated) -> None:
+def test_an_export_can_be_filtered_and_can_be_empty(as_user: TestClient, evaluated: Evaluated) -> None:
     evaluation = evaluated(MIXED)
     wrong = as_user.get(f"{EVALUATIONS}/{evaluation}/predictions.jsonl", params={"exact_match": False})
     assert [json.loads(line)["row"] for line in wrong.text.splitlines()] == [2, 3, 4]
@@ -279,7 +279,9 @@ def test_an_export_takes_the_filters_too_and_may_be_empty(as_user: TestClient, e
     assert (head.status_code, head.content) == (200, b"")
 
 
-def test_a_long_export_comes_whole(as_user: TestClient, evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_in_several_batches_is_complete(
+    as_user: TestClient, evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch
+) -> None:
     evaluation = evaluated(MIXED)
     monkeypatch.setattr(predictions, "EXPORT_ROWS", 2)
     for format in ("jsonl", "csv"):
@@ -289,36 +291,36 @@ def test_a_long_export_comes_whole(as_user: TestClient, evaluated: Evaluated, mo
     assert table["row"].to_pylist() == [0, 1, 2, 3, 4]
 
 
-def test_evaluations_are_filtered_and_sorted_by_any_metric(as_user: TestClient, evaluated: Evaluated) -> None:
+def test_evaluations_can_be_filtered_and_sorted_by_any_metric(as_user: TestClient, evaluated: Evaluated) -> None:
     best = evaluated(RIGHT)
     half = evaluated(MIXED)
     constant = evaluated([RIGHT[0]] * 5, model="baseline:constant")
-    queued = ask(as_user)["id"]
+    queued = create(as_user)["id"]
 
-    def found(**query: object) -> list[str]:
+    def listed(**query: object) -> list[str]:
         return [item["id"] for item in walk(as_user, EVALUATIONS, **query)]
 
-    assert found() == [queued, constant, half, best]
-    assert found(sort="-exact_match", limit=1) == [best, half, constant]
-    assert found(sort="chrf", limit=2)[-1] == best
-    assert found(model="starter", sort="exact_match", limit=1) == [half, best]
-    assert found(model="baseline:constant") == [constant]
-    assert found(status="queued") == [queued]
-    assert found(dataset="pages", limit=3) == [queued, constant, half, best]
-    assert found(dataset="others") == []
+    assert listed() == [queued, constant, half, best]
+    assert listed(sort="-exact_match", limit=1) == [best, half, constant]
+    assert listed(sort="chrf", limit=2)[-1] == best
+    assert listed(model="starter", sort="exact_match", limit=1) == [half, best]
+    assert listed(model="baseline:constant") == [constant]
+    assert listed(status="queued") == [queued]
+    assert listed(dataset="pages", limit=3) == [queued, constant, half, best]
+    assert listed(dataset="others") == []
     for name in ("sort", "model", "dataset", "status"):
         problem(as_user.get(EVALUATIONS, params={name: "a\0b"}), 422, "invalid", name)
 
 
-def test_two_evaluations_compare_over_the_rows_that_both_have(as_user: TestClient, evaluated: Evaluated) -> None:
+def test_a_comparison_covers_the_rows_that_both_evaluations_have(as_user: TestClient, evaluated: Evaluated) -> None:
     a, b = evaluated(MIXED), evaluated([*RIGHT[:1], "<p>", *RIGHT[2:4]], limit=4)
-    found = get(as_user, "compare", a=a, b=b)
-    assert (found["a"], found["b"], found["rows"]) == (a, b, 4)
-    exact = found["metrics"]["exact_match"]
+    comparison = get(as_user, "compare", a=a, b=b)
+    assert (comparison["a"], comparison["b"], comparison["rows"]) == (a, b, 4)
+    exact = comparison["metrics"]["exact_match"]
     assert (exact["a"], exact["b"], exact["difference"]) == (0.5, 0.75, 0.25)
     assert exact["low"] < 0.25 < exact["high"]
-    assert found["mcnemar"] == {"only_a": 1, "only_b": 2, "p_value": 1.0}
-    changed = found["changed"]["items"]
+    assert comparison["mcnemar"] == {"only_a": 1, "only_b": 2, "p_value": 1.0}
+    changed = comparison["changed"]["items"]
     assert [row["row"] for row in changed] == [1, 2, 3]
     assert (changed[1]["a_completion"], changed[1]["b_completion"]) == (MIXED[2], RIGHT[2])
     assert (changed[1]["a"]["exact_match"], changed[1]["b"]["exact_match"]) == (0.0, 1.0)
@@ -328,14 +330,14 @@ def test_two_evaluations_compare_over_the_rows_that_both_have(as_user: TestClien
     assert ([row["row"] for row in rest["items"]], rest["next"]) == ([3], None)
 
 
-def test_an_evaluation_differs_from_itself_in_nothing(as_user: TestClient, evaluated: Evaluated) -> None:
+def test_an_evaluation_does_not_differ_from_itself(as_user: TestClient, evaluated: Evaluated) -> None:
     a = evaluated(MIXED)
-    found = get(as_user, "compare", a=a, b=a, metric="chrf")
-    assert {(one["difference"], one["low"], one["high"]) for one in found["metrics"].values()} == {(0, 0, 0)}
-    assert (found["mcnemar"]["p_value"], found["changed"]["items"]) == (1.0, [])
+    comparison = get(as_user, "compare", a=a, b=a, metric="chrf")
+    assert {(one["difference"], one["low"], one["high"]) for one in comparison["metrics"].values()} == {(0, 0, 0)}
+    assert (comparison["mcnemar"]["p_value"], comparison["changed"]["items"]) == (1.0, [])
 
 
-def test_what_does_not_compare_is_refused(
+def test_evaluations_that_cannot_be_compared_are_refused(
     as_user: TestClient, evaluated: Evaluated, make_dataset: Callable[..., Dataset]
 ) -> None:
     make_dataset(ROWS, name="others", test=ROWS)
@@ -356,12 +358,12 @@ def test_what_does_not_compare_is_refused(
     assert compare(a=a, b=chrf, metric="chrf").json()["mcnemar"] is None
 
 
-def test_evaluations_without_common_rows_compare_to_nothing(as_user: TestClient, evaluated: Evaluated) -> None:
-    found = get(as_user, "compare", a=evaluated(MIXED), b=evaluated([], end=False))
-    assert (found["rows"], found["metrics"], found["changed"]["items"]) == (0, {}, [])
+def test_a_comparison_without_common_rows_is_empty(as_user: TestClient, evaluated: Evaluated) -> None:
+    comparison = get(as_user, "compare", a=evaluated(MIXED), b=evaluated([], end=False))
+    assert (comparison["rows"], comparison["metrics"], comparison["changed"]["items"]) == (0, {}, [])
 
 
-def test_the_leaderboard_has_each_models_latest_evaluation_with_the_best_first(
+def test_the_leaderboard_shows_the_latest_evaluation_of_each_model_best_first(
     as_user: TestClient, evaluated: Evaluated
 ) -> None:
     evaluated(RIGHT)
@@ -369,14 +371,14 @@ def test_the_leaderboard_has_each_models_latest_evaluation_with_the_best_first(
     evaluated(RIGHT, end=False)
     evaluated(RIGHT[:2], limit=2)
     constant = evaluated([RIGHT[0]] * 5, model="baseline:constant")
-    found = as_user.get("/v1/leaderboard", params={"dataset": "pages"}).json()
-    assert (found["dataset"], found["split"], found["rows"]) == ("pages", "test", 5)
-    assert [(item["model"], item["evaluation_id"]) for item in found["items"]] == [
+    leaderboard = as_user.get("/v1/leaderboard", params={"dataset": "pages"}).json()
+    assert (leaderboard["dataset"], leaderboard["split"], leaderboard["rows"]) == ("pages", "test", 5)
+    assert [(item["model"], item["evaluation_id"]) for item in leaderboard["items"]] == [
         ("starter", latest),
         ("baseline:constant", constant),
     ]
-    assert found["items"][0]["scores"]["exact_match"]["value"] == 0.4
-    assert found["missing_baselines"] == ["baseline:nearest-neighbour"]
+    assert leaderboard["items"][0]["scores"]["exact_match"]["value"] == 0.4
+    assert leaderboard["missing_baselines"] == ["baseline:nearest-neighbour"]
     by_structure = as_user.get("/v1/leaderboard", params={"dataset": "pages", "sort": "structural_similarity"}).json()
     assert [item["model"] for item in by_structure["items"]] == ["baseline:constant", "starter"]
     of_two = as_user.get("/v1/leaderboard", params={"dataset": "pages", "rows": 2}).json()
@@ -386,23 +388,21 @@ def test_the_leaderboard_has_each_models_latest_evaluation_with_the_best_first(
     problem(as_user.get("/v1/leaderboard", params={"dataset": "nowhere"}), 422, "invalid", "dataset")
 
 
-def test_a_model_stands_on_the_leaderboard_once_for_each_way_to_load_it(
-    as_user: TestClient, evaluated: Evaluated
-) -> None:
+def test_the_leaderboard_has_one_item_for_each_set_of_load_options(as_user: TestClient, evaluated: Evaluated) -> None:
     four, eight = ({"method": "bitsandbytes", "bits": bits} for bits in (4, 8))
     evaluated(RIGHT, load=four)
     plain, in_four, in_eight = evaluated(RIGHT), evaluated(MIXED, load=four), evaluated([""] * 5, load=eight)
     assert get(as_user, in_four)["load"] == four
-    found = as_user.get("/v1/leaderboard", params={"dataset": "pages"}).json()["items"]
-    ranked = [(item["model"], item["load"], item["evaluation_id"]) for item in found]
+    items = as_user.get("/v1/leaderboard", params={"dataset": "pages"}).json()["items"]
+    ranked = [(item["model"], item["load"], item["evaluation_id"]) for item in items]
     assert ranked == [("starter", None, plain), ("starter", four, in_four), ("starter", eight, in_eight)]
 
 
-def test_a_dataset_in_use_by_an_evaluation_stays(
+def test_a_dataset_cannot_be_deleted_while_an_evaluation_uses_it(
     as_user: TestClient, as_admin: TestClient, dataset: Dataset, evaluated: Evaluated
 ) -> None:
     done = evaluated(MIXED)
-    job = ask(as_user)
+    job = create(as_user)
     problem(as_admin.delete(f"/v1/datasets/{dataset.id}"), 409, "conflict")
     as_user.post(f"/v1/jobs/{job['id']}/cancel")
     assert as_admin.delete(f"/v1/datasets/{dataset.id}").status_code == 204

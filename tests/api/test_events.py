@@ -1,4 +1,4 @@
-"""Server-sent events: a job as it is, and again each time it changes."""
+"""Server-sent events show a job and each of its changes."""
 
 import json
 import threading
@@ -18,9 +18,7 @@ def events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             yield json.loads(line.removeprefix("data: "))
 
 
-def test_the_stream_begins_with_the_job_as_it_is_and_shows_each_change_to_the_end(
-    server: Server, worker: Worker
-) -> None:
+def test_the_stream_shows_the_job_and_each_change_up_to_the_end(server: Server, worker: Worker) -> None:
     with server.client() as client:
         job = submit(client)
         with client.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
@@ -29,19 +27,20 @@ def test_the_stream_begins_with_the_job_as_it_is_and_shows_each_change_to_the_en
             assert stream.headers["Cache-Control"] == "no-cache"
             seen = events(stream.iter_lines())
             first = next(seen)
-            assert first == client.get(f"/v1/jobs/{job['id']}").json()
+            details = client.get(f"/v1/jobs/{job['id']}").json()
+            assert first | {"events": []} == details
             claims = worker.claim(job["id"])
             assert next(seen)["status"] == "running"
             client.post(f"/v1/jobs/{job['id']}/cancel")
-            asked = next(seen)
-            assert (asked["status"], asked["cancel_requested"]) == ("running", True)
+            cancelling = next(seen)
+            assert (cancelling["status"], cancelling["cancel_requested"]) == ("running", True)
             worker.succeed(claims)
             assert next(seen)["status"] == "succeeded"
             assert list(seen) == []
     assert server.watcher.followers == 0
 
 
-def test_the_stream_of_a_job_that_is_over_shows_it_once(server: Server, worker: Worker) -> None:
+def test_the_stream_of_a_finished_job_shows_it_once(server: Server, worker: Worker) -> None:
     with server.client() as client:
         job = submit(client)
         worker.finish(job["id"])
@@ -49,7 +48,7 @@ def test_the_stream_of_a_job_that_is_over_shows_it_once(server: Server, worker: 
             assert [state["status"] for state in events(stream.iter_lines())] == ["succeeded"]
 
 
-def test_a_lost_connection_leaves_no_follower_behind(server: Server) -> None:
+def test_a_lost_connection_leaves_no_follower(server: Server) -> None:
     with server.client() as client:
         job = submit(client)
         for _ in range(3):
@@ -60,7 +59,7 @@ def test_a_lost_connection_leaves_no_follower_behind(server: Server) -> None:
             until(lambda: server.watcher.followers == 0)
 
 
-def test_everyone_who_follows_a_job_sees_it_end(server: Server, worker: Worker) -> None:
+def test_every_follower_sees_the_job_end(server: Server, worker: Worker) -> None:
     ends: list[str] = []
 
     def follow() -> None:
@@ -79,7 +78,7 @@ def test_everyone_who_follows_a_job_sees_it_end(server: Server, worker: Worker) 
     assert ends == ["succeeded"] * 5
 
 
-def test_a_silent_stream_is_kept_alive(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_comments_keep_a_silent_stream_alive(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fastapi.routing, "_PING_INTERVAL", 0.1)
     with server.client() as client:
         job = submit(client)

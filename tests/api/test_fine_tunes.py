@@ -1,4 +1,4 @@
-"""Fine-tunes over HTTP: what is refused, what is shown, and the curve as it comes."""
+"""Fine-tunes over HTTP: submitting, listing, reading steps."""
 
 import json
 import uuid
@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from api.schemas.fine_tunes import LoraIn, TrainingIn
 from db import job_transitions
-from db.queries import fine_tunes, job_events, models
+from db.queries import fine_tunes, job_events
 from db.session import Database
 from db.tables.datasets import Dataset
 from db.tables.models import Model
@@ -21,7 +21,7 @@ from tests.api.conftest import Server, Worker
 from tests.api.helpers import problem, stored, walk
 
 FINE_TUNES = "/v1/fine-tunes"
-ASKED = {"model": "starter", "dataset": "pages", "name": "mine"}
+REQUEST = {"model": "starter", "dataset": "pages", "name": "mine"}
 ROWS = [("Create a page.", "", "<p>One</p>")] * 4
 
 
@@ -30,8 +30,8 @@ def dataset(make_dataset: Callable[..., Dataset]) -> Dataset:
     return make_dataset(ROWS)
 
 
-def ask(client: Any, **changes: Any) -> dict[str, Any]:
-    response = client.post(FINE_TUNES, json=ASKED | changes)
+def create(client: Any, **changes: Any) -> dict[str, Any]:
+    response = client.post(FINE_TUNES, json=REQUEST | changes)
     assert response.status_code == 202, response.text
     job: dict[str, Any] = response.json()
     assert response.headers["Location"] == f"{FINE_TUNES}/{job['id']}"
@@ -39,7 +39,7 @@ def ask(client: Any, **changes: Any) -> dict[str, Any]:
 
 
 def test_the_defaults_are_the_original_experiments(as_admin: TestClient) -> None:
-    job = ask(as_admin)
+    job = create(as_admin)
     assert job["lora"] == {
         "r": 8,
         "alpha": 32,
@@ -54,26 +54,26 @@ def test_the_defaults_are_the_original_experiments(as_admin: TestClient) -> None
     assert (job["status"], job["split"], job["percent_done"], job["result_model_id"]) == ("queued", "train", None, None)
 
 
-def test_what_the_api_takes_is_what_the_worker_knows() -> None:
+def test_the_api_and_the_worker_have_the_same_options() -> None:
     assert set(LoraIn.model_fields) == {field.name for field in fields(LoraOptions)}
     assert TrainingOptions(**TrainingIn().options()) == TrainingOptions()
     defaults = LoraIn().model_dump()
     assert LoraOptions(**{**defaults, "target_modules": tuple(defaults["target_modules"])}) == LoraOptions()
 
 
-def test_a_base_is_loaded_as_it_is_stored_or_as_it_was_asked_for(as_admin: TestClient) -> None:
-    assert ask(as_admin)["load"] is None
+def test_the_base_model_can_have_load_options(as_admin: TestClient) -> None:
+    assert create(as_admin)["load"] is None
     load = {"method": "bitsandbytes", "bits": 4}
-    job = ask(as_admin, name="other", load=load)
+    job = create(as_admin, name="other", load=load)
     assert (job["load"], as_admin.get(f"{FINE_TUNES}/{job['id']}").json()["load"]) == (load, load)
 
 
-def test_epochs_take_the_place_of_steps(as_admin: TestClient) -> None:
-    assert ask(as_admin, training={"num_train_epochs": 3})["training"]["max_steps"] is None
+def test_epochs_replace_the_default_number_of_steps(as_admin: TestClient) -> None:
+    assert create(as_admin, training={"num_train_epochs": 3})["training"]["max_steps"] is None
 
 
-def test_adamw_hf_is_taken_as_adamw_torch_with_an_event_that_says_so(as_admin: TestClient) -> None:
-    job = ask(as_admin, training={"optim": "adamw_hf"})
+def test_adamw_hf_becomes_adamw_torch_with_an_event(as_admin: TestClient) -> None:
+    job = create(as_admin, training={"optim": "adamw_hf"})
     assert job["training"]["optim"] == "adamw_torch"
     [event] = job["events"]
     assert event["type"] == "adamw-hf"
@@ -112,41 +112,41 @@ def test_adamw_hf_is_taken_as_adamw_torch_with_an_event_that_says_so(as_admin: T
     ],
     ids=str,
 )
-def test_what_cannot_be_trained_is_refused_with_its_field(
+def test_an_invalid_fine_tune_is_refused_and_the_field_is_named(
     as_admin: TestClient, database: Database, changes: dict[str, Any], field: str
 ) -> None:
     before = stored(database)
-    problem(as_admin.post(FINE_TUNES, json=ASKED | changes), 422, "invalid", field=field)
+    problem(as_admin.post(FINE_TUNES, json=REQUEST | changes), 422, "invalid", field=field)
     assert stored(database) == before
 
 
-def test_an_adapter_is_no_base_model(as_admin: TestClient, make_model: Callable[..., Model]) -> None:
+def test_an_adapter_cannot_be_a_base_model(as_admin: TestClient, make_model: Callable[..., Model]) -> None:
     make_model("adapter")
-    document = problem(as_admin.post(FINE_TUNES, json=ASKED | {"model": "adapter"}), 422, "invalid", field="model")
+    document = problem(as_admin.post(FINE_TUNES, json=REQUEST | {"model": "adapter"}), 422, "invalid", field="model")
     assert "merge it" in document["detail"]
 
 
-def test_a_name_is_given_to_one_model(as_admin: TestClient, database: Database, worker: Worker) -> None:
+def test_a_name_is_reserved_for_one_adapter(as_admin: TestClient, database: Database, worker: Worker) -> None:
     """To a registered one, or to the one that a job is about to make."""
-    problem(as_admin.post(FINE_TUNES, json=ASKED | {"name": "starter"}), 409, "conflict", field="name")
-    job = ask(as_admin)
-    problem(as_admin.post(FINE_TUNES, json=ASKED), 409, "conflict", field="name")
+    problem(as_admin.post(FINE_TUNES, json=REQUEST | {"name": "starter"}), 409, "conflict", field="name")
+    job = create(as_admin)
+    problem(as_admin.post(FINE_TUNES, json=REQUEST), 409, "conflict", field="name")
     bundled = {"name": "mine", "source": "bundled", "location": "starter"}
     problem(as_admin.post("/v1/models", json=bundled), 409, "conflict", field="name")
     as_admin.post(f"/v1/jobs/{job['id']}/cancel")
-    ask(as_admin)
+    create(as_admin)
 
 
-def test_the_same_key_and_body_give_the_same_job(as_admin: TestClient) -> None:
+def test_a_repeated_idempotency_key_returns_the_same_job(as_admin: TestClient) -> None:
     headers = {"Idempotency-Key": "one"}
-    first, again = (as_admin.post(FINE_TUNES, json=ASKED, headers=headers).json() for _ in range(2))
+    first, again = (as_admin.post(FINE_TUNES, json=REQUEST, headers=headers).json() for _ in range(2))
     assert first == again
-    other = as_admin.post(FINE_TUNES, json=ASKED | {"name": "other"}, headers=headers)
+    other = as_admin.post(FINE_TUNES, json=REQUEST | {"name": "other"}, headers=headers)
     problem(other, 409, "idempotency-conflict")
 
 
-def test_fine_tunes_are_listed_with_their_jobs(as_admin: TestClient, as_user: TestClient) -> None:
-    ids = [ask(as_admin, name=f"m{number}")["id"] for number in range(3)]
+def test_fine_tunes_are_listed_newest_first(as_admin: TestClient, as_user: TestClient) -> None:
+    ids = [create(as_admin, name=f"m{number}")["id"] for number in range(3)]
     assert [job["id"] for job in walk(as_admin, FINE_TUNES, limit=2)] == ids[::-1]
     assert [job["id"] for job in walk(as_admin, "/v1/jobs", kind="fine_tune")] == ids[::-1]
     assert walk(as_admin, FINE_TUNES, status="running") == []
@@ -161,8 +161,8 @@ def measure(database: Database, job_id: str, steps: range) -> None:
             fine_tunes.add_step(session, uuid.UUID(job_id), step, epoch=0.5, loss=1 / step)
 
 
-def test_the_curve_comes_in_pages(as_admin: TestClient, database: Database) -> None:
-    job_id = ask(as_admin)["id"]
+def test_steps_are_listed_in_pages(as_admin: TestClient, database: Database) -> None:
+    job_id = create(as_admin)["id"]
     measure(database, job_id, range(1, 8))
     first = as_admin.get(f"{FINE_TUNES}/{job_id}/steps?limit=5").json()
     assert [item["step"] for item in first["items"]] == [1, 2, 3, 4, 5]
@@ -173,8 +173,8 @@ def test_the_curve_comes_in_pages(as_admin: TestClient, database: Database) -> N
         assert as_admin.get(f"{FINE_TUNES}/{job_id}/steps?{query}").status_code == 422
 
 
-def test_a_step_that_is_done_again_replaces_what_it_measured(as_admin: TestClient, database: Database) -> None:
-    job_id = ask(as_admin)["id"]
+def test_a_repeated_step_replaces_its_measurements(as_admin: TestClient, database: Database) -> None:
+    job_id = create(as_admin)["id"]
     measure(database, job_id, range(1, 5))
     with database.write() as session:
         fine_tunes.add_step(session, uuid.UUID(job_id), 4, epoch=0.5, eval_loss=0.25)
@@ -185,11 +185,9 @@ def test_a_step_that_is_done_again_replaces_what_it_measured(as_admin: TestClien
     assert [(item["step"], item["loss"], item["eval_loss"]) for item in curve][1::2] == [(2, 9.0, None), (4, 0.5, None)]
 
 
-def test_the_curve_and_what_happens_are_live_in_the_event_stream(
-    server: Server, worker: Worker, database: Database
-) -> None:
+def test_steps_and_events_are_streamed(server: Server, worker: Worker, database: Database) -> None:
     with server.client(Role.ADMIN) as client:
-        job = ask(client)
+        job = create(client)
         [claim] = worker.claim(job["id"])
         measure(database, job["id"], range(1, 2))
         with client.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
@@ -218,32 +216,12 @@ def next_event(lines: Any) -> tuple[str, dict[str, Any]]:
     raise AssertionError("the stream ended")
 
 
-def test_progress_is_written_by_the_attempt_that_holds_the_job_alone(
+def test_only_the_attempt_that_holds_the_lease_can_write_progress(
     as_admin: TestClient, worker: Worker, database: Database
 ) -> None:
-    [claim] = worker.claim(ask(as_admin)["id"])
+    [claim] = worker.claim(create(as_admin)["id"])
     with database.write() as session:
         job_transitions.requeue(session, [claim], "lost")
     with database.write() as session:
         assert not job_transitions.progress(session, claim, percent_done=50.0, remaining_seconds=1.0)
     assert as_admin.get(f"{FINE_TUNES}/{claim.job_id}").json()["percent_done"] is None
-
-
-def test_only_an_adapter_can_be_merged(as_admin: TestClient, database: Database) -> None:
-    with database.read() as session:
-        starter = models.get_by_name(session, "starter")
-    assert starter is not None
-    problem(as_admin.post(f"/v1/models/{starter.id}/merge", json={"name": "merged"}), 409, "conflict")
-    problem(as_admin.post(f"/v1/models/{uuid.uuid4()}/merge", json={"name": "merged"}), 404, "not-found")
-
-
-def test_a_merge_is_a_job_that_takes_a_name(as_admin: TestClient, make_model: Callable[..., Model]) -> None:
-    path = f"/v1/models/{make_model('adapter').id}/merge"
-    problem(as_admin.post(path, json={"name": "starter"}), 409, "conflict", field="name")
-    problem(as_admin.post(path, json={}), 422, "invalid", field="name")
-    headers = {"Idempotency-Key": "one"}
-    first, again = (as_admin.post(path, json={"name": "merged"}, headers=headers) for _ in range(2))
-    assert first.status_code == 202
-    assert first.json()["kind"] == "merge"
-    assert first.json()["id"] == again.json()["id"]
-    problem(as_admin.post(path, json={"name": "merged"}), 409, "conflict", field="name")

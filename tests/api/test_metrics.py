@@ -1,4 +1,4 @@
-"""What Prometheus is told, by whom it may be asked, and what it costs."""
+"""The Prometheus metrics of the API: what they show, who may read them, and what they cost."""
 
 import re
 import time
@@ -35,15 +35,15 @@ def scrape(client: TestClient) -> dict[str, float]:
     response = client.get("/metrics")
     assert response.status_code == 200
     assert response.headers["Content-Type"].startswith("text/plain; version=")
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for family in text_string_to_metric_families(response.text):
         for sample in family.samples:
             labels = ",".join(sample.labels.values())
-            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
-    return found
+            values[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return values
 
 
-def test_live_jobs_are_there_by_queue_kind_and_status(
+def test_unfinished_jobs_are_counted_by_queue_kind_and_status(
     app_client: TestClient,
     as_user: TestClient,
     as_admin: TestClient,
@@ -62,18 +62,18 @@ def test_live_jobs_are_there_by_queue_kind_and_status(
     with database.write() as session:
         hour_ago = datetime.now(UTC) - timedelta(hours=1)
         session.execute(update(Job).where(Job.id == uuid.UUID(old)).values(created_at=hour_ago))
-    found = scrape(app_client)
-    assert found["pagewright_jobs{generation,generation,queued}"] == 4
-    assert found["pagewright_jobs{generation,generation,running}"] == 1
-    assert found["pagewright_jobs{fine_tune,builds,queued}"] == 1
-    assert found["pagewright_jobs{merge,builds,queued}"] == 0
-    assert found["pagewright_jobs{evaluation,evaluation,queued}"] == 0
-    assert 3600 <= found["pagewright_queue_oldest_job_age_seconds{generation}"] < 3700
-    assert 0 < found["pagewright_queue_oldest_job_age_seconds{builds}"] < 100
-    assert found["pagewright_queue_oldest_job_age_seconds{evaluation}"] == 0
+    values = scrape(app_client)
+    assert values["pagewright_jobs{generation,generation,queued}"] == 4
+    assert values["pagewright_jobs{generation,generation,running}"] == 1
+    assert values["pagewright_jobs{fine_tune,builds,queued}"] == 1
+    assert values["pagewright_jobs{merge,builds,queued}"] == 0
+    assert values["pagewright_jobs{evaluation,evaluation,queued}"] == 0
+    assert 3600 <= values["pagewright_queue_oldest_job_age_seconds{generation}"] < 3700
+    assert 0 < values["pagewright_queue_oldest_job_age_seconds{builds}"] < 100
+    assert values["pagewright_queue_oldest_job_age_seconds{evaluation}"] == 0
 
 
-def test_what_comes_and_goes_is_counted(as_user: TestClient, app_client: TestClient, worker: Worker) -> None:
+def test_submitted_and_finished_jobs_are_counted(as_user: TestClient, app_client: TestClient, worker: Worker) -> None:
     before = scrape(app_client)
     batch = submit_batch(as_user, 3)
     job = submit(as_user, seed=1)["id"]
@@ -89,23 +89,23 @@ def test_what_comes_and_goes_is_counted(as_user: TestClient, app_client: TestCli
     assert changed["pagewright_http_request_duration_seconds_count{POST,/v1/jobs/{job_id}/cancel}"] == 3
 
 
-def test_workers_are_counted_and_what_does_not_answer_is_said_so(
+def test_workers_are_counted_and_unavailable_services_are_shown(
     app_client: TestClient, configure: Callable[..., None]
 ) -> None:
     queue.announce("a", [QueueName.BUILDS])
-    found = scrape(app_client)
-    assert (found["pagewright_database_up"], found["pagewright_redis_up"]) == (1, 1)
-    assert (found["pagewright_workers{builds}"], found["pagewright_workers{generation}"]) == (1, 0)
+    values = scrape(app_client)
+    assert (values["pagewright_database_up"], values["pagewright_redis_up"]) == (1, 1)
+    assert (values["pagewright_workers{builds}"], values["pagewright_workers{generation}"]) == (1, 0)
     queue.withdraw("a", [QueueName.BUILDS])
 
     configure(database_url=f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
-    found = scrape(app_client)
-    assert (found["pagewright_database_up"], found["pagewright_redis_up"]) == (0, 1)
-    assert not [name for name in found if name.startswith(("pagewright_jobs{", "pagewright_queue"))]
-    assert found["pagewright_workers{builds}"] == 0
+    values = scrape(app_client)
+    assert (values["pagewright_database_up"], values["pagewright_redis_up"]) == (0, 1)
+    assert not [name for name in values if name.startswith(("pagewright_jobs{", "pagewright_queue"))]
+    assert values["pagewright_workers{builds}"] == 0
 
 
-def test_a_token_that_is_set_is_asked_for(app_client: TestClient, configure: Callable[..., None]) -> None:
+def test_a_configured_token_is_required(app_client: TestClient, configure: Callable[..., None]) -> None:
     configure(metrics_token="secret-of-prometheus")
     for header in (None, "Bearer", "Bearer x", "secret-of-prometheus", "Bearer secret-of-prometheus ü"):
         sent = {} if header is None else {b"Authorization": header.encode("latin-1")}
@@ -115,7 +115,7 @@ def test_a_token_that_is_set_is_asked_for(app_client: TestClient, configure: Cal
     assert "secret" not in response.text
 
 
-def test_however_often_it_is_asked_the_database_is_asked_once(
+def test_frequent_scrapes_query_the_database_once(
     app_client: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metrics, "CACHE_SECONDS", 60.0)
@@ -126,7 +126,7 @@ def test_however_often_it_is_asked_the_database_is_asked_once(
     assert sum("count(" in statement for statement in statements) == 2
 
 
-def test_those_who_ask_while_the_database_is_asked_do_not_ask_it_too(
+def test_concurrent_scrapes_query_the_database_once(
     app_client: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metrics, "CACHE_SECONDS", 60.0)
@@ -143,7 +143,7 @@ def test_those_who_ask_while_the_database_is_asked_do_not_ask_it_too(
     assert len(slow) == 2
 
 
-def test_the_history_is_not_read(database: Database, submit_jobs: Callable[..., list[Job]]) -> None:
+def test_finished_jobs_are_not_read(database: Database, submit_jobs: Callable[..., list[Job]]) -> None:
     """Both statements go through an index that leads to live jobs alone."""
     submit_jobs(2000)
     with database.write() as session:
@@ -156,8 +156,8 @@ def test_the_history_is_not_read(database: Database, submit_jobs: Callable[..., 
         execute("ANALYZE")
         assert [live.count for live in jobs.live_counts(session)] == [2]
         explain = "EXPLAIN" if session.get_bind().dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
-        asked = [statement for statement in statements if "count(" in statement]
-        plans = [str(execute(f"{explain} {statement}").all()) for statement in asked]
+        counts = [statement for statement in statements if "count(" in statement]
+        plans = [str(execute(f"{explain} {statement}").all()) for statement in counts]
     assert len(plans) == 2
     for plan in plans:
         assert re.search("ix_jobs_(queued|running|status)", plan), plan

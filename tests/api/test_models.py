@@ -1,4 +1,4 @@
-"""Models are registered by an admin before a job can name them; nothing else is ever loaded."""
+"""An admin registers models before jobs can use them."""
 
 import json
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def refuse(admin: TestClient, database: Database, body: dict[str, Any], field: s
     assert count(database) == before
 
 
-def test_the_bundled_model_is_registered_from_the_start(as_user: TestClient) -> None:
+def test_the_bundled_model_is_registered_initially(as_user: TestClient) -> None:
     [starter] = walk(as_user, "/v1/models")
     assert (starter["name"], starter["source"], starter["revision"]) == ("starter", "bundled", None)
 
@@ -59,7 +59,7 @@ def test_the_bundled_model_is_registered_from_the_start(as_user: TestClient) -> 
     ],
     ids=["hub", "local", "nested", "bundled"],
 )
-def test_a_registered_model_is_shown_and_can_be_named(
+def test_a_registered_model_is_shown_and_can_be_used(
     as_admin: TestClient, as_user: TestClient, models_dir: Path, body: dict[str, Any]
 ) -> None:
     response = as_admin.post("/v1/models", json=body)
@@ -86,7 +86,7 @@ GPTQ = {"bits": 4, "group_size": 128, "desc_act": True, "sym": True}
     ],
     ids=["today's layout", "AutoGPTQ's layout", "another method", "not quantized", "no object", "nothing to read"],
 )
-def test_a_local_model_that_is_quantized_is_shown_as_such(
+def test_the_quantization_of_a_local_model_is_shown(
     as_admin: TestClient, models_dir: Path, files: dict[str, Any], shown: dict[str, Any] | None
 ) -> None:
     for name, content in files.items():
@@ -101,14 +101,14 @@ def test_a_local_model_that_is_quantized_is_shown_as_such(
     "location",
     ["..", "../outside", "mine/../../outside", ".", "./", "mine/..", "nested/../../models", "{outside}", "/", "//etc"],
 )
-def test_a_local_model_lies_inside_the_models_directory(
+def test_a_local_model_must_be_inside_the_models_directory(
     as_admin: TestClient, database: Database, models_dir: Path, location: str
 ) -> None:
     location = location.format(outside=models_dir.parent / "outside")
     refuse(as_admin, database, LOCAL | {"location": location}, "location")
 
 
-def test_a_link_leads_out_of_the_models_directory_no_more_than_a_path(
+def test_a_link_out_of_the_models_directory_is_refused(
     as_admin: TestClient, database: Database, models_dir: Path
 ) -> None:
     (models_dir / "link").symlink_to(models_dir.parent / "outside")
@@ -118,20 +118,20 @@ def test_a_link_leads_out_of_the_models_directory_no_more_than_a_path(
         refuse(as_admin, database, LOCAL | {"location": location}, "location")
 
 
-def test_a_link_inside_the_models_directory_is_fine(as_admin: TestClient, models_dir: Path) -> None:
+def test_a_link_inside_the_models_directory_is_accepted(as_admin: TestClient, models_dir: Path) -> None:
     (models_dir / "latest").symlink_to(models_dir / "mine")
     assert as_admin.post("/v1/models", json=LOCAL | {"location": "latest"}).status_code == 201
 
 
 @pytest.mark.parametrize("location", ["missing", "mine/config.json", "nested", "x" * 300, "mine/" * 99])
-def test_a_local_model_is_a_folder_with_a_config(
+def test_a_local_model_must_have_a_config(
     as_admin: TestClient, database: Database, models_dir: Path, location: str
 ) -> None:
     refuse(as_admin, database, LOCAL | {"location": location + "x" * location.endswith("/")}, "location")
 
 
 @pytest.mark.parametrize("weights", ["pytorch_model.bin", "model.pt", "model.pkl", None])
-def test_only_safetensors_are_loaded(
+def test_a_local_model_must_have_safetensors(
     as_admin: TestClient, database: Database, models_dir: Path, weights: str | None
 ) -> None:
     (models_dir / "mine" / "model.safetensors").unlink()
@@ -144,21 +144,25 @@ def test_only_safetensors_are_loaded(
     "revision",
     [None, "", "main", COMMIT[:-1], COMMIT + "0", COMMIT.upper(), COMMIT + "\n", " " + COMMIT, "g" * 40, "0" * 65],
 )
-def test_a_hub_model_is_pinned_to_a_commit(as_admin: TestClient, database: Database, revision: str | None) -> None:
+def test_the_revision_of_a_hub_model_must_be_a_commit(
+    as_admin: TestClient, database: Database, revision: str | None
+) -> None:
     refuse(as_admin, database, HUB | {"revision": revision}, "revision")
 
 
-def test_a_hub_models_commit_has_to_be_given(as_admin: TestClient, database: Database) -> None:
+def test_a_hub_model_needs_a_revision(as_admin: TestClient, database: Database) -> None:
     refuse(as_admin, database, {name: HUB[name] for name in HUB if name != "revision"}, "revision")
 
 
 @pytest.mark.parametrize("location", ["llama", "a/b/c", "../x", "a/..", "/a", "a/", "a b/c", "https://a/b", "é/a", ""])
-def test_a_hub_model_is_named_by_owner_and_name(as_admin: TestClient, database: Database, location: str) -> None:
+def test_the_location_of_a_hub_model_must_be_owner_and_name(
+    as_admin: TestClient, database: Database, location: str
+) -> None:
     refuse(as_admin, database, HUB | {"location": location}, "location")
 
 
 @pytest.mark.parametrize("source", ["bundled", "local"])
-def test_only_a_hub_model_has_a_revision(
+def test_only_a_hub_model_can_have_a_revision(
     as_admin: TestClient, database: Database, models_dir: Path, source: str
 ) -> None:
     body = {"name": "m", "source": source, "location": {"bundled": "starter", "local": "mine"}[source]}
@@ -180,25 +184,27 @@ def test_only_a_hub_model_has_a_revision(
         ({"location": None}, "location"),
     ],
 )
-def test_what_else_is_refused(as_admin: TestClient, database: Database, changes: dict[str, Any], field: str) -> None:
+def test_an_invalid_model_is_refused_and_the_field_is_named(
+    as_admin: TestClient, database: Database, changes: dict[str, Any], field: str
+) -> None:
     refuse(as_admin, database, HUB | changes, field)
 
 
-def test_a_name_is_taken_once(as_admin: TestClient, database: Database) -> None:
+def test_a_name_can_be_used_once(as_admin: TestClient, database: Database) -> None:
     assert as_admin.post("/v1/models", json=HUB).status_code == 201
     problem(as_admin.post("/v1/models", json=HUB), 409, "conflict", field="name")
     problem(as_admin.post("/v1/models", json=HUB | {"name": "starter"}), 409, "conflict", field="name")
     assert count(database) == 2
 
 
-def test_of_registrations_at_the_same_moment_one_wins(server: Server, database: Database) -> None:
+def test_one_of_concurrent_registrations_of_a_name_succeeds(server: Server, database: Database) -> None:
     with server.client(Role.ADMIN) as client, ThreadPoolExecutor(6) as threads:
         answers = list(threads.map(lambda _: client.post("/v1/models", json=HUB), range(6)))
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5
     assert count(database) == 2
 
 
-def test_models_come_in_pages(as_admin: TestClient) -> None:
+def test_models_are_listed_in_pages(as_admin: TestClient) -> None:
     names = [f"m{number}" for number in range(5)]
     for name in names:
         assert as_admin.post("/v1/models", json=HUB | {"name": name}).status_code == 201

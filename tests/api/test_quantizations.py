@@ -1,4 +1,4 @@
-"""Quantizations over HTTP: what is refused, and what is shown of them."""
+"""Quantizations over HTTP: submitting, listing, reading the report."""
 
 import uuid
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from models.quantization.options import QuantizationOptions
 from tests.api.helpers import problem, stored, walk
 
 QUANTIZATIONS = "/v1/quantizations"
-ASKED = {"model": "starter", "dataset": "pages", "name": "smaller"}
+REQUEST = {"model": "starter", "dataset": "pages", "name": "smaller"}
 ROWS = [("Create a page.", "", "<p>One</p>")] * 4
 
 
@@ -26,16 +26,16 @@ def dataset(make_dataset: Callable[..., Dataset]) -> Dataset:
     return make_dataset(ROWS, test=ROWS[:2])
 
 
-def ask(client: Any, **changes: Any) -> dict[str, Any]:
-    response = client.post(QUANTIZATIONS, json=ASKED | changes)
+def create(client: Any, **changes: Any) -> dict[str, Any]:
+    response = client.post(QUANTIZATIONS, json=REQUEST | changes)
     assert response.status_code == 202, response.text
     job: dict[str, Any] = response.json()
     assert response.headers["Location"] == f"{QUANTIZATIONS}/{job['id']}"
     return job
 
 
-def test_the_defaults_are_four_bits_in_groups_calibrated_on_the_training_rows(as_admin: TestClient) -> None:
-    job = ask(as_admin)
+def test_the_defaults_are_4_bits_in_groups_calibrated_on_train_rows(as_admin: TestClient) -> None:
+    job = create(as_admin)
     assert (job["kind"], job["status"], job["split"], job["result_model_id"]) == (
         "quantization",
         "queued",
@@ -47,7 +47,7 @@ def test_the_defaults_are_four_bits_in_groups_calibrated_on_the_training_rows(as
     assert job["report_rows"] == 2
 
 
-def test_what_the_api_takes_is_what_the_worker_knows() -> None:
+def test_the_api_and_the_worker_have_the_same_options() -> None:
     assert set(QuantizationOptionsIn.model_fields) == {field.name for field in fields(QuantizationOptions)}
     assert QuantizationOptions(**QuantizationOptionsIn().model_dump()) == QuantizationOptions()
 
@@ -70,49 +70,47 @@ def test_what_the_api_takes_is_what_the_worker_knows() -> None:
         ({"report_rows": -1}, "report_rows"),
     ],
 )
-def test_what_cannot_be_quantized_is_refused_by_the_name_of_its_field(
+def test_an_invalid_quantization_is_refused_and_the_field_is_named(
     as_admin: TestClient, database: Database, changes: dict[str, Any], field: str
 ) -> None:
-    problem(as_admin.post(QUANTIZATIONS, json=ASKED | changes), 422, "invalid", field)
+    problem(as_admin.post(QUANTIZATIONS, json=REQUEST | changes), 422, "invalid", field)
     assert stored(database)[0] == 0
 
 
-def test_an_adapter_is_to_be_merged_first(as_admin: TestClient, make_model: Callable[..., Model]) -> None:
+def test_an_adapter_must_be_merged_before_quantization(as_admin: TestClient, make_model: Callable[..., Model]) -> None:
     make_model("adapted")
-    problem(as_admin.post(QUANTIZATIONS, json=ASKED | {"model": "adapted"}), 422, "invalid", "model")
+    problem(as_admin.post(QUANTIZATIONS, json=REQUEST | {"model": "adapted"}), 422, "invalid", "model")
 
 
-def test_a_report_needs_rows_that_calibration_has_not_seen(
-    as_admin: TestClient, make_dataset: Callable[..., Dataset]
-) -> None:
+def test_a_report_needs_rows_in_the_other_split(as_admin: TestClient, make_dataset: Callable[..., Dataset]) -> None:
     make_dataset(ROWS, name="untested")
-    problem(as_admin.post(QUANTIZATIONS, json=ASKED | {"dataset": "untested"}), 422, "invalid", "report_rows")
-    assert ask(as_admin, dataset="untested", report_rows=0)["report_rows"] == 0
+    problem(as_admin.post(QUANTIZATIONS, json=REQUEST | {"dataset": "untested"}), 422, "invalid", "report_rows")
+    assert create(as_admin, dataset="untested", report_rows=0)["report_rows"] == 0
     problem(
-        as_admin.post(QUANTIZATIONS, json=ASKED | {"dataset": "untested", "split": "test"}), 422, "invalid", "split"
+        as_admin.post(QUANTIZATIONS, json=REQUEST | {"dataset": "untested", "split": "test"}), 422, "invalid", "split"
     )
 
 
-def test_a_name_is_taken_from_the_submit_on(as_admin: TestClient, database: Database) -> None:
-    job = ask(as_admin)
-    problem(as_admin.post(QUANTIZATIONS, json=ASKED), 409, "conflict", "name")
+def test_a_name_is_reserved_when_the_job_is_submitted(as_admin: TestClient, database: Database) -> None:
+    job = create(as_admin)
+    problem(as_admin.post(QUANTIZATIONS, json=REQUEST), 409, "conflict", "name")
     fine_tune = {"model": "starter", "dataset": "pages", "name": "smaller"}
     problem(as_admin.post("/v1/fine-tunes", json=fine_tune), 409, "conflict", "name")
     as_admin.post(f"/v1/jobs/{job['id']}/cancel")
-    assert ask(as_admin)["status"] == "queued"
+    assert create(as_admin)["status"] == "queued"
     with database.read() as session:
         assert models.get_by_name(session, "smaller") is None
 
 
-def test_a_dataset_in_use_by_a_quantization_stays(as_admin: TestClient, dataset: Dataset) -> None:
-    job = ask(as_admin)
+def test_a_dataset_cannot_be_deleted_while_a_quantization_uses_it(as_admin: TestClient, dataset: Dataset) -> None:
+    job = create(as_admin)
     problem(as_admin.delete(f"/v1/datasets/{dataset.id}"), 409, "conflict")
     as_admin.post(f"/v1/jobs/{job['id']}/cancel")
     assert as_admin.delete(f"/v1/datasets/{dataset.id}").status_code == 204
 
 
-def test_the_report_and_each_modules_error_are_shown(as_admin: TestClient, database: Database) -> None:
-    job = ask(as_admin)
+def test_the_report_and_the_errors_of_modules_are_shown(as_admin: TestClient, database: Database) -> None:
+    job = create(as_admin)
     job_id = uuid.UUID(job["id"])
     module = {
         "layer": 0,
@@ -146,8 +144,8 @@ def test_the_report_and_each_modules_error_are_shown(as_admin: TestClient, datab
 
 
 def test_quantizations_are_listed_newest_first(as_admin: TestClient, as_user: TestClient) -> None:
-    made = [ask(as_admin, name=f"smaller-{number}")["id"] for number in range(3)]
-    assert [item["id"] for item in walk(as_admin, QUANTIZATIONS, limit=2)] == made[::-1]
+    created = [create(as_admin, name=f"smaller-{number}")["id"] for number in range(3)]
+    assert [item["id"] for item in walk(as_admin, QUANTIZATIONS, limit=2)] == created[::-1]
     assert walk(as_admin, QUANTIZATIONS, status="succeeded") == []
     assert walk(as_user, QUANTIZATIONS) == []
-    problem(as_user.get(f"{QUANTIZATIONS}/{made[0]}"), 404, "not-found")
+    problem(as_user.get(f"{QUANTIZATIONS}/{created[0]}"), 404, "not-found")

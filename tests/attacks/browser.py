@@ -1,4 +1,4 @@
-"""Headless Chromium, steered over its DevTools protocol as far as the tests need it."""
+"""Headless Chromium, controlled over its DevTools protocol."""
 
 import json
 import os
@@ -28,11 +28,11 @@ FLAGS = [
 
 def chromium() -> str:
     """The browser's command; without one the test is skipped, but never in CI."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
+    command = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if command is None:
         assert "CI" not in os.environ, "no Chromium: `apt-get install chromium`"
         pytest.skip("no Chromium on this machine")
-    return found
+    return command
 
 
 class Page:

@@ -1,4 +1,4 @@
-"""The API as it is deployed: a process of its own, on a socket."""
+"""The API as it is deployed: a separate process with a socket."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What schemathesis can't know of the server that it attacks; its configuration loads this."""
+"""What schemathesis must know about the server. Its configuration loads this module."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import schemathesis
 from api.schemas.models import COMMIT, HUB_NAME
 
 NAMES = {"model": "starter", "dataset": "pages"}
-"""Things that are there, for the fields that must name one: by guessing, none would ever be found."""
+"""Existing things, for the fields that must name one. Random names would never match any."""
 
 LOCAL_MODEL = "my-model"
 HUB_DATASET = {"hub": "some/rows", "revision": "0" * 40}

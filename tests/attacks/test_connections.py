@@ -1,4 +1,4 @@
-"""Clients that are slow, large or many hold no connection, memory or thread for long, and keep nobody else out."""
+"""Slow, large or numerous clients take no connection, memory or thread for long, and keep nobody else out."""
 
 import gzip
 import json
@@ -8,7 +8,6 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -16,20 +15,22 @@ import psutil
 import pytest
 
 from api.server.connections import MAX_HEAD_BYTES
-from tests.api.helpers import ASKED, problem
+from tests.api.helpers import REQUEST, problem
 from tests.attacks.conftest import Api, running_api
-from tests.processes import eventually
+from tests.processes import LIMIT_SECONDS, eventually
 
 SLOW = 0.6
-"""Seconds; the least pace is 1 kB/s."""
+"""How many seconds a client may be behind the minimum rate of 1 kB/s."""
 
 IDLE = 2.4
+"""How many seconds a connection is kept after a response."""
 MAX_CONNECTIONS = 30
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
 def api(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """One for all these tests: what one of them has done to it the others may feel."""
+    """One API for all these tests."""
     folder = tmp_path_factory.mktemp("attacked")
     url = f"sqlite:///{shutil.copy(migrated_sqlite, folder)}"
     with running_api(
@@ -39,9 +40,20 @@ def api(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture
+def lasting_connection(migrated_sqlite: Path, tmp_path: Path) -> Iterator[socket.socket]:
+    """A connection to an API that keeps idle connections for longer than any test runs."""
+    url = f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path)}"
+    with (
+        running_api(url, tmp_path, slow_client_seconds=SLOW, keep_alive_seconds=10 * LIMIT_SECONDS) as api,
+        socket.create_connection(("127.0.0.1", api.port), timeout=LIMIT_SECONDS) as connection,
+    ):
+        yield connection
+
+
+@pytest.fixture
 def connect(api: Api) -> Iterator[Callable[[], socket.socket]]:
     with ExitStack() as opened:
-        yield lambda: opened.enter_context(socket.create_connection(("127.0.0.1", api.port), timeout=10))
+        yield lambda: opened.enter_context(socket.create_connection(("127.0.0.1", api.port), timeout=LIMIT_SECONDS))
 
 
 def head(api: Api, *headers: str, method: str = "POST", path: str = "/v1/generations") -> bytes:
@@ -49,9 +61,9 @@ def head(api: Api, *headers: str, method: str = "POST", path: str = "/v1/generat
     return "\r\n".join([*lines, "Content-Type: application/json", "", ""]).encode()
 
 
-def drip(connection: socket.socket, piece: bytes, seconds: float) -> bytes:
-    """Send the piece again and again until the server hangs up, and give its answer; fail if it does not in time."""
-    deadline = time.monotonic() + seconds
+def drip(connection: socket.socket, piece: bytes) -> bytes:
+    """Send the piece repeatedly until the server closes the connection, and return its response."""
+    deadline = time.monotonic() + LIMIT_SECONDS
     connection.settimeout(0.02)
     answer = b""
     while time.monotonic() < deadline:
@@ -71,7 +83,7 @@ def drip(connection: socket.socket, piece: bytes, seconds: float) -> bytes:
 
 
 def _rest(connection: socket.socket) -> bytes:
-    """What came before the server hung up."""
+    """Return what arrived before the server closed the connection."""
     try:
         return connection.recv(65536)
     except OSError:
@@ -86,137 +98,148 @@ def answered(raw: bytes, status: int, type: str) -> None:
     problem(httpx.Response(status, headers=named, content=body), status, type)
 
 
-def test_a_head_that_comes_too_slowly_ends_the_connection(connect: Callable[[], socket.socket]) -> None:
+def test_a_slow_request_head_closes_the_connection(connect: Callable[[], socket.socket]) -> None:
     for begun in (b"", b"GET /", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: "):
         connection = connect()
         connection.sendall(begun)
-        assert drip(connection, b"a" if begun else b"\r\n", 5 * SLOW) == b""
+        assert drip(connection, b"a" if begun else b"\r\n") == b""
 
 
-def test_a_connection_that_says_nothing_is_closed(connect: Callable[[], socket.socket]) -> None:
+def test_a_silent_connection_is_closed(connect: Callable[[], socket.socket]) -> None:
     assert connect().recv(1) == b""
 
 
-def test_one_that_has_had_its_answer_is_kept_for_another_request_but_not_for_ever(api: Api) -> None:
-    client = HTTPConnection("127.0.0.1", api.port)
-    client.connect()
-    client.auto_open = 0
-    for _ in range(2):
-        client.request("GET", "/healthz")
-        assert client.getresponse().read()
-        time.sleep(2 * SLOW)
-    begin = time.monotonic()
-    assert drip(client.sock, b"", 2 * IDLE) == b""
-    assert time.monotonic() - begin < IDLE
-
-
-def test_a_later_head_that_comes_too_slowly_ends_the_connection_too(
-    api: Api, connect: Callable[[], socket.socket]
-) -> None:
+def test_an_idle_connection_is_closed(connect: Callable[[], socket.socket]) -> None:
     connection = connect()
-    connection.sendall(head(api, method="GET", path="/healthz"))
+    connection.sendall(HEALTH)
     assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
-    begin = time.monotonic()
-    drip(connection, b"GET /healthz HTTP/1.1\r\nX-A: ", IDLE)
-    assert time.monotonic() - begin < IDLE - SLOW
+    assert drip(connection, b"") == b""
+
+
+def test_the_limit_for_slow_clients_does_not_apply_to_idle_connections(lasting_connection: socket.socket) -> None:
+    for _ in range(3):
+        lasting_connection.sendall(HEALTH)
+        assert lasting_connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+        time.sleep(2 * SLOW)
+
+
+def test_a_slow_head_of_a_later_request_closes_the_connection(lasting_connection: socket.socket) -> None:
+    lasting_connection.sendall(HEALTH)
+    assert lasting_connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+    assert drip(lasting_connection, b"GET /healthz HTTP/1.1\r\nX-A: ") == b""
 
 
 @pytest.mark.parametrize(
     ("announced", "piece"), [("Content-Length: 5000", b"x"), ("Transfer-Encoding: chunked", b"1\r\nx\r\n")]
 )
-def test_a_body_that_comes_too_slowly_is_408(
-    api: Api, connect: Callable[[], socket.socket], announced: str, piece: bytes
-) -> None:
+def test_a_slow_body_is_408(api: Api, connect: Callable[[], socket.socket], announced: str, piece: bytes) -> None:
     connection = connect()
     connection.sendall(head(api, announced))
-    answered(drip(connection, piece, 10 * SLOW), 408, "too-slow")
+    answered(drip(connection, piece), 408, "too-slow")
 
 
-def test_a_body_that_comes_slowly_but_steadily_is_taken(api: Api, connect: Callable[[], socket.socket]) -> None:
-    body = json.dumps(ASKED | {"input": "x" * 4000}).encode()
-    connection = connect()
-    connection.sendall(head(api, f"Content-Length: {len(body)}"))
-    for start in range(0, len(body), 400):
-        connection.sendall(body[start : start + 400])
-        time.sleep(SLOW / 3)
-    assert connection.recv(4096).startswith(b"HTTP/1.1 202 ")
+def test_a_slow_but_steady_body_is_accepted(api: Api, connect: Callable[[], socket.socket]) -> None:
+    body = json.dumps(REQUEST | {"input": "x" * 4000}).encode()
+
+    def accepted() -> bool:
+        connection = connect()
+        connection.sendall(head(api, f"Content-Length: {len(body)}"))
+        try:
+            for start in range(0, len(body), 400):
+                connection.sendall(body[start : start + 400])
+                time.sleep(SLOW / 3)
+            return connection.recv(4096).startswith(b"HTTP/1.1 202 ")
+        except ConnectionError:
+            return False
+
+    # On a busy machine this client itself may pause for too long.
+    eventually(accepted, "a steady body was accepted")
 
 
-def test_a_body_that_never_ends_after_the_answer_ends_the_connection(
+def test_a_body_that_does_not_end_after_the_response_closes_the_connection(
     connect: Callable[[], socket.socket],
 ) -> None:
     connection = connect()
     connection.sendall(b"POST /v1/generations HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n")
-    answered(drip(connection, b"x" * 100, 5 * SLOW), 401, "unauthenticated")
+    answered(drip(connection, b"x" * 100), 401, "unauthenticated")
 
 
 @pytest.mark.parametrize("begun", [b"GET /", b"GET / HTTP/1.1\r\nX-A: ", b"GET / HTTP/1.1\r\n"], ids=repr)
-def test_a_head_that_never_ends_is_431(connect: Callable[[], socket.socket], begun: bytes) -> None:
+def test_an_endless_head_is_431(connect: Callable[[], socket.socket], begun: bytes) -> None:
     connection = connect()
     connection.sendall(begun)
     piece = (b"X-B: 1\r\n" if begun.endswith(b"\n") else b"x" * 8) * 2000
-    answered(drip(connection, piece, 10 * SLOW), 431, "too-large")
+    answered(drip(connection, piece), 431, "too-large")
 
 
-def test_a_head_just_below_the_limit_is_taken(connect: Callable[[], socket.socket]) -> None:
+def test_a_head_just_below_the_limit_is_accepted(connect: Callable[[], socket.socket]) -> None:
     connection = connect()
     connection.sendall(b"GET /healthz HTTP/1.1\r\nX-A: " + b"x" * (MAX_HEAD_BYTES - 100) + b"\r\n\r\n")
     assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize("endless", [b"1;a=", b"0\r\nX-A: ", b"0\r\n"], ids=["chunk extension", "trailer", "trailers"])
-def test_what_is_neither_head_nor_body_does_not_pile_up(
+def test_trailers_and_chunk_extensions_do_not_fill_the_memory(
     api: Api, connect: Callable[[], socket.socket], endless: bytes
 ) -> None:
     before = psutil.Process(api.pid).memory_info().rss
     connection = connect()
     connection.sendall(head(api, "Transfer-Encoding: chunked") + endless)
     piece = b"X-B: 1\r\n" if endless.endswith(b"\n") else b"x" * 8
-    drip(connection, piece * 8000, 10 * SLOW)
+    drip(connection, piece * 8000)
     assert psutil.Process(api.pid).memory_info().rss - before < 30e6
 
 
 def large_page(api: Api) -> bytes:
-    """The request for a list that is larger than what the kernel buffers."""
+    """Return the request for a list that is larger than the kernel's buffers."""
     with api.client() as client:
-        items = [ASKED | {"prompt": "ä" * 200_000, "input": "ä" * 200_000}] * 25
+        items = [REQUEST | {"prompt": "ä" * 200_000, "input": "ä" * 200_000}] * 25
         assert client.post("/v1/generations/batch", json={"items": items}).status_code == 202
     return head(api, method="GET", path="/v1/generations?limit=25")
 
 
-def test_a_client_that_does_not_take_its_answer_is_cut_off(api: Api, connect: Callable[[], socket.socket]) -> None:
-    asked = large_page(api)
-    for pause in (0.0, 0.02):
-        connection = socket.socket()
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 50_000)
-        connection.settimeout(10)
-        with connection:
+def test_a_client_that_does_not_read_its_response_is_disconnected(
+    api: Api, connect: Callable[[], socket.socket]
+) -> None:
+    request = large_page(api)
+
+    def received(reads_steadily: bool) -> int:
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 50_000)
+            connection.settimeout(LIMIT_SECONDS)
             connection.connect(("127.0.0.1", api.port))
-            connection.sendall(asked)
-            if not pause:
-                time.sleep(4 * SLOW)
-            received = 0
-            while pieces := _received(connection):
-                received += pieces
-                time.sleep(pause if received < 5_000_000 else 0)
-        assert (received > 20_000_000) == bool(pause)
+            connection.sendall(request)
+            if not reads_steadily:
+                address = connection.getsockname()
+                eventually(lambda: address not in established(api), "the server closed the connection")
+            total = 0
+            while size := _received(connection):
+                total += size
+                time.sleep(0.02 if total < 5_000_000 else 0)
+        return total
+
+    assert received(reads_steadily=False) < 20_000_000
+    # On a busy machine this client itself may pause for too long.
+    eventually(lambda: received(reads_steadily=True) > 20_000_000, "the whole response arrived")
 
 
-def test_a_client_that_takes_nothing_of_a_short_answer_is_cut_off_too(api: Api) -> None:
-    """The kernel takes the first part of it, and what is left is too little for the server to stop writing."""
+def test_a_client_that_does_not_read_a_short_response_is_disconnected(api: Api) -> None:
+    """The kernel buffers the first part of the response. The rest is too small to make the server stop writing."""
     with api.client() as client, ExitStack() as opened:
         for size in range(40_000, 400_000, 20_000):
-            job = client.post("/v1/generations", json=ASKED | {"prompt": "x" * (size // 2), "input": "x" * (size // 2)})
+            job = client.post(
+                "/v1/generations", json=REQUEST | {"prompt": "x" * (size // 2), "input": "x" * (size // 2)}
+            )
             connection = opened.enter_context(socket.socket())
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 5_000)
             connection.connect(("127.0.0.1", api.port))
             connection.sendall(head(api, method="GET", path=f"/v1/generations/{job.json()['id']}"))
         client.close()
-        eventually(lambda: not established(api), "the end of all connections", 4 * IDLE)
+        eventually(lambda: not established(api), "all connections were closed")
 
 
 def established(api: Api) -> list[tuple[str, int]]:
-    """The addresses of clients that the API holds a connection to."""
+    """The addresses of the clients with a connection to the API."""
     connections = psutil.Process(api.pid).net_connections()
     return [one.raddr for one in connections if one.raddr and one.laddr.port == api.port]
 
@@ -228,16 +251,14 @@ def _received(connection: socket.socket) -> int:
         return 0
 
 
-def test_idle_connections_keep_nobody_out(api: Api, connect: Callable[[], socket.socket]) -> None:
+def test_idle_connections_give_way_to_new_ones(api: Api, connect: Callable[[], socket.socket]) -> None:
     idle = [connect() for _ in range(3 * MAX_CONNECTIONS)]
     for _ in range(3):
         assert httpx.get(f"{api.address}/healthz").status_code == 200
     assert len(psutil.Process(api.pid).net_connections()) < len(idle)
 
 
-def test_connections_that_come_all_at_once_do_not_pass_the_limit(
-    api: Api, connect: Callable[[], socket.socket]
-) -> None:
+def test_simultaneous_connections_do_not_exceed_the_limit(api: Api, connect: Callable[[], socket.socket]) -> None:
     process = psutil.Process(api.pid)
     process.suspend()
     try:
@@ -249,9 +270,9 @@ def test_connections_that_come_all_at_once_do_not_pass_the_limit(
     assert len(established(api)) <= MAX_CONNECTIONS + 1
 
 
-def test_where_every_connection_is_at_work_the_next_is_503(api: Api, connect: Callable[[], socket.socket]) -> None:
+def test_a_connection_beyond_the_limit_is_503_when_none_is_idle(api: Api, connect: Callable[[], socket.socket]) -> None:
     with api.client() as client:
-        job = client.post("/v1/generations", json=ASKED).json()["id"]
+        job = client.post("/v1/generations", json=REQUEST).json()["id"]
     for _ in range(MAX_CONNECTIONS):
         connection = connect()
         connection.sendall(head(api, method="GET", path=f"/v1/jobs/{job}/events"))
@@ -261,18 +282,19 @@ def test_where_every_connection_is_at_work_the_next_is_503(api: Api, connect: Ca
     assert int(refused.headers["Retry-After"]) > 0
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
-    time.sleep(0.1)
-    assert httpx.get(f"{api.address}/healthz").status_code == 200
+    eventually(lambda: httpx.get(f"{api.address}/healthz").status_code == 200, "a free place was used")
 
 
-def test_requests_sent_before_the_answers_are_all_answered(api: Api, connect: Callable[[], socket.socket]) -> None:
+def test_pipelined_requests_are_all_answered(api: Api, connect: Callable[[], socket.socket]) -> None:
     connection = connect()
     connection.sendall(head(api, method="GET", path="/healthz") * 20)
-    assert drip(connection, b"", 5 * SLOW).count(b"HTTP/1.1 200 ") == 20
+    assert drip(connection, b"").count(b"HTTP/1.1 200 ") == 20
 
 
 @pytest.mark.parametrize("protocol", ["websocket", "h2c"])
-def test_a_connection_is_no_other_protocol(api: Api, connect: Callable[[], socket.socket], protocol: str) -> None:
+def test_a_connection_cannot_switch_to_another_protocol(
+    api: Api, connect: Callable[[], socket.socket], protocol: str
+) -> None:
     connection = connect()
     upgrade = ("Connection: Upgrade", f"Upgrade: {protocol}", "Sec-WebSocket-Key: eA==", "Sec-WebSocket-Version: 13")
     connection.sendall(head(api, *upgrade, method="GET", path="/v1/jobs"))
@@ -291,19 +313,19 @@ def test_a_connection_is_no_other_protocol(api: Api, connect: Callable[[], socke
     ],
     ids=str,
 )
-def test_a_body_of_two_lengths_is_none(
+def test_a_body_with_two_lengths_is_refused(
     api: Api, connect: Callable[[], socket.socket], headers: tuple[str, ...]
 ) -> None:
     """What a proxy in front reads otherwise than the server does would let one client write another's request."""
     connection = connect()
     connection.sendall(head(api, *headers) + b"0\r\n\r\nGET /healthz HTTP/1.1\r\n\r\n")
-    answer = drip(connection, b"", 5 * SLOW)
+    answer = drip(connection, b"")
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert answer.count(b"HTTP/1.1") == 1
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, gzip"])
-def test_a_packed_body_is_415_and_never_unpacked(api: Api, encoding: str) -> None:
+def test_a_compressed_body_is_415_and_not_decompressed(api: Api, encoding: str) -> None:
     bomb = gzip.compress(bytes(10_000_000))
     with api.client() as client:
         for media_type in ("application/json", "multipart/form-data; boundary=x"):

@@ -1,4 +1,4 @@
-"""Files that are small, or look sound, and unpack to more than a machine holds."""
+"""Small or valid-looking files that unpack to more than a machine can hold."""
 
 import io
 import json
@@ -99,12 +99,12 @@ BOMBS: dict[str, list[Callable[[Path], None]]] = {
     [(suffix, bomb) for suffix, bombs in BOMBS.items() for bomb in bombs],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_a_bomb_is_refused_and_takes_little_memory(
+def test_a_decompression_bomb_is_refused_within_limited_memory(
     api: Api, tmp_path: Path, suffix: str, bomb: Callable[[Path], None]
 ) -> None:
     file = tmp_path / f"bomb.{suffix}"
     bomb(file)
-    Path(f"/proc/{api.pid}/clear_refs").write_text("5")  # begins the peak anew
+    Path(f"/proc/{api.pid}/clear_refs").write_text("5")  # resets the peak
     before = psutil.Process(api.pid).memory_info().rss
     with api.client() as client, file.open("rb") as content:
         response = client.post(DATASETS, data={"name": "bomb"}, files={"file": (file.name, content)})
@@ -119,7 +119,7 @@ def peak(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-def test_a_parquet_file_reads_in_a_process_of_little_memory(api: Api, tmp_path: Path) -> None:
+def test_a_parquet_file_can_be_read_within_the_memory_limit(api: Api, tmp_path: Path) -> None:
     dictionary_bomb(tmp_path / "bomb.parquet")
     with (tmp_path / "bomb.parquet").open("rb") as file:
         reading = subprocess.Popen(
@@ -133,13 +133,13 @@ def test_a_parquet_file_reads_in_a_process_of_little_memory(api: Api, tmp_path: 
         reading.wait()
 
 
-def test_more_rows_or_characters_than_can_be_meant_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_rows_or_characters_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "MAX_ROWS", 10)
     for row, count, most in (("x", 11, 10**6), ("x" * 1000, 5, 4000), (None, 11, 10**6)):
         lines = f"{json.dumps({'instruction': row, 'output': row})}\n".encode() * count
         opened = open_rows(io.BytesIO(lines), "x.jsonl")
-        with pytest.raises(Unreadable, match="holds more than"):
-            list(rows.checked(opened, {"instruction": "instruction", "output": "output"}, max_characters=most))
+        with pytest.raises(Unreadable, match="has more than"):
+            list(rows.check_rows(opened, {"instruction": "instruction", "output": "output"}, max_characters=most))
 
 
 hostile = st.recursive(
@@ -165,19 +165,19 @@ hostile = st.recursive(
 @example('[{"instruction": "a", "instruction": "b", "output": "c"}]', ".json")
 @example("instruction,output\na\0,b\0\n", ".csv")
 @settings(max_examples=150, deadline=None)
-def test_hostile_text_is_good_rows_or_refused(content: str, suffix: str) -> None:
+def test_hostile_text_is_either_valid_rows_or_refused(content: str, suffix: str) -> None:
     with suppress(Unreadable, Problem):
         opened = open_rows(io.BytesIO(content.encode()), f"x{suffix}")
         columns = rows.choose_columns(opened.columns, None)
-        for triple in rows.checked(opened, columns, max_characters=10**9):
-            assert "\0" not in "".join(triple)
-            "".join(triple).encode()
+        for row in rows.check_rows(opened, columns, max_characters=10**9):
+            assert "\0" not in "".join(row)
+            "".join(row).encode()
 
 
 @given(st.lists(st.recursive(st.none() | st.floats() | st.text() | st.integers(), st.lists)), st.integers(1, 9))
 @example([0.5, -1e300, 12345], 1)
 @settings(max_examples=60, deadline=None)
-def test_an_array_read_in_pieces_is_the_same_as_at_once(values: list[Any], piece: int) -> None:
+def test_an_array_read_in_pieces_equals_one_read_at_once(values: list[Any], piece: int) -> None:
     text = json.dumps(values, ensure_ascii=False, indent=piece if piece < 5 else None)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(json_array, "CHUNK_BYTES", piece)

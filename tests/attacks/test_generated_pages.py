@@ -1,4 +1,4 @@
-"""A generated page in a real browser: it runs nothing, reads nothing of the server, and asks nothing of anybody."""
+"""A generated page in a real browser: it runs no script, reads nothing from the server, and contacts no host."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from db.session import Database
 from tests.api.conftest import Worker
-from tests.api.helpers import ASKED
+from tests.api.helpers import REQUEST
 from tests.attacks.browser import new_page
 from tests.attacks.conftest import Api
 from tests.processes import eventually
@@ -54,12 +54,13 @@ rel="pre&#99;onnect" href="{thief}"><iframe src="javascript:parent.tell('javascr
 
 @contextmanager
 def listening(page: str = "") -> Iterator[tuple[str, set[str]]]:
-    """A server that gives `page` at /page, and the paths that it was asked for: `connected` for a mere connection."""
-    asked: set[str] = set()
+    """Yield the address of a server with `page` at /page, and the set of requested paths. `connected` is in the set
+    after any connection."""
+    requested: set[str] = set()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.add(self.path)
+            requested.add(self.path)
             body = page.encode() if self.path == "/page" else b""
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
@@ -70,7 +71,7 @@ def listening(page: str = "") -> Iterator[tuple[str, set[str]]]:
         do_POST = do_GET
 
         def setup(self) -> None:
-            asked.add("connected")
+            requested.add("connected")
             super().setup()
 
         def log_message(self, format: str, *args: object) -> None:
@@ -79,12 +80,12 @@ def listening(page: str = "") -> Iterator[tuple[str, set[str]]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", requested
     finally:
         server.shutdown()
 
 
-def test_the_hostile_page_does_harm_where_it_may(tmp_path: Path) -> None:
+def test_the_hostile_page_does_harm_when_nothing_stops_it(tmp_path: Path) -> None:
     """Else the test below would prove nothing."""
     with listening() as (thief, told), listening(HOSTILE.format(thief=thief)) as (origin, _):
         expected = "ran fetch script stylesheet import img iframe background svg-image socket poster cookie-stolen=1"
@@ -94,10 +95,10 @@ def test_the_hostile_page_does_harm_where_it_may(tmp_path: Path) -> None:
             eventually(lambda: bool(told & {"/refresh", "/top"}), "the page leads elsewhere")
 
 
-def test_a_hostile_page_from_the_server_does_none(lasting_api: Api, tmp_path: Path) -> None:
+def test_the_hostile_page_does_no_harm_when_the_server_shows_it(lasting_api: Api, tmp_path: Path) -> None:
     worker = Worker(Database(lasting_api.database_url))
     with listening() as (thief, told), lasting_api.client() as client:
-        job = client.post("/v1/generations", json=ASKED).json()["id"]
+        job = client.post("/v1/generations", json=REQUEST).json()["id"]
         worker.finish(job, completion=HOSTILE.format(thief=thief))
         with new_page(tmp_path, {"Authorization": f"Bearer {lasting_api.secret}"}) as page:
             page.call("Network.setCookie", url=lasting_api.address, name="session", value="planted")

@@ -1,4 +1,4 @@
-"""Guessing a key: nothing that a guess causes depends on how much of it is right."""
+"""Guessing a key: the server's behaviour does not depend on how much of a guess is right."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from db.vocabulary import Role
 HASH_LENGTH = 64
 
 
-def test_a_guess_meets_the_database_as_a_hash_alone(
+def test_only_the_hash_of_a_guess_reaches_the_database(
     database: Database, make_key: Callable[[Role], tuple[ApiKey, str]]
 ) -> None:
     key, secret = make_key(Role.USER)
@@ -28,18 +28,18 @@ def test_a_guess_meets_the_database_as_a_hash_alone(
         "",
         "é\0%' OR 1",
     ]
-    asked: list[tuple[str, Any]] = []
+    executed: list[tuple[str, Any]] = []
 
     def record(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
         if statement != "BEGIN":
-            asked.append((statement, parameters))
+            executed.append((statement, parameters))
 
     event.listen(database.engine, "before_cursor_execute", record)
     with database.read() as session:
-        found = [api_keys.authenticate(session, guess) for guess in guesses]
+        authenticated = [api_keys.authenticate(session, guess) for guess in guesses]
     event.remove(database.engine, "before_cursor_execute", record)
-    assert [known and known.id for known in found] == [key.id] + [None] * (len(guesses) - 1)
-    statements, parameters = zip(*asked, strict=True)
+    assert [key and key.id for key in authenticated] == [key.id] + [None] * (len(guesses) - 1)
+    statements, parameters = zip(*executed, strict=True)
     assert len(statements) == len(guesses)
     assert len(set(statements)) == 1
     values = [list(given.values() if isinstance(given, dict) else given) for given in parameters]

@@ -35,11 +35,11 @@ def things(database: Database, make_dataset: Callable[..., Dataset], hub: Path, 
 
 
 @pytest.mark.timeout(0)
-def test_every_answer_is_as_the_document_says(things: None, api: Api) -> None:
+def test_every_response_matches_the_openapi_document(things: None, api: Api) -> None:
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION)),
         *("run", f"{api.address}/openapi.json", "--max-examples", EXAMPLES, "--no-color", "--warnings", "off"),
     ]
     environment = {"PAGEWRIGHT_API_KEY": api.secret, "ATTACKERS_KEY_ID": str(api.key.id)}
-    found = subprocess.run(command, env={**os.environ, **environment}, text=True, capture_output=True, check=False)
-    assert found.returncode == 0, found.stdout[-20_000:] + found.stderr[-5000:]
+    run = subprocess.run(command, env={**os.environ, **environment}, text=True, capture_output=True, check=False)
+    assert run.returncode == 0, run.stdout[-20_000:] + run.stderr[-5000:]

@@ -1,4 +1,4 @@
-"""Secrets that are planted in a running installation are found nowhere else, whatever fails."""
+"""Secrets planted in a running installation appear nowhere else, whatever fails."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, make_url, select
 from db.tables.base import Table
 from pagewright.cli.up.parts import free_port
 from tests.api.datasets.helpers import ROWS
-from tests.api.helpers import ASKED, Upload
+from tests.api.helpers import REQUEST, Upload
 from tests.hub import serve_hub
 from tests.processes import COMMAND, eventually, running
 
@@ -63,7 +63,7 @@ def running_up(environment: dict[str, str], log: Path) -> Iterator[psutil.Proces
             process.wait()
 
 
-def test_planted_secrets_are_found_nowhere_else(environment: dict[str, str], tmp_path: Path) -> None:
+def test_planted_secrets_appear_nowhere_else(environment: dict[str, str], tmp_path: Path) -> None:
     log = tmp_path / "log"
     seen: list[str] = []
     with running_up(environment, log) as up:
@@ -116,7 +116,7 @@ def run_jobs(client: httpx.Client) -> None:
     client.post("/v1/models", json={"name": "x", "source": "local", "location": GUESSED_KEY[:3]})
     jobs = []
     for model in ("starter", "some/gone", "some/unheard-of"):
-        jobs.append(client.post("/v1/generations", json=ASKED | {"model": model, "max_new_tokens": 2}))
+        jobs.append(client.post("/v1/generations", json=REQUEST | {"model": model, "max_new_tokens": 2}))
         jobs.append(client.post("/v1/evaluations", json={"model": model, "dataset": "pages", "limit": 1}))
         if model != "starter":
             jobs.append(client.post("/v1/fine-tunes", json={"model": model, "dataset": "pages", "name": f"of-{model}"}))
@@ -139,9 +139,9 @@ def read_everything(client: httpx.Client) -> None:
 def rows(environment: dict[str, str]) -> str:
     engine = create_engine(environment["PAGEWRIGHT_DATABASE_URL"])
     with engine.connect() as connection:
-        found = [str(row) for table in Table.metadata.sorted_tables for row in connection.execute(select(table))]
+        rows = [str(row) for table in Table.metadata.sorted_tables for row in connection.execute(select(table))]
     engine.dispose()
-    return "\n".join(found)
+    return "\n".join(rows)
 
 
 URLS = {
@@ -166,7 +166,7 @@ URLS = {
 
 
 @pytest.mark.parametrize(("name", "url"), [(name, url) for name, urls in URLS.items() for url in urls])
-def test_a_setting_that_cannot_be_is_not_repeated(name: str, url: str, tmp_path: Path) -> None:
+def test_an_invalid_setting_is_not_repeated(name: str, url: str, tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PAGEWRIGHT_")} | {
         f"PAGEWRIGHT_{name}": url.replace("{}", DATABASE_PASSWORD),
         "PAGEWRIGHT_DATA_DIR": str(tmp_path),
@@ -187,7 +187,7 @@ def test_a_setting_that_cannot_be_is_not_repeated(name: str, url: str, tmp_path:
     assert DATABASE_PASSWORD not in printed.replace("\n", "")
 
 
-def test_a_database_that_is_away_is_named_by_nothing_secret(tmp_path: Path) -> None:
+def test_the_error_for_an_unavailable_database_has_no_secret(tmp_path: Path) -> None:
     url = f"postgresql://user:{DATABASE_PASSWORD}@127.0.0.1:1/x"
     port = free_port()
     log = tmp_path / "log"

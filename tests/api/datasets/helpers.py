@@ -1,4 +1,4 @@
-"""What the tests of datasets say often."""
+"""Helpers for the tests of datasets."""
 
 import json
 from typing import Any

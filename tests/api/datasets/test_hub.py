@@ -34,7 +34,7 @@ def fetch(client: TestClient, hub: str = "some/pages", revision: str = COMMIT, *
     return client.post(DATASETS, files={name: (None, str(value)) for name, value in texts.items()})
 
 
-def test_a_hub_dataset_is_its_training_files(as_admin: TestClient, hub: Path) -> None:
+def test_only_train_files_of_a_hub_dataset_are_read(as_admin: TestClient, hub: Path) -> None:
     (hub / "README.md").write_text("# Pages")
     (hub / "pages.py").write_text("raise SystemExit")
     (hub / "dataset_infos.json").write_text("{}")
@@ -48,7 +48,7 @@ def test_a_hub_dataset_is_its_training_files(as_admin: TestClient, hub: Path) ->
     assert [row["output"] for row in pages_of(as_admin, created["id"])] == [row["output"] for row in ROWS]
 
 
-def test_a_hub_dataset_without_named_splits_is_all_its_files(as_admin: TestClient, hub: Path) -> None:
+def test_all_files_of_a_hub_dataset_without_train_files_are_read(as_admin: TestClient, hub: Path) -> None:
     (hub / "a.csv").write_text("prompt,completion\nNA,007\n")
     (hub / "b.jsonl").write_text(json.dumps({"prompt": "Restrain me.", "completion": "b"}))
     response = fetch(as_admin, test_fraction=0.5)
@@ -57,7 +57,7 @@ def test_a_hub_dataset_without_named_splits_is_all_its_files(as_admin: TestClien
 
 
 @pytest.mark.usefixtures("nothing_is_stored")
-def test_what_the_hub_does_not_have_is_422(as_admin: TestClient, hub: Path) -> None:
+def test_a_dataset_or_commit_that_the_hub_lacks_is_422(as_admin: TestClient, hub: Path) -> None:
     problem(fetch(as_admin), 422, "invalid", field="hub")
     problem(fetch(as_admin, hub="no/such"), 422, "invalid", field="hub")
     problem(fetch(as_admin, revision="f" * 40), 422, "invalid", field="revision")
@@ -72,7 +72,7 @@ def test_what_the_hub_does_not_have_is_422(as_admin: TestClient, hub: Path) -> N
 
 
 @pytest.mark.usefixtures("nothing_is_stored")
-def test_a_hub_dataset_has_the_limit_of_an_upload(
+def test_a_hub_dataset_has_the_same_size_limit_as_an_upload(
     as_admin: TestClient, hub: Path, configure: Callable[..., None]
 ) -> None:
     (hub / "train.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
@@ -81,7 +81,7 @@ def test_a_hub_dataset_has_the_limit_of_an_upload(
 
 
 @pytest.mark.usefixtures("hub", "nothing_is_stored")
-def test_a_hub_that_does_not_answer_is_503(as_admin: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_hub_is_503(as_admin: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{free_port()}")
     assert "Retry-After" in fetch(as_admin).headers
     problem(fetch(as_admin), 503, "unavailable")

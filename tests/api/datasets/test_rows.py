@@ -1,4 +1,4 @@
-"""Which columns are taken, and what is wrong with a row."""
+"""Choosing columns and checking rows."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.datasets.files import Rows
-from api.datasets.rows import MAX_CHARACTERS, Triple, checked, choose_columns
+from api.datasets.rows import MAX_CHARACTERS, Row, check_rows, choose_columns
 from api.errors import Problem
 
 USUAL = {"instruction": "instruction", "output": "output"}
@@ -15,8 +15,8 @@ CHAT = {"messages": "messages"}
 GOOD = {"instruction": "Create a page.", "output": "<p>"}
 
 
-def check(rows: list[Any], columns: dict[str, str]) -> list[Triple]:
-    return list(checked(Rows([], lambda _: rows), columns, max_characters=10**9))
+def check(rows: list[Any], columns: dict[str, str]) -> list[Row]:
+    return list(check_rows(Rows([], lambda _: rows), columns, max_characters=10**9))
 
 
 def faults(rows: list[Any], columns: dict[str, str]) -> list[tuple[str, str]]:
@@ -31,7 +31,7 @@ def said(role: Any, content: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("found", "chosen"),
+    ("columns", "chosen"),
     [
         (["output", "instruction"], USUAL),
         (["input", "instruction", "output", "id"], USUAL | {"input": "input"}),
@@ -40,40 +40,40 @@ def said(role: Any, content: Any) -> dict[str, Any]:
         (["messages", "prompt", "completion", "instruction", "output"], USUAL),
     ],
 )
-def test_the_usual_names_are_known(found: list[str], chosen: dict[str, str]) -> None:
-    assert choose_columns(found, None) == chosen
+def test_columns_with_usual_names_are_used_by_default(columns: list[str], chosen: dict[str, str]) -> None:
+    assert choose_columns(columns, None) == chosen
 
 
-def test_columns_that_are_asked_for_are_taken() -> None:
-    asked = {"instruction": "question", "output": "answer"}
-    assert choose_columns(["answer", "question", "instruction", "output"], asked) == asked
+def test_requested_columns_are_used() -> None:
+    requested = {"instruction": "question", "output": "answer"}
+    assert choose_columns(["answer", "question", "instruction", "output"], requested) == requested
 
 
 @pytest.mark.parametrize(
-    ("found", "asked", "field", "message"),
+    ("columns", "requested", "field", "message"),
     [
-        (["instruction", "text"], None, "columns", "there are: instruction, text"),
-        (["a\n\0" + "x" * 200], None, "columns", "there are: a\\n\\x00xxx"),
+        (["instruction", "text"], None, "columns", "the columns are: instruction, text"),
+        (["a\n\0" + "x" * 200], None, "columns", "the columns are: a\\n\\x00xxx"),
         ([f"c{number}" for number in range(50)], None, "columns", "c19 and 30 more"),
         (["a", "output"], {"instruction": "b", "output": "output"}, "columns.instruction", "no column 'b'"),
         (["a", "output"], {"instruction": "a", "input": "Input", "output": "output"}, "columns.input", "'Input'"),
-        (["instruction", "output"], CHAT, "columns.messages", "there are: instruction, output"),
+        (["instruction", "output"], CHAT, "columns.messages", "the columns are: instruction, output"),
     ],
 )
-def test_columns_that_are_not_there_are_named(
-    found: list[str], asked: dict[str, str] | None, field: str, message: str
+def test_missing_columns_are_named(
+    columns: list[str], requested: dict[str, str] | None, field: str, message: str
 ) -> None:
     with pytest.raises(Problem) as raised:
-        choose_columns(found, asked)
+        choose_columns(columns, requested)
     [error] = raised.value.document.errors
     assert error.field == field
     assert message in error.message
 
 
-def test_sound_rows_are_triples() -> None:
+def test_valid_rows_are_returned_unchanged() -> None:
     columns = USUAL | {"input": "input"}
     rows = [{"instruction": " a\n", "output": "b", "more": 1}, GOOD | {"input": None}, GOOD | {"input": "  "}]
-    given = [Triple(" a\n", "", "b"), Triple("Create a page.", "", "<p>"), Triple("Create a page.", "  ", "<p>")]
+    given = [Row(" a\n", "", "b"), Row("Create a page.", "", "<p>"), Row("Create a page.", "  ", "<p>")]
     assert check(rows, columns) == given
     assert check([{"a": "x" * MAX_CHARACTERS}], {"instruction": "a", "output": "a"})
 
@@ -90,11 +90,11 @@ def test_sound_rows_are_triples() -> None:
         (b"a", "must be a string"),
         ("a\0b", "must not contain the character U+0000"),
         ("a\ud800", "must not contain an unpaired surrogate"),
-        ("x" * (MAX_CHARACTERS + 1), f"is longer than {MAX_CHARACTERS} characters"),
+        ("x" * (MAX_CHARACTERS + 1), f"must not be longer than {MAX_CHARACTERS} characters"),
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_a_text_that_cannot_be_is_named_by_row_and_the_files_own_column(value: Any, message: str) -> None:
+def test_an_invalid_text_is_named_by_row_and_column(value: Any, message: str) -> None:
     columns = {"instruction": "question", "input": "input", "output": "answer"}
     sound = {"question": "a", "input": "", "answer": "b"}
     for column in "question", "answer":
@@ -105,7 +105,7 @@ def test_a_text_that_cannot_be_is_named_by_row_and_the_files_own_column(value: A
         assert faults([sound | {"input": value}], columns) == [("rows[0].input", message)]
 
 
-def test_a_row_that_is_no_object_is_named() -> None:
+def test_a_row_must_be_an_object() -> None:
     rows: list[Any] = [7, None, "x", [], ValueError("has 3 values"), GOOD]
     assert faults(rows, USUAL) == [
         *((f"rows[{number}]", "must be an object") for number in range(4)),
@@ -113,7 +113,7 @@ def test_a_row_that_is_no_object_is_named() -> None:
     ]
 
 
-def test_the_first_faults_are_named_and_all_are_counted() -> None:
+def test_the_first_errors_are_listed_and_all_are_counted() -> None:
     bad = {"instruction": "", "output": None}
     with pytest.raises(Problem) as raised:
         check([GOOD, *[bad] * 500, GOOD], USUAL)
@@ -124,10 +124,10 @@ def test_the_first_faults_are_named_and_all_are_counted() -> None:
         "rows[2].instruction",
     ]
     assert len(document.errors) == 20
-    assert document.detail == "rows[1].instruction: must not be blank; faults in all: 1000"
+    assert document.detail == "rows[1].instruction: must not be blank; 1000 errors in total"
 
 
-def test_rows_are_not_gathered() -> None:
+def test_rows_are_checked_one_at_a_time() -> None:
     taken = []
 
     def rows() -> Iterator[Any]:
@@ -135,20 +135,20 @@ def test_rows_are_not_gathered() -> None:
             taken.append(number)
             yield GOOD
 
-    triples = checked(Rows([], lambda _: rows()), USUAL, max_characters=10**9)
+    checked = check_rows(Rows([], lambda _: rows()), USUAL, max_characters=10**9)
     assert taken == []
-    next(triples)
+    next(checked)
     assert taken == [0]
 
 
-def test_a_chat_is_a_question_and_its_answer() -> None:
+def test_a_chat_becomes_an_instruction_and_an_output() -> None:
     plain = [said("user", "Ask."), said("assistant", "Answer.")]
     rows = [{"messages": messages} for messages in (plain, [said("system", "Be brief."), *plain])]
     rows.append({"messages": [said("system", " "), *plain]})
     assert check(rows, CHAT) == [
-        Triple("Ask.", "", "Answer."),
-        Triple("Be brief.\n\nAsk.", "", "Answer."),
-        Triple("Ask.", "", "Answer."),
+        Row("Ask.", "", "Answer."),
+        Row("Be brief.\n\nAsk.", "", "Answer."),
+        Row("Ask.", "", "Answer."),
     ]
 
 
@@ -183,6 +183,6 @@ def test_a_chat_is_a_question_and_its_answer() -> None:
     ],
     ids=lambda messages: repr(messages)[:60],
 )
-def test_another_chat_is_a_fault(messages: Any) -> None:
+def test_any_other_chat_is_an_error(messages: Any) -> None:
     [(field, _)] = faults([{"messages": messages}], CHAT)
     assert field == "rows[0].messages"

@@ -1,4 +1,4 @@
-"""A body over the limit is 413, whether it says so first or not."""
+"""A body larger than the limit is refused with 413, with or without a Content-Length."""
 
 import json
 import socket
@@ -12,7 +12,7 @@ from db.session import Database
 from db.tables.api_keys import ApiKey
 from db.vocabulary import Role
 from tests.api.conftest import Server
-from tests.api.helpers import ASKED, problem, stored
+from tests.api.helpers import REQUEST, problem, stored
 
 LIMIT = 2000
 JSON = {"Content-Type": "application/json"}
@@ -20,13 +20,13 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture
 def database(database: Database, configure: Callable[..., None]) -> Database:
-    """With a small limit, before the application is made."""
+    """A small limit, set before the application is created."""
     configure(max_body_bytes=LIMIT)
     return database
 
 
 def body_of(size: int) -> bytes:
-    body = json.dumps(ASKED | {"input": ""}).encode()
+    body = json.dumps(REQUEST | {"input": ""}).encode()
     return body.replace(b'"input": ""', b'"input": "' + b"x" * (size - len(body)) + b'"')
 
 
@@ -37,7 +37,7 @@ def pieces(body: bytes) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["announced", "chunked"])
-def test_the_limit_is_the_last_size_that_passes(server: Server, database: Database, announced: bool) -> None:
+def test_a_body_of_exactly_the_limit_is_accepted(server: Server, database: Database, announced: bool) -> None:
     with server.client() as client:
         for size, status in (LIMIT, 202), (LIMIT + 1, 413), (LIMIT * 500, 413), (LIMIT, 202):
             body = body_of(size)
@@ -50,7 +50,7 @@ def test_the_limit_is_the_last_size_that_passes(server: Server, database: Databa
 
 @pytest.mark.parametrize("path", ["/v1/generations", "/v1/generations/batch", "/v1/models", "/v1/api-keys"])
 @pytest.mark.parametrize("announced", [True, False], ids=["announced", "chunked"])
-def test_every_body_has_the_limit(
+def test_the_limit_applies_to_every_operation(
     make_key: Callable[[Role], tuple[ApiKey, str]], database: Database, path: str, announced: bool
 ) -> None:
     body = body_of(LIMIT + 1)
@@ -61,7 +61,7 @@ def test_every_body_has_the_limit(
     assert stored(database) == (0, 0)
 
 
-def test_an_announced_body_is_refused_before_it_is_sent(server: Server) -> None:
+def test_a_body_with_too_large_a_content_length_is_refused_before_it_is_sent(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
         connection.sendall(
             b"POST /v1/generations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

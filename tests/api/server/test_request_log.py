@@ -1,4 +1,4 @@
-"""Each request has one line in the log, and an id that ties what happened meanwhile to it."""
+"""Each request has one log line, and an id that connects the lines logged during the request."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ from db.queries import generations
 from pagewright.logging import make_handler
 from pagewright.settings import Settings
 from pagewright.telemetry import REQUEST_SECONDS, REQUESTS
-from tests.api.helpers import ASKED, submit, submit_batch
+from tests.api.helpers import REQUEST, submit, submit_batch
 from workers import queue
 from workers.celery_app import app
 
@@ -25,7 +25,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture
 def lines(app_client: TestClient) -> Iterator[Lines]:
-    """Reads what was logged since it was last asked."""
+    """Returns the lines logged since the last call."""
     stream = StringIO()
     handler = make_handler(stream, Settings(log_format="json"))
     logger = logging.getLogger()
@@ -35,10 +35,10 @@ def lines(app_client: TestClient) -> Iterator[Lines]:
         logging.getLogger(name).setLevel(logging.DEBUG)
 
     def read() -> list[dict[str, Any]]:
-        found = [json.loads(line) for line in stream.getvalue().splitlines()]
+        all_lines = [json.loads(line) for line in stream.getvalue().splitlines()]
         stream.seek(0)
         stream.truncate()
-        return [line for line in found if line["logger"].split(".")[0] in names]
+        return [line for line in all_lines if line["logger"].split(".")[0] in names]
 
     yield read
     logger.removeHandler(handler)
@@ -51,7 +51,7 @@ def only(lines: Lines) -> dict[str, Any]:
     return line
 
 
-def test_a_request_has_a_line_that_names_what_was_asked_and_what_came_of_it(as_user: TestClient, lines: Lines) -> None:
+def test_a_request_is_logged_with_its_route_and_status(as_user: TestClient, lines: Lines) -> None:
     response = as_user.get("/v1/models?limit=3")
     line = only(lines)
     assert line["request_id"] == response.headers["X-Request-ID"]
@@ -63,11 +63,11 @@ def test_a_request_has_a_line_that_names_what_was_asked_and_what_came_of_it(as_u
     assert as_user.get("/v1/models").headers["X-Request-ID"] != line["request_id"]
 
 
-def test_the_line_names_the_job_whether_it_is_made_found_again_or_asked_for(as_user: TestClient, lines: Lines) -> None:
+def test_the_line_names_the_job_that_was_submitted_repeated_or_requested(as_user: TestClient, lines: Lines) -> None:
     job = submit(as_user)["id"]
     assert only(lines)["job_id"] == job
     for _ in range(2):
-        again = as_user.post("/v1/generations", json=ASKED, headers={"Idempotency-Key": "one"}).json()["id"]
+        again = as_user.post("/v1/generations", json=REQUEST, headers={"Idempotency-Key": "one"}).json()["id"]
         assert only(lines)["job_id"] == again
     as_user.head(f"/v1/generations/{job}")
     line = only(lines)
@@ -78,7 +78,7 @@ def test_the_line_names_the_job_whether_it_is_made_found_again_or_asked_for(as_u
     assert only(lines)["batch_id"] == batch
 
 
-def test_a_path_that_is_none_and_an_id_that_is_none_are_not_written_down(as_user: TestClient, lines: Lines) -> None:
+def test_unknown_paths_and_invalid_ids_are_not_logged(as_user: TestClient, lines: Lines) -> None:
     for path in ("/pw_planted", "/v1/jobs/pw_planted", "/v1/jobs?pw_planted=1", "/v1/models/pw_planted/download"):
         as_user.get(path)
         line = only(lines)
@@ -88,13 +88,13 @@ def test_a_path_that_is_none_and_an_id_that_is_none_are_not_written_down(as_user
     assert only(lines)["method"] == "other"
 
 
-def test_probes_are_shown_at_debug_alone(app_client: TestClient, lines: Lines) -> None:
+def test_probes_are_logged_at_debug_level(app_client: TestClient, lines: Lines) -> None:
     for path in ("/healthz", "/readyz", "/metrics"):
         app_client.get(path)
     assert {line["level"] for line in lines()} == {"DEBUG"}
 
 
-def test_a_fault_is_logged_once_with_the_requests_id_and_without_what_was_sent(
+def test_an_unexpected_error_is_logged_once_with_the_request_id_and_without_the_body(
     as_user: TestClient, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add = generations.add
@@ -104,7 +104,7 @@ def test_a_fault_is_logged_once_with_the_requests_id_and_without_what_was_sent(
         add(*arguments)
 
     monkeypatch.setattr(generations, "add", add_twice)
-    response = as_user.post("/v1/generations", json=ASKED | {"prompt": "the planted prompt"})
+    response = as_user.post("/v1/generations", json=REQUEST | {"prompt": "the planted prompt"})
     assert response.status_code == 500
     fault, line = lines()
     assert fault["level"] == "ERROR"
@@ -114,7 +114,7 @@ def test_a_fault_is_logged_once_with_the_requests_id_and_without_what_was_sent(
     assert line["status"] == 500
 
 
-def test_a_line_from_below_says_which_job_it_is_about(
+def test_lines_of_other_modules_name_the_job(
     as_user: TestClient, lines: Lines, monkeypatch: pytest.MonkeyPatch, redis: Redis
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
@@ -128,7 +128,7 @@ def test_a_line_from_below_says_which_job_it_is_about(
     assert warning["job_id"] == line["job_id"] == job
 
 
-def test_requests_are_counted_by_route_and_held_ones_are_not_timed(as_user: TestClient) -> None:
+def test_requests_are_counted_by_route_and_prolonged_ones_are_not_timed(as_user: TestClient) -> None:
     def counted(route: str) -> tuple[float, float]:
         timed = REQUEST_SECONDS.labels("GET", route)
         return (
@@ -146,7 +146,7 @@ def test_requests_are_counted_by_route_and_held_ones_are_not_timed(as_user: Test
     assert [(b[0] - a[0], b[1] - a[1]) for a, b in zip(before, after, strict=True)] == [(2, 1), (1, 0)]
 
 
-def test_a_stream_that_breaks_is_not_made_to_look_whole(lines: Lines) -> None:
+def test_a_stream_that_fails_does_not_look_complete(lines: Lines) -> None:
     async def broken(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})

@@ -19,7 +19,7 @@ from db.vocabulary import JobKind, JobStatus, Role
 from pagewright.artifacts import get_artifacts
 from pagewright.cli.app import app
 from pagewright.cli.prune import parse_age
-from tests.api.helpers import ASKED
+from tests.api.helpers import REQUEST
 from tests.ids import id_of
 
 OLD = datetime.now(UTC) - timedelta(days=60)
@@ -118,7 +118,7 @@ def test_the_idempotency_key_of_a_pruned_job_is_free_again(
     as_user: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def submit() -> str:
-        response = as_user.post("/v1/generations", json=ASKED, headers={"Idempotency-Key": "one"})
+        response = as_user.post("/v1/generations", json=REQUEST, headers={"Idempotency-Key": "one"})
         assert response.status_code in (200, 202), response.text
         return str(response.json()["id"])
 

@@ -1,4 +1,4 @@
-"""Models that were made here: shown with where they come from, and downloaded."""
+"""Models that jobs created: their origin is shown, and they can be downloaded."""
 
 import shutil
 import tarfile
@@ -29,7 +29,7 @@ def adapter(tmp_path: Path) -> Path:
     return Path(make_adapter(tmp_path / "adapter"))
 
 
-def test_a_made_model_shows_what_it_was_made_from(as_user: TestClient, make_model: MakeModel) -> None:
+def test_a_result_model_shows_its_parent_and_options(as_user: TestClient, make_model: MakeModel) -> None:
     model = make_model(name="a-page-maker")
     shown = as_user.get(f"/v1/models/{model.id}").json()
     assert shown["parent"] == "starter"
@@ -42,12 +42,12 @@ def test_a_made_model_shows_what_it_was_made_from(as_user: TestClient, make_mode
     assert submit(as_user, model="a-page-maker")["model"] == "a-page-maker"
 
 
-def test_a_made_model_cannot_be_registered_by_hand(as_admin: TestClient, make_model: MakeModel) -> None:
+def test_an_artifact_cannot_be_registered_by_a_client(as_admin: TestClient, make_model: MakeModel) -> None:
     body = {"name": "mine", "source": "artifact", "location": make_model().location}
     problem(as_admin.post("/v1/models", json=body), 422, "invalid", field="source")
 
 
-def test_a_made_models_name_is_taken_once(database: Database, make_model: MakeModel) -> None:
+def test_a_result_model_cannot_have_a_used_name(database: Database, make_model: MakeModel) -> None:
     model = make_model()
     columns = {name: getattr(model, name) for name in ("dataset_id", "template", "parameters", "job_id", "parent_id")}
     with database.write() as session:
@@ -55,7 +55,7 @@ def test_a_made_models_name_is_taken_once(database: Database, make_model: MakeMo
     assert again is None
 
 
-def test_a_download_is_an_archive_that_plain_peft_loads(
+def test_a_downloaded_adapter_loads_in_plain_peft(
     as_user: TestClient, make_model: MakeModel, adapter: Path, tmp_path: Path
 ) -> None:
     model = make_model(name="team/maker:1", files=adapter)
@@ -72,7 +72,9 @@ def test_a_download_is_an_archive_that_plain_peft_loads(
     assert as_user.get(f"/v1/models/{model.id}/download").content == response.content
 
 
-def test_an_archive_holds_every_kind_of_file(tmp_path: Path, as_user: TestClient, make_model: MakeModel) -> None:
+def test_an_archive_can_have_empty_large_and_deeply_nested_files(
+    tmp_path: Path, as_user: TestClient, make_model: MakeModel
+) -> None:
     files = {"empty": b"", "block": bytes(512), "deep/" + "d" * 120 + "/name-é": b"x" * 513, "large": bytes(3_000_000)}
     for name, content in files.items():
         (tmp_path / "kinds" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +87,7 @@ def test_an_archive_holds_every_kind_of_file(tmp_path: Path, as_user: TestClient
         assert {(member.mtime, member.uid, member.uname) for member in file.getmembers()} == {(0, 0, "")}
 
 
-def test_head_tells_the_size_and_reads_no_file(
+def test_head_returns_the_size_without_reading_files(
     server: Server, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = f"/v1/models/{make_model().id}/download"
@@ -100,20 +102,20 @@ def test_head_tells_the_size_and_reads_no_file(
     }
 
 
-def test_what_was_not_made_here_is_not_downloaded(as_user: TestClient) -> None:
+def test_only_result_models_can_be_downloaded(as_user: TestClient) -> None:
     [starter] = walk(as_user, "/v1/models")
     problem(as_user.get(f"/v1/models/{starter['id']}/download"), 409, "conflict")
     problem(as_user.get("/v1/models/01890000-0000-7000-8000-000000000000/download"), 404, "not-found")
 
 
-def test_files_that_are_gone_are_said_to_be(as_user: TestClient, make_model: MakeModel) -> None:
+def test_a_download_of_missing_files_is_404(as_user: TestClient, make_model: MakeModel) -> None:
     model = make_model()
     get_artifacts().delete(model.location)
     document = problem(as_user.get(f"/v1/models/{model.id}/download"), 404, "not-found")
     assert "artifact store" in document["detail"]
 
 
-def test_a_store_that_does_not_answer_is_503(
+def test_an_unavailable_artifact_store_is_503(
     as_user: TestClient, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object) -> None:
@@ -126,7 +128,7 @@ def test_a_store_that_does_not_answer_is_503(
     assert response.headers["Retry-After"] == "5"
 
 
-def test_a_file_that_changes_under_the_archive_ends_it_with_an_error(tmp_path: Path) -> None:
+def test_an_archive_of_changed_or_missing_files_fails(tmp_path: Path) -> None:
     store = ArtifactStore(str(tmp_path / "store"), tmp_path / "cache")
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "file").write_bytes(bytes(600))
