@@ -34,7 +34,7 @@ from tests.processes import LIMIT_SECONDS, eventually
 
 
 class Worker:
-    """Does with jobs what a worker does."""
+    """Changes jobs as a worker does."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -67,34 +67,34 @@ class Worker:
 
 
 @cache
-def _announced() -> Any:
+def _documented_paths() -> Any:
     return create_app().openapi()["paths"]
 
 
 @pytest.fixture
 def app_client(app_client: TestClient) -> Iterator[TestClient]:
-    """The API without a key. What it answers in any test, its OpenAPI document must have announced."""
+    """A client without a key. Every status that the API answers in a test must be in its OpenAPI document."""
     app = cast(FastAPI, app_client.app)
     serve = app.middleware_stack
     assert serve is not None
-    unannounced: set[tuple[str, str, int]] = set()
+    undocumented: set[tuple[str, str, int]] = set()
 
     async def observe(scope: Scope, receive: Receive, send: Send) -> None:
         async def observed_send(message: Message) -> None:
             route = scope.get("route")
             if message["type"] == "http.response.start" and isinstance(route, APIRoute) and route.include_in_schema:
                 method, path, status = scope["method"], route.path_format, message["status"]
-                announced = _announced()[path].get(method.lower(), {}).get("responses", {})
-                # Any operation may answer 405 and 500: `default` stands for these.
-                if method != "HEAD" and status not in (405, 500) and str(status) not in announced:
-                    unannounced.add((method, path, status))
+                documented = _documented_paths()[path].get(method.lower(), {}).get("responses", {})
+                # `default` in the document stands for 405 and 500, which any operation may answer.
+                if method != "HEAD" and status not in (405, 500) and str(status) not in documented:
+                    undocumented.add((method, path, status))
             await send(message)
 
         await serve(scope, receive, observed_send)
 
     app.middleware_stack = observe
     yield app_client
-    assert not unannounced
+    assert not undocumented
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ class Server:
 
 @pytest.fixture
 def server(database: Database, make_key: Callable[[Role], tuple[ApiKey, str]]) -> Iterator[Server]:
-    """The API as it is deployed, on a socket: for what only a connection shows."""
+    """The API as it is deployed, on a socket, for tests that need a real connection."""
     app = create_app()
     runner = uvicorn.Server(uvicorn.Config(app, **connections.OPTIONS | {"timeout_graceful_shutdown": 1}))
     with socket.socket() as listener:

@@ -29,7 +29,7 @@ class Upload:
 
     @property
     def request(self) -> dict[str, Any]:
-        """How it is given to a test client."""
+        """The arguments for a test client's `post`."""
         return {"data": self.fields, "files": {"file": (self.name, self.content)}}
 
 
@@ -62,7 +62,7 @@ def problem(response: Any, status: int, type: str, field: str | None = None) -> 
 
 
 def stored(database: Database) -> tuple[int, int]:
-    """How many jobs, and how many generations, the database holds."""
+    """Return the number of jobs and of generations in the database."""
     with database.read() as session:
         jobs, generations = (
             session.scalars(select(func.count()).select_from(table)).one() for table in (Job, Generation)
@@ -71,7 +71,7 @@ def stored(database: Database) -> tuple[int, int]:
 
 
 def walk(client: Any, path: str, **query: object) -> list[dict[str, Any]]:
-    """Everything on a list, page after page."""
+    """Return all items of a list, page by page."""
     items: list[dict[str, Any]] = []
     after: dict[str, str] = {}
     while True:

@@ -27,7 +27,7 @@ EVALUATION = {"model": "starter", "dataset": "pages", "split": "train"}
 UPLOAD = Upload({"name": "new"}, "rows.json", b'[{"instruction": "Create a page.", "output": "<p>Hi</p>"}]')
 HUB_MODEL = {"name": "hub", "source": "hub", "location": "a/b", "revision": "0" * 40}
 
-# method, path, body, status for: a stranger, the user whose jobs these are, another user, an admin
+# method, path, body; the status for: a caller without a valid key, the owner of the jobs, another user, an admin
 TABLE: list[tuple[str, str, Any, int, int, int, int]] = [
     ("POST", "/v1/generations", REQUEST, 401, 202, 202, 202),
     ("GET", "/v1/generations", None, 401, 200, 200, 200),
@@ -100,7 +100,7 @@ def ids(
     make_model: Callable[..., Model],
     make_dataset: Callable[..., Dataset],
 ) -> dict[str, str]:
-    """What the paths' parameters may name: things of the user's that are there, and jobs of the admin's."""
+    """Values for the parameters of the paths: existing things of the user, and jobs of the admin."""
     job = submit(as_user)["id"]
     worker.finish(job)
     model = make_model()

@@ -27,7 +27,7 @@ def post(client: TestClient, body: bytes | str, path: str = GENERATIONS) -> Any:
 
 
 FIELDS: list[tuple[str, list[str]]] = [
-    # Each value is raw JSON: some of these no JSON library would write.
+    # The values are raw JSON, because a JSON library would not write some of them.
     ("model", ["null", '""', "1", "[]", '"a b"', '"../x"', '"a\\n"', '"' + "m" * 201 + '"', '"a\\u0000"', '"é"']),
     ("prompt", ["null", '""', '" \\n\\t "', "1", "true", "[]", "{}", '"a\\u0000b"', '"\\ud800"', '"\\udfff x"', "NaN"]),
     ("input", ["null", "0", '["a"]', '"\\u0000"', '"\\udc00"']),

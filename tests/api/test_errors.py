@@ -54,7 +54,7 @@ def test_head_is_answered_like_get_without_the_body(as_user: TestClient, path: s
 
 def test_an_unexpected_error_is_a_problem_without_details(as_user: TestClient, database: Database) -> None:
     with database.write() as session:
-        # A model's row that no code of ours could have written: reading it must fail.
+        # A row that the application could not have written, so reading it fails.
         session.execute(text("UPDATE models SET source = 'secret'"))
     document = problem(as_user.get("/v1/models"), 500, "internal")
     assert "secret" not in str(document)

@@ -36,7 +36,7 @@ NAMES = ["apples", "bread", "cheese", "dates", "eggs"]
 ROWS = [(f"Create the page of {name}.", f"name: {name}", page(name)) for name in NAMES]
 RIGHT = [page(name) for name in NAMES]
 MIXED = [page("apples"), " " + page("bread") + "\n", page("cheddar"), "<p>dates", ""]
-"""Two matches, one of another text, one without its head, and nothing."""
+"""Two matches, a page with another text, one without its head, and an empty one."""
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ Evaluated = Callable[..., str]
 
 @pytest.fixture
 def evaluated(as_user: TestClient, database: Database, worker: Worker) -> Evaluated:
-    """Submits an evaluation, and stores completions, which it scores, as its worker would; returns its id."""
+    """Submits an evaluation, scores and stores the completions as its worker would, and returns its id."""
 
     def evaluate(completions: list[str], end: bool = True, **changes: Any) -> str:
         job = create(as_user, **changes)

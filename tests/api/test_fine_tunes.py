@@ -127,7 +127,7 @@ def test_an_adapter_cannot_be_a_base_model(as_admin: TestClient, make_model: Cal
 
 
 def test_a_name_is_reserved_for_one_adapter(as_admin: TestClient, database: Database, worker: Worker) -> None:
-    """To a registered one, or to the one that a job is about to make."""
+    """A registered model, or the result of an unfinished job."""
     problem(as_admin.post(FINE_TUNES, json=REQUEST | {"name": "starter"}), 409, "conflict", field="name")
     job = create(as_admin)
     problem(as_admin.post(FINE_TUNES, json=REQUEST), 409, "conflict", field="name")
@@ -205,7 +205,7 @@ def test_steps_and_events_are_streamed(server: Server, worker: Worker, database:
 
 
 def next_event(lines: Any) -> tuple[str, dict[str, Any]]:
-    """The next event's name, and of its data what tells it from others."""
+    """Return the next event's name, and the fields of its data that identify it."""
     name = ""
     for line in lines:
         if line.startswith("event: "):

@@ -100,7 +100,7 @@ def test_the_page_is_served_as_html_in_a_sandbox(as_user: TestClient, worker: Wo
     assert page.content == PAGE.encode()
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     policy = [directive.strip() for directive in page.headers["Content-Security-Policy"].split(";")]
-    assert "sandbox" in policy  # bare: no allow-scripts, no allow-same-origin, no allow-forms
+    assert "sandbox" in policy  # without exceptions: no allow-scripts, no allow-same-origin, no allow-forms
     assert {"default-src 'none'", "form-action 'none'", "base-uri 'none'"} <= set(policy)
     assert page.headers["X-Content-Type-Options"] == "nosniff"
     assert page.headers["Referrer-Policy"] == "no-referrer"

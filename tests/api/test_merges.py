@@ -19,7 +19,7 @@ from tests.api.test_waiting import answer_of, only_job
 
 @pytest.fixture
 def path(make_model: Callable[..., Model]) -> str:
-    """Where an adapter is merged."""
+    """The path at which an adapter is merged."""
     return f"/v1/models/{make_model('adapter').id}/merge"
 
 

@@ -31,7 +31,7 @@ def nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def scrape(client: TestClient) -> dict[str, float]:
-    """Values by name and labels, in the order of their names."""
+    """Return the values by name and labels."""
     response = client.get("/metrics")
     assert response.status_code == 200
     assert response.headers["Content-Type"].startswith("text/plain; version=")
@@ -144,7 +144,7 @@ def test_concurrent_scrapes_query_the_database_once(
 
 
 def test_finished_jobs_are_not_read(database: Database, submit_jobs: Callable[..., list[Job]]) -> None:
-    """Both statements go through an index that leads to live jobs alone."""
+    """Both statements use an index with unfinished jobs only."""
     submit_jobs(2000)
     with database.write() as session:
         session.execute(update(Job).values(status=JobStatus.SUCCEEDED, finished_at=datetime.now(UTC)))

@@ -23,7 +23,7 @@ LOCAL = {"name": "mine", "source": "local", "location": "mine"}
 
 @pytest.fixture
 def models_dir(database: Database, configure: Callable[..., None], tmp_path: Path) -> Path:
-    """The models directory, with one good model in it, and another good one next to it."""
+    """The models directory with a valid model in it, and another valid model beside the directory."""
     directory = tmp_path / "models"
     for folder in (directory / "mine", directory / "nested" / "deeper", tmp_path / "outside"):
         folder.mkdir(parents=True)

@@ -27,7 +27,7 @@ FLAGS = [
 
 
 def chromium() -> str:
-    """The browser's command; without one the test is skipped, but never in CI."""
+    """Return the browser's command. Without a browser the test is skipped, or fails in CI."""
     command = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if command is None:
         assert "CI" not in os.environ, "no Chromium: `apt-get install chromium`"
@@ -36,7 +36,7 @@ def chromium() -> str:
 
 
 class Page:
-    """A tab. Whatever it requests carries the given headers."""
+    """A tab. All its requests have the given headers."""
 
     def __init__(self, connection: ClientConnection, headers: dict[str, str]) -> None:
         self._connection = connection
@@ -60,7 +60,7 @@ class Page:
         eventually(lambda: self.evaluate("document.readyState") == "complete", f"{url} in the browser")
 
     def evaluate(self, expression: str) -> Any:
-        """What the expression gives in the page, or the name of the error that it throws."""
+        """Return the value of the expression in the page, or the name of the error that it throws."""
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         if "exceptionDetails" in result:
             return result["exceptionDetails"]["exception"]["description"].split(":")[0]
@@ -73,7 +73,7 @@ class Page:
 
 @contextmanager
 def new_page(profile: Path, headers: dict[str, str]) -> Iterator[Page]:
-    """A tab of a browser of its own, with a fresh profile in the folder `profile`."""
+    """Start a browser with a new profile in the folder `profile`, and yield its tab."""
     command = [chromium(), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -24,7 +24,7 @@ HUB_COMMIT = "0" * 40
 
 @dataclass(frozen=True)
 class Api:
-    """An API process over the test's database, as an admin sees it."""
+    """An API process with the test's database, and an admin's key."""
 
     database_url: str
     port: int
@@ -42,7 +42,7 @@ class Api:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of the one dataset, `some/rows`, that the hub of processes started from here has."""
+    """The folder of `some/rows`, the only dataset on the hub that processes started by the test use."""
     folder = tmp_path / "hub"
     folder.mkdir()
     with serve_hub("some/rows", folder, HUB_COMMIT, kind="dataset") as address:
@@ -53,14 +53,14 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def api(database: Database) -> Iterator[Api]:
-    """Over the test's own database."""
+    """An API process with the test's own database."""
     with running_api(get_settings().database, get_settings().data_dir) as api:
         yield api
 
 
 @pytest.fixture(scope="module")
 def lasting_api(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """One for all tests of a file, on SQLite: what one of them has done to it the others may feel."""
+    """One API process on SQLite for all tests of a file."""
     folder = tmp_path_factory.mktemp("attacked")
     with running_api(f"sqlite:///{shutil.copy(migrated_sqlite, folder)}", folder) as api:
         yield api

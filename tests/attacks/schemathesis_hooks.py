@@ -20,22 +20,22 @@ ROWS = "\n".join(json.dumps({"instruction": f"Create page {number}.", "output": 
 
 @schemathesis.hook
 def filter_case(_: Any, case: Any) -> bool:
-    """The key that it attacks with is left alone: with that revoked, all that follows would be a stranger's 401."""
+    """Don't revoke the key of the attack itself: every later response would be 401."""
     return str((case.path_parameters or {}).get("key_id")) != os.environ["ATTACKERS_KEY_ID"]
 
 
 @schemathesis.hook
 def before_call(_: Any, case: Any, kwargs: Any) -> None:
-    """Where only the server's state makes a value right, put one there that is."""
+    """Insert existing values where only the server's state makes a value valid."""
     for name, value in (case.path_parameters or {}).items():
-        if value in (None, "None"):  # a job's `batch_id` is mostly null, and then no id to follow
+        if value in (None, "None"):  # most jobs have no `batch_id` that could be used
             case.path_parameters[name] = str(uuid.uuid4())
-    _name_what_is_there(case.query)
+    _insert_existing_names(case.query)
     if not isinstance(case.body, dict):
         return
     items = case.body.get("items")
     for body in [case.body, *(items if isinstance(items, list) else [])]:
-        _name_what_is_there(body)
+        _insert_existing_names(body)
         _whole_numbers(body)
     if case.path == "/v1/models" and case.body.get("source") == "local" and _is_name(case.body.get("location"), 500):
         case.body["location"] = LOCAL_MODEL
@@ -44,7 +44,7 @@ def before_call(_: Any, case: Any, kwargs: Any) -> None:
 
 
 def _upload(form: dict[str, Any]) -> None:
-    """Either a file of rows or the hub's dataset, and no columns that are not in it."""
+    """Use either a file of rows or the dataset on the hub, and only columns that exist."""
     if HUB_NAME.fullmatch(str(form.get("hub"))) and COMMIT.fullmatch(str(form.get("revision"))):
         form.update(HUB_DATASET)
         form.pop("file", None)
@@ -57,9 +57,9 @@ def _upload(form: dict[str, Any]) -> None:
         form["test_fraction"] = min(form["test_fraction"], 0.5)
 
 
-def _name_what_is_there(fields: Any) -> None:
+def _insert_existing_names(fields: Any) -> None:
     if isinstance(fields, dict):
-        fields.update({field: there for field, there in NAMES.items() if _is_name(fields.get(field))})
+        fields.update({field: name for field, name in NAMES.items() if _is_name(fields.get(field))})
 
 
 def _is_name(value: object, longest: int = 200) -> bool:
@@ -67,8 +67,8 @@ def _is_name(value: object, longest: int = 200) -> bool:
 
 
 def _whole_numbers(node: Any) -> None:
-    """JSON Schema takes 4.0 for an integer; the server wants integers written as such. And a document's limits are
-    floats, which can't tell 2**63 from what is little above it."""
+    """Write 4.0 as 4: JSON Schema accepts it as an integer, the server does not. And replace integers just above
+    2**63: the limits in the document are floats, which can't represent the difference."""
     for key, value in (
         list(node.items()) if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     ):

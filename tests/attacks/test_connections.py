@@ -316,7 +316,7 @@ def test_a_connection_cannot_switch_to_another_protocol(
 def test_a_body_with_two_lengths_is_refused(
     api: Api, connect: Callable[[], socket.socket], headers: tuple[str, ...]
 ) -> None:
-    """What a proxy in front reads otherwise than the server does would let one client write another's request."""
+    """A proxy that reads such a request differently than the server would let one client send requests as another."""
     connection = connect()
     connection.sendall(head(api, *headers) + b"0\r\n\r\nGET /healthz HTTP/1.1\r\n\r\n")
     answer = drip(connection, b"")

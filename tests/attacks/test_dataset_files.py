@@ -41,14 +41,14 @@ def upload(client: httpx.Client, name: str, content: bytes) -> Any:
 
 
 def dictionary_bomb(file: Path) -> None:
-    """One text and a hundred thousand places where it stands: terabytes."""
+    """A text that is repeated a hundred thousand times: terabytes."""
     text = pa.array(["x" * 10 * MEGABYTE])
     column = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), text)
     pq.write_table(pa.table({"instruction": column, "output": column}), file, compression="zstd")
 
 
 def page_bomb(file: Path) -> None:
-    """One page that unpacks to more than the process may take."""
+    """A page that unpacks to more than the memory limit of the process."""
     size = 1_100 * MEGABYTE
     text = pa.StringArray.from_buffers(1, pa.array([0, size], pa.int32()).buffers()[1], pa.py_buffer(bytes(size)))
     table = pa.table({"instruction": text, "output": ["y"]})
@@ -74,7 +74,7 @@ def csv_row_of_many_lines(file: Path) -> None:
 
 
 def json_of_lists(file: Path) -> None:
-    """Thirty times as large in memory as in the file."""
+    """Rows that take thirty times as much memory as the file."""
     file.write_bytes(b"[[" + b"[]," * 4 * MEGABYTE + b"[]]]")
 
 

@@ -86,7 +86,7 @@ def listening(page: str = "") -> Iterator[tuple[str, set[str]]]:
 
 
 def test_the_hostile_page_does_harm_when_nothing_stops_it(tmp_path: Path) -> None:
-    """Else the test below would prove nothing."""
+    """Without this, the test below would prove nothing."""
     with listening() as (thief, told), listening(HOSTILE.format(thief=thief)) as (origin, _):
         expected = "ran fetch script stylesheet import img iframe background svg-image socket poster cookie-stolen=1"
         with new_page(tmp_path, {}) as page:

@@ -45,7 +45,7 @@ def test_only_the_hash_of_a_guess_reaches_the_database(
     values = [list(given.values() if isinstance(given, dict) else given) for given in parameters]
     assert all(len(value) == 1 and len(value[0]) == HASH_LENGTH for value in values)
     hashes = [value[0] for value in values]
-    # no two begin alike, however alike the guesses are: what the index compares, a guesser can't steer
+    # Similar guesses have different hashes, so a guesser can't control what the index compares.
     assert len({hash[:8] for hash in hashes}) == len(guesses)
 
 

@@ -1,6 +1,6 @@
 """schemathesis over the whole OpenAPI document: all phases, all checks, the same cases in every run.
 
-PAGEWRIGHT_ATTACK_EXAMPLES makes it longer: so many cases of each operation, and sequences of operations.
+PAGEWRIGHT_ATTACK_EXAMPLES sets the number of cases for each operation, and of sequences of operations.
 """
 
 import os
@@ -25,7 +25,7 @@ CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
 @pytest.fixture
 def things(database: Database, make_dataset: Callable[..., Dataset], hub: Path, tmp_path: Path) -> None:
-    """What the requests name."""
+    """Existing things that requests can name."""
     make_dataset([("Create a page.", "", PAGE)] * 8, name="pages", test=[("Create a shop.", "", PAGE)] * 2)
     (hub / "train.jsonl").write_text(ROWS)
     folder = tmp_path / "models" / LOCAL_MODEL

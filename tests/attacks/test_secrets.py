@@ -31,7 +31,7 @@ GUESSED_KEY = "pw_PlantedGuessedKeyPlantedGuessedKeyPlantedGuess"
 
 @pytest.fixture
 def environment(empty_postgresql: str, tmp_path: Path) -> Iterator[dict[str, str]]:
-    url = make_url(empty_postgresql).set(password=DATABASE_PASSWORD)  # which the server does not ask for
+    url = make_url(empty_postgresql).set(password=DATABASE_PASSWORD)  # the server does not check it
     (tmp_path / "hub").mkdir()
     with serve_hub("some/gone", tmp_path / "hub", COMMIT) as hub:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PAGEWRIGHT_")}
@@ -52,7 +52,7 @@ def environment(empty_postgresql: str, tmp_path: Path) -> Iterator[dict[str, str
 
 @contextmanager
 def running_up(environment: dict[str, str], log: Path) -> Iterator[psutil.Process]:
-    """`pagewright up`, everything that its parts print in `log`."""
+    """`pagewright up` with the output of all its parts in the file `log`."""
     with log.open("wb") as output:
         process = subprocess.Popen([*COMMAND, "up"], env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
@@ -82,7 +82,7 @@ def test_planted_secrets_appear_nowhere_else(environment: dict[str, str], tmp_pa
     for file in (tmp_path / "data").rglob("*"):
         if file.is_file():
             written[str(file)] = file.read_bytes().decode("latin-1")
-    allowed = {("the log", admin): 1, ("the responses", user): 1}  # where each is shown, once
+    allowed = {("the log", admin): 1, ("the responses", user): 1}  # where each may appear, once
     for secret in (HUB_TOKEN, DATABASE_PASSWORD, STORE_SECRET, METRICS_TOKEN, GUESSED_KEY, redis_password, admin, user):
         for where, text in written.items():
             assert text.count(secret) == allowed.get((where, secret), 0), f"{secret} is in {where}"
@@ -94,7 +94,7 @@ def shown(response: httpx.Response) -> str:
 
 
 def guess(client: httpx.Client) -> None:
-    """Keys where they do not belong."""
+    """Send keys where they do not belong."""
     for request in (
         {"headers": {"Authorization": f"Bearer {GUESSED_KEY}"}},
         {"headers": {"Authorization": f"Basic {GUESSED_KEY}", "X-Api-Key": GUESSED_KEY}},
@@ -105,7 +105,7 @@ def guess(client: httpx.Client) -> None:
 
 
 def run_jobs(client: httpx.Client) -> None:
-    """Some of each kind, most of which fail."""
+    """Submit jobs of each kind. Most of them fail."""
     client.post("/v1/api-keys", json={"name": "a user"})
     hub = {"source": "hub", "revision": COMMIT}
     for name in ("some/gone", "some/unheard-of"):
@@ -122,7 +122,7 @@ def run_jobs(client: httpx.Client) -> None:
             jobs.append(client.post("/v1/fine-tunes", json={"model": model, "dataset": "pages", "name": f"of-{model}"}))
     ids = [job.json()["id"] for job in jobs]
     for job in ids:
-        eventually(lambda job=job: client.get(f"/v1/jobs/{job}").json()["finished_at"], f"the end of {job}")  # type: ignore[misc]
+        eventually(lambda job=job: client.get(f"/v1/jobs/{job}").json()["finished_at"], f"{job} finished")  # type: ignore[misc]
     statuses = [client.get(f"/v1/jobs/{job}").json()["status"] for job in ids]
     assert (statuses.count("succeeded"), statuses.count("failed")) == (2, len(ids) - 2), statuses
 
@@ -179,7 +179,7 @@ def test_an_invalid_setting_is_not_repeated(name: str, url: str, tmp_path: Path)
     )
     try:
         printed, _ = process.communicate(timeout=6)
-    except subprocess.TimeoutExpired:  # it waits for a Redis that may come
+    except subprocess.TimeoutExpired:  # the command waits for Redis
         process.terminate()
         printed, _ = process.communicate()
     printed = "\n".join(line for line in printed.splitlines() if "Admin key" not in line)

@@ -30,5 +30,5 @@ def pages_of(client: Any, dataset_id: str, **query: object) -> list[dict[str, An
 
 
 def contents() -> list[str]:
-    """What datasets are in the artifact store."""
+    """Return the paths of the datasets in the artifact store."""
     return get_artifacts().list("datasets")

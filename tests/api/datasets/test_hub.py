@@ -17,7 +17,7 @@ from tests.hub import serve_hub
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of `some/pages`, a dataset on the hub."""
+    """The folder with the files of `some/pages`, a dataset on the hub."""
     folder = tmp_path / "some-pages"
     (folder / "data").mkdir(parents=True)
     lies = ["/etc/train.jsonl", "../train.jsonl", "a/../../train.jsonl", "//x/train.jsonl"]
