@@ -25,7 +25,6 @@ SLOW = 0.6
 IDLE = 2.4
 """How many seconds a connection is kept after a response."""
 MAX_CONNECTIONS = 30
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +58,17 @@ def connect(api: Api) -> Iterator[Callable[[], socket.socket]]:
 def head(api: Api, *headers: str, method: str = "POST", path: str = "/v1/generations") -> bytes:
     lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {api.secret}", *headers]
     return "\r\n".join([*lines, "Content-Type: application/json", "", ""]).encode()
+
+
+def request_health(connection: socket.socket) -> None:
+    """Send a request and receive its whole response."""
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    response = b""
+    while not response.endswith(b'{"status":"ok"}'):
+        received = connection.recv(4096)
+        assert received, response
+        response += received
+    assert response.startswith(b"HTTP/1.1 200 ")
 
 
 def drip(connection: socket.socket, piece: bytes) -> bytes:
@@ -111,21 +121,18 @@ def test_a_silent_connection_is_closed(connect: Callable[[], socket.socket]) -> 
 
 def test_an_idle_connection_is_closed(connect: Callable[[], socket.socket]) -> None:
     connection = connect()
-    connection.sendall(HEALTH)
-    assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+    request_health(connection)
     assert drip(connection, b"") == b""
 
 
 def test_the_limit_for_slow_clients_does_not_apply_to_idle_connections(lasting_connection: socket.socket) -> None:
     for _ in range(3):
-        lasting_connection.sendall(HEALTH)
-        assert lasting_connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+        request_health(lasting_connection)
         time.sleep(2 * SLOW)
 
 
 def test_a_slow_head_of_a_later_request_closes_the_connection(lasting_connection: socket.socket) -> None:
-    lasting_connection.sendall(HEALTH)
-    assert lasting_connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+    request_health(lasting_connection)
     assert drip(lasting_connection, b"GET /healthz HTTP/1.1\r\nX-A: ") == b""
 
 
