@@ -1,3 +1,5 @@
+"""How Alembic runs the migrations and writes new ones."""
+
 from typing import Any, Literal
 
 from alembic import context
@@ -7,11 +9,11 @@ from sqlalchemy import create_engine, text
 from db.tables.base import Table, UtcDateTime
 from pagewright.settings import get_settings
 
-LOCK = 7_241_991_053  # any constant: several machines that migrate at once take turns
+LOCK = 7_241_991_053  # any constant; it makes machines that migrate at the same time take turns
 
 
 def render_item(kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:
-    """A migration is history: it must not import today's code, so our type is written as what it stores."""
+    """Write `UtcDateTime` into new migrations as the type that it stores, since a migration must not import `db`."""
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
 
 

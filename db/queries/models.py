@@ -22,7 +22,7 @@ BUNDLED = ("starter",)
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A model, and the name of the model that it was made from."""
+    """A model, and the name of its parent if it has one."""
 
     model: Model
     parent_name: str | None

@@ -53,7 +53,7 @@ class Prediction(Table):
     prompt: Mapped[str] = mapped_column(Text)
     input: Mapped[str] = mapped_column(Text)
     completion: Mapped[str] = mapped_column(Text)
-    """What the model answered; empty if it could not be asked, for the reason in `error`."""
+    """What the model answered; empty if it gave no answer, for the reason in `error`."""
     reference: Mapped[str] = mapped_column(Text)
     """The output that the dataset has for this row."""
     finish_reason: Mapped[str] = mapped_column(String(16))

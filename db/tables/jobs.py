@@ -60,8 +60,8 @@ IS_LIVE = IS_QUEUED | IS_RUNNING
 
 # Partial indexes hold live jobs only, so queries through them cost the same however many jobs have finished.
 for name, condition, indexed in (
-    ("ix_jobs_queued", IS_QUEUED, [Job.api_key_id]),
-    ("ix_jobs_queued_published_at", IS_QUEUED, [Job.kind, Job.published_at]),
+    ("ix_jobs_queued_api_key_id", IS_QUEUED, [Job.api_key_id]),
+    ("ix_jobs_queued_kind_published_at", IS_QUEUED, [Job.kind, Job.published_at]),
     ("ix_jobs_running_lease_expires_at", IS_RUNNING, [Job.lease_expires_at]),
 ):
     Index(name, *indexed, postgresql_where=condition, sqlite_where=condition)

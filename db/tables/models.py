@@ -27,12 +27,12 @@ class Model(Table):
     revision: Mapped[str | None] = mapped_column(String(64))
     """The commit of a hub model."""
     parent_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("models.id"))
-    """The model that this one was made from: the base model of an adapter."""
+    """The model that this one is derived from: the base model of an adapter."""
     dataset_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("datasets.id"))
     template: Mapped[str | None] = mapped_column(String(64))
     """The name of the prompt template that the model was fine-tuned with."""
     parameters: Mapped[dict[str, Any] | None]
-    """The options of the job that made the model, or how a local model is quantized."""
+    """The options of the job whose result the model is, or how a local model is quantized."""
     job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id"), unique=True)
     """The job whose result the model is; None if it was registered by a client."""
     created_at: Mapped[datetime]

@@ -1,4 +1,4 @@
-"""api keys, models, jobs, generations"""
+"""Create the tables for API keys, models, jobs and generations."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""datasets, fine-tunes, merges, events"""
+"""Create the tables for datasets, fine-tunes, merges and job events."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -113,7 +113,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # what only this revision knows goes with its tables
+    # rows that the previous revision does not know
     op.execute("DELETE FROM models WHERE source = 'artifact'")
     for table in ("fine_tune_metrics", "fine_tunes", "merges", "job_events"):
         op.execute(f"DELETE FROM {table}")

@@ -1,4 +1,4 @@
-"""evaluations"""
+"""Create the tables for evaluations."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -78,8 +78,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # what only this revision knows goes with its tables
     for table in ("evaluation_figures", "predictions", "evaluations"):
         op.drop_table(table)
+    # jobs of a kind that the previous revision does not know
     op.execute("DELETE FROM job_events WHERE job_id IN (SELECT id FROM jobs WHERE kind = 'evaluation')")
     op.execute("DELETE FROM jobs WHERE kind = 'evaluation'")

@@ -1,4 +1,4 @@
-"""load"""
+"""Add the column for load options to generations, evaluations and fine-tunes."""
 
 import sqlalchemy as sa
 from alembic import op

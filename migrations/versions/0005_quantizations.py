@@ -1,4 +1,4 @@
-"""quantizations"""
+"""Create the tables for quantizations."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -58,10 +58,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # what only this revision knows goes with its tables
-    made = "SELECT id FROM jobs WHERE kind = 'quantization'"
-    op.execute(f"DELETE FROM models WHERE job_id IN ({made})")
+    # jobs of a kind that the previous revision does not know
+    job_ids = "SELECT id FROM jobs WHERE kind = 'quantization'"
+    op.execute(f"DELETE FROM models WHERE job_id IN ({job_ids})")
     for table in ("quantization_variants", "quantized_modules", "quantizations"):
         op.drop_table(table)
-    op.execute(f"DELETE FROM job_events WHERE job_id IN ({made})")
+    op.execute(f"DELETE FROM job_events WHERE job_id IN ({job_ids})")
     op.execute("DELETE FROM jobs WHERE kind = 'quantization'")

@@ -1,4 +1,4 @@
-"""jobs by kind"""
+"""Add an index for lists of jobs of one kind."""
 
 from alembic import op
 

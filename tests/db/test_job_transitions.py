@@ -1,4 +1,4 @@
-"""The life of a job under every order of events, on both databases."""
+"""How the status of a job changes, in every order of events and on both databases."""
 
 import uuid
 from collections.abc import Callable
@@ -28,15 +28,14 @@ def claim(database: Database, job_ids: list[uuid.UUID], worker: str = "a") -> li
 
 
 def succeed(database: Database, held: Claim, completion: str) -> bool:
-    """As a worker does: end the job and, only if that was its right, store the result, in one transaction."""
+    """End the job and, if the lease was held, store the result, in one transaction as a worker does."""
     with database.write() as session:
         if ended := job_transitions.succeed(session, [held]):
             generations.store(session, {job_id: Completed(completion, "stop", 1, 1) for job_id in ended})
         return bool(ended)
 
 
-def expire(database: Database, job_id: uuid.UUID) -> None:
-    """The worker has been silent for longer than its lease."""
+def expire_lease(database: Database, job_id: uuid.UUID) -> None:
     with database.write() as session:
         session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=LONG_AGO))
 
@@ -47,7 +46,7 @@ def read(database: Database, job_id: uuid.UUID) -> Job:
         return job
 
 
-def test_a_job_is_claimed_once(database: Database, submit_jobs: SubmitJobs) -> None:
+def test_a_job_is_claimed_by_one_worker_only(database: Database, submit_jobs: SubmitJobs) -> None:
     [job] = submit_jobs()
     assert claim(database, [job.id]) == [Claim(job.id, 1)]
     assert claim(database, [job.id], "b") == []
@@ -55,17 +54,17 @@ def test_a_job_is_claimed_once(database: Database, submit_jobs: SubmitJobs) -> N
     assert (running.status, running.attempt, running.worker) == (JobStatus.RUNNING, 1, "a")
 
 
-def test_of_many_workers_at_once_each_job_goes_to_one(database: Database, submit_jobs: SubmitJobs) -> None:
+def test_workers_that_claim_at_the_same_time_get_different_jobs(database: Database, submit_jobs: SubmitJobs) -> None:
     ids = [job.id for job in submit_jobs(40)]
     with ThreadPoolExecutor(8) as threads:
         claimed = [c for claims in threads.map(lambda n: claim(database, ids, f"{n}"), range(8)) for c in claims]
     assert sorted(c.job_id for c in claimed) == ids
 
 
-def test_a_claim_sets_a_lease_that_extending_renews(database: Database, submit_jobs: SubmitJobs) -> None:
+def test_extending_a_lease_moves_its_end_by_the_lease_time(database: Database, submit_jobs: SubmitJobs) -> None:
     [job] = submit_jobs()
     [held] = claim(database, [job.id])
-    expire(database, job.id)
+    expire_lease(database, job.id)
     with database.write() as session:
         assert job_transitions.extend(session, [held], lease_seconds=60) == {held: False}
     lease = read(database, job.id).lease_expires_at
@@ -73,10 +72,10 @@ def test_a_claim_sets_a_lease_that_extending_renews(database: Database, submit_j
     assert timedelta(seconds=50) < lease - datetime.now(UTC) < timedelta(seconds=70)
 
 
-def test_a_worker_that_lost_its_lease_can_change_nothing(database: Database, submit_jobs: SubmitJobs) -> None:
+def test_a_worker_that_lost_its_lease_cannot_change_the_job(database: Database, submit_jobs: SubmitJobs) -> None:
     [job] = submit_jobs()
     [lost] = claim(database, [job.id])
-    expire(database, job.id)
+    expire_lease(database, job.id)
     with database.write() as session:
         [requeued] = job_transitions.requeue_expired(session)
     assert requeued.status == JobStatus.QUEUED
@@ -96,18 +95,18 @@ def test_a_worker_that_lost_its_lease_can_change_nothing(database: Database, sub
     assert row.generation.completion == "right"
 
 
-def test_a_live_lease_is_left_alone(database: Database, submit_jobs: SubmitJobs) -> None:
+def test_a_job_whose_lease_has_not_expired_is_not_requeued(database: Database, submit_jobs: SubmitJobs) -> None:
     [job] = submit_jobs()
     claim(database, [job.id])
     with database.write() as session:
         assert job_transitions.requeue_expired(session) == []
 
 
-def test_a_job_fails_with_the_reason_when_its_last_attempt_is_lost(database: Database, submit_jobs: SubmitJobs) -> None:
+def test_a_job_whose_last_attempt_is_lost_fails_with_the_reason(database: Database, submit_jobs: SubmitJobs) -> None:
     [job] = submit_jobs(max_attempts=2)
     for status in (JobStatus.QUEUED, JobStatus.FAILED):
         claim(database, [job.id])
-        expire(database, job.id)
+        expire_lease(database, job.id)
         with database.write() as session:
             assert [requeued.status for requeued in job_transitions.requeue_expired(session)] == [status]
     failed = read(database, job.id)
@@ -117,7 +116,7 @@ def test_a_job_fails_with_the_reason_when_its_last_attempt_is_lost(database: Dat
     assert failed.finished_at is not None
 
 
-def test_an_attempt_given_back_is_not_held_against_the_job(database: Database, submit_jobs: SubmitJobs) -> None:
+def test_an_attempt_that_is_given_back_does_not_count(database: Database, submit_jobs: SubmitJobs) -> None:
     [job] = submit_jobs(max_attempts=1)
     for _ in range(3):
         [held] = claim(database, [job.id])
@@ -126,7 +125,7 @@ def test_an_attempt_given_back_is_not_held_against_the_job(database: Database, s
     assert read(database, job.id).status == JobStatus.QUEUED
 
 
-def test_a_job_asked_to_cancel_is_not_run_again(database: Database, submit_jobs: SubmitJobs) -> None:
+def test_a_job_whose_cancellation_was_requested_is_not_run_again(database: Database, submit_jobs: SubmitJobs) -> None:
     given_back, lost = submit_jobs(2)
     claims = claim(database, [given_back.id, lost.id])
     with database.write() as session:
@@ -134,7 +133,7 @@ def test_a_job_asked_to_cancel_is_not_run_again(database: Database, submit_jobs:
         assert job_transitions.request_cancel(session, lost.id)
         assert job_transitions.extend(session, claims, lease_seconds=30) == dict.fromkeys(claims, True)
         job_transitions.give_back(session, claims[:1])
-    expire(database, lost.id)
+    expire_lease(database, lost.id)
     with database.write() as session:
         job_transitions.requeue_expired(session)
     for job in (given_back, lost):
@@ -143,7 +142,9 @@ def test_a_job_asked_to_cancel_is_not_run_again(database: Database, submit_jobs:
         assert cancelled.finished_at is not None
 
 
-def test_cancelling_a_queued_job_ends_it_and_a_finished_one_stays(database: Database, submit_jobs: SubmitJobs) -> None:
+def test_cancelling_ends_a_queued_job_and_does_not_change_a_finished_one(
+    database: Database, submit_jobs: SubmitJobs
+) -> None:
     queued, finished = submit_jobs(2)
     [held] = claim(database, [finished.id])
     succeed(database, held, "page")
@@ -156,7 +157,7 @@ def test_cancelling_a_queued_job_ends_it_and_a_finished_one_stays(database: Data
 
 
 class Life(RuleBasedStateMachine):
-    """Any order of claims, lost leases, duplicate messages, cancels and finishes, by workers of any age."""
+    """Claims, lost leases, repeated messages, cancellations and results in any order, by workers old and new."""
 
     database: Database
     submit_jobs: SubmitJobs
@@ -188,7 +189,7 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: self.jobs)
     @rule(number=st.integers(0, 99))
-    def ask_to_cancel(self, number: int) -> None:
+    def request_cancel(self, number: int) -> None:
         with self.database.write() as session:
             job_transitions.request_cancel(session, self.pick(number))
 
@@ -196,7 +197,7 @@ class Life(RuleBasedStateMachine):
     @rule(number=st.integers(0, 99))
     def lose_lease(self, number: int) -> None:
         if read(self.database, self.pick(number)).status == JobStatus.RUNNING:
-            expire(self.database, self.pick(number))
+            expire_lease(self.database, self.pick(number))
 
     @rule()
     def reconcile(self) -> None:
@@ -240,8 +241,8 @@ class Life(RuleBasedStateMachine):
             job, results = row.job, self.results[row.job.id]
             assert len(results) == (1 if job.status == JobStatus.SUCCEEDED else 0)
             assert row.generation.completion == (results[0] if results else None)
-            assert job.status == self.ended.get(job.id, job.status), "a job that was over changed"
-            assert job.attempt >= self.attempts.get(job.id, 0), "a fencing token came again"
+            assert job.status == self.ended.get(job.id, job.status), "the status of a finished job changed"
+            assert job.attempt >= self.attempts.get(job.id, 0), "the attempt, which is the fencing token, decreased"
             assert (job.finished_at is not None) == JobStatus(job.status).final
             assert (job.lease_expires_at is None) or job.status == JobStatus.RUNNING
             self.attempts[job.id] = job.attempt
@@ -249,20 +250,22 @@ class Life(RuleBasedStateMachine):
                 self.ended[job.id] = job.status
 
     def teardown(self) -> None:
-        """However it went, delivering and reconciling on brings every job to an end."""
+        """After any events, further messages and reconciling bring every job to an end."""
         for job_id in self.jobs:
             for _ in range(4):
                 for held in claim(self.database, [job_id]):
                     if succeed(self.database, held, f"attempt {held.attempt}"):
                         self.results[job_id].append(f"attempt {held.attempt}")
                 if read(self.database, job_id).status == JobStatus.RUNNING:
-                    expire(self.database, job_id)
+                    expire_lease(self.database, job_id)
                 self.reconcile()
             assert JobStatus(read(self.database, job_id).status).final
         self.results_are_single_and_ends_are_final()
 
 
-def test_no_order_of_events_gives_a_job_two_results_or_none(database: Database, submit_jobs: SubmitJobs) -> None:
+def test_every_succeeded_job_has_exactly_one_result_in_any_order_of_events(
+    database: Database, submit_jobs: SubmitJobs
+) -> None:
     class Bound(Life):
         pass
 

@@ -115,5 +115,5 @@ def test_every_query_returns_a_job_with_the_id_of_its_result_model(
         many = jobs.get_many(session, expected)
         page = jobs.page(session, owner=None, status=None, kind=None, batch_id=None, limit=10, after=None)
         rows = [row.job for row in QUERIES[kind].page(session, owner=None, status=None, limit=10, after=None).items]
-    for found in (by_id, many, page.items, rows):
-        assert {job.id: job.result_model_id for job in found if job} == expected
+    for result in (by_id, many, page.items, rows):
+        assert {job.id: job.result_model_id for job in result if job} == expected
