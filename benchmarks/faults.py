@@ -1,4 +1,4 @@
-"""Jobs of every kind while everything fails in turn: what of it comes out right, and how soon it goes on.
+"""Run jobs of every kind while each part fails in turn; report wrong results and recovery times.
 
 python -m benchmarks.faults                  # 20,000 jobs, 200 faults within 40 minutes
 python -m benchmarks.faults --short          # what CI runs
@@ -22,13 +22,13 @@ from tests.faults.verdict import Report
 
 
 def main(
-    short: Annotated[bool, typer.Option(help="The size that CI runs.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Of an earlier run, to have it again; default: a new one.")] = None,
+    short: Annotated[bool, typer.Option(help="Run the short form, as CI does.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of an earlier run, to repeat it. Default: random.")] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="A new folder for logs and all else; default: one for now.")
+        Path | None, typer.Option(help="A new folder for logs and data. Default: a temporary folder.")
     ] = None,
 ) -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended then, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the started processes are stopped
     console = Console(width=110)
     seed = random.randrange(10**6) if seed is None else seed
     with tempfile.TemporaryDirectory(prefix="pagewright-faults-") as temporary:
@@ -37,7 +37,7 @@ def main(
     console.print(
         f"Seed {report.seed}. {report.delivered_twice} messages delivered twice, {report.uploads} datasets uploaded, "
         f"{sum(report.sent_again.values())} requests sent again ({dict(report.sent_again)}). At most "
-        f"{report.most_steps_lost} steps of a fine-tune done again."
+        f"{report.most_steps_lost} steps of a fine-tune were repeated."
     )
     for problem in report.problems:
         console.print(problem, markup=False)
@@ -45,32 +45,32 @@ def main(
 
 
 def _faults(report: Report) -> Table:
-    table = Table(title="Faults, and seconds to the next job that came to its end")
+    table = Table(title="Faults, and seconds until the next job ended")
     for column in ("", "faults", "median", "longest"):
         table.add_column(column, justify="left" if not column else "right")
     for fault in Fault:
         seconds = report.recovery[fault]
         times = (f"{median(seconds):.1f}", f"{max(seconds):.1f}") if seconds else ("", "")
         table.add_row(fault.value, str(report.faults[fault]), *times)
-    everything = [seconds for found in report.recovery.values() for seconds in found]
+    everything = [seconds for times in report.recovery.values() for seconds in times]
     table.add_section()
     times = (f"{median(everything):.1f}", f"{max(everything):.1f}") if everything else ("", "")
-    table.add_row("together", str(report.faults.total()), *times)
+    table.add_row("total", str(report.faults.total()), *times)
     return table
 
 
 def _jobs(report: Report) -> Table:
     table = Table(title="Jobs")
-    columns = ("", "jobs", "lost", "doubled", "stuck", "wrong", "attempts", "begun again", "most attempts")
+    columns = ("", "jobs", "lost", "doubled", "stuck", "wrong", "attempts", "restarted", "most attempts")
     for column in columns:
         table.add_column(column, justify="left" if not column else "right")
-    for kind, found in report.attempts.items():
+    for kind, attempts in report.attempts.items():
         problems = [
             str(sum(kind.value in problem for problem in getattr(report, name)))
             for name in ("lost", "doubled", "stuck", "wrong")
         ]
-        row = (str(found.begun), str(found.more_than_once), str(found.most))
-        table.add_row(kind.value, str(found.jobs), *problems, *row)
+        row = (str(attempts.begun), str(attempts.more_than_once), str(attempts.most))
+        table.add_row(kind.value, str(attempts.jobs), *problems, *row)
     return table
 
 

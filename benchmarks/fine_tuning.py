@@ -1,13 +1,13 @@
-"""Tokens per second of LoRA training: the job's own loop beside transformers' Trainer as it is mostly run.
+"""Measure tokens per second of LoRA training: Pagewright's loop, and transformers' Trainer in its usual setups.
 
     python -m benchmarks.fine_tuning                 # the starter model
-    python -m benchmarks.fine_tuning --llama2-7b     # random weights of that shape in bfloat16, on a GPU
+    python -m benchmarks.fine_tuning --llama2-7b     # the shape of Llama-2-7B, random weights, bfloat16, on a GPU
 
 The peers are the original experiment's recipe (Trainer, padded batches of 2, 4 accumulation steps,
-DataCollatorForLanguageModeling; on a GPU with gradient checkpointing, as the experiment had it) and dense blocks, in
-which examples run into one another and nothing is padded: the most that a packed row could reach. The same adapter, the
-same rows. Tokens are the rows' own, padding left out. Each is measured in a process of its own, the first steps left
-out; memory is the GPU's at its peak, or the process's on the CPU.
+DataCollatorForLanguageModeling, gradient checkpointing on a GPU) and dense blocks (examples are concatenated without
+regard to their boundaries, so that nothing is padded). All use the same adapter and the same rows. Padding does not
+count as tokens. Each loop is measured in a new process after warm-up steps. Memory is the peak of the GPU, or of the
+process on the CPU.
 """
 
 import json
@@ -41,18 +41,18 @@ from models.prompts.rows import Row
 
 WARM_UP = 2
 STEPS = 6
-"""Optimizer steps measured, after the warm-up."""
+"""Number of optimizer steps that are measured after the warm-up."""
 
 
 def main(
     llama2_7b: Annotated[bool, typer.Option("--llama2-7b")] = False,
-    loop: Annotated[str | None, typer.Option(help="Measure this loop alone, in this process.")] = None,
+    loop: Annotated[str | None, typer.Option(help="Measure only this loop, in this process.")] = None,
 ) -> None:
     if loop:
         print(json.dumps(LOOPS[loop](llama2_7b)))
         return
     table = Table(title="Llama-2-7B shape, bfloat16" if llama2_7b else "The starter model, float32")
-    for column in ("", "tokens/s", "of the original recipe", "of dense blocks", "peak memory, GiB"):
+    for column in ("", "tokens/s", "relative to the original recipe", "relative to dense blocks", "peak memory, GiB"):
         table.add_column(column, justify="left" if not column else "right")
     measured = {name: _in_process(name, llama2_7b) for name in LOOPS}
     original, dense = (measured[name]["rate"] for name in ("original recipe", "dense blocks"))
@@ -64,13 +64,13 @@ def main(
 
 def _in_process(loop: str, llama2_7b: bool) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.fine_tuning", "--loop", loop, *["--llama2-7b"] * llama2_7b]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    row: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    row: dict[str, float] = json.loads(process.stdout.splitlines()[-1])
     return row
 
 
 def _model(llama2_7b: bool) -> tuple[Any, int]:
-    """The model with its adapter, and how many tokens a full row has."""
+    """Return the model with its adapter, and the number of tokens of a full packed row."""
     set_seed(1)
     if llama2_7b:
         torch.set_default_dtype(torch.bfloat16)
@@ -83,11 +83,11 @@ def _model(llama2_7b: bool) -> tuple[Any, int]:
 
 def _examples(llama2_7b: bool) -> list[Example]:
     if llama2_7b:
-        chance = random.Random(1)
-        # around the means of the original experiment's 528 rows: 55 tokens of prompt and 134 of completion
-        lengths = [(chance.randint(10, 100), chance.randint(34, 234)) for _ in range(2112)]
+        generator = random.Random(1)
+        # around the means of the original experiment's 528 rows: 55 prompt tokens and 134 completion tokens
+        lengths = [(generator.randint(10, 100), generator.randint(34, 234)) for _ in range(2112)]
         return [
-            Example(np.array([chance.randrange(3, 32000) for _ in range(prompt + completion)], np.int32), prompt)
+            Example(np.array([generator.randrange(3, 32000) for _ in range(prompt + completion)], np.int32), prompt)
             for prompt, completion in lengths
         ]
     _, tokenizer = load(ModelRef(Source.BUNDLED, "starter"), "cpu")
@@ -98,11 +98,11 @@ def _examples(llama2_7b: bool) -> list[Example]:
 
 
 class _Clock(TrainerCallback):
-    """Measures from the end of the warm-up to the last step."""
+    """Measures the time from the end of the warm-up to the last step."""
 
     def __init__(self) -> None:
         self.tokens = 0
-        self.began = self.ended = 0.0
+        self.started = self.ended = 0.0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step in (WARM_UP, WARM_UP + STEPS):
@@ -110,7 +110,7 @@ class _Clock(TrainerCallback):
                 torch.cuda.synchronize()
             moment = time.perf_counter()
             if state.global_step == WARM_UP:
-                self.began, self.tokens = moment, 0
+                self.started, self.tokens = moment, 0
             else:
                 self.ended = moment
 
@@ -125,14 +125,14 @@ def _measure(trainer: Trainer, count: Callable[[dict[str, Any]], int]) -> dict[s
         clock.tokens += count(inputs)
         return step(model, inputs, *more)
 
-    trainer.training_step = counted  # type: ignore[assignment, method-assign]  # to count
+    trainer.training_step = counted  # type: ignore[assignment, method-assign]  # counts the tokens
     trainer.train()
     on_gpu = torch.cuda.is_available()
     peak = torch.cuda.max_memory_allocated() if on_gpu else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"rate": clock.tokens / (clock.ended - clock.began), "memory": peak / 2**30}
+    return {"rate": clock.tokens / (clock.ended - clock.started), "memory": peak / 2**30}
 
 
-def _ours(llama2_7b: bool, options: dict[str, Any], packing: bool) -> dict[str, float]:
+def _pagewright(llama2_7b: bool, options: dict[str, Any], packing: bool) -> dict[str, float]:
     model, full = _model(llama2_7b)
     examples = _examples(llama2_7b)
     rows = pack(examples, full) if packing else [[example] for example in examples]
@@ -165,7 +165,7 @@ def _peer(llama2_7b: bool, data: list[dict[str, Any]], collator: Any, **argument
 
 
 def _original(llama2_7b: bool) -> dict[str, float]:
-    _, tokenizer = load(ModelRef(Source.BUNDLED, "starter"), "cpu")  # of which the collator takes the padding alone
+    _, tokenizer = load(ModelRef(Source.BUNDLED, "starter"), "cpu")  # the collator uses its padding only
     data = [{"input_ids": example.tokens.tolist()} for example in _examples(llama2_7b)]
     return _peer(
         llama2_7b,
@@ -190,8 +190,8 @@ ONE_ROW = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2}
 LOOPS: dict[str, Callable[[bool], dict[str, float]]] = {
     "original recipe": _original,
     "dense blocks": _dense,
-    "Pagewright, the original recipe": lambda llama2_7b: _ours(llama2_7b, {}, packing=False),
-    "Pagewright, packed": lambda llama2_7b: _ours(llama2_7b, ONE_ROW, packing=True),
+    "Pagewright, the original recipe": lambda llama2_7b: _pagewright(llama2_7b, {}, packing=False),
+    "Pagewright, packed": lambda llama2_7b: _pagewright(llama2_7b, ONE_ROW, packing=True),
 }
 
 

@@ -1,9 +1,9 @@
-"""Tokens per second: the whole server, its engine called directly, static batches, and one prompt at a time.
+"""Measure tokens per second: the whole server, the engine alone, static batches, and one prompt at a time.
 
     python -m benchmarks.generation                 # 200 held-out prompts of the starter model, greedy
-    python -m benchmarks.generation --llama2-7b     # random weights of that shape in bfloat16, on a GPU; no server
+    python -m benchmarks.generation --llama2-7b     # random weights in the shape of Llama-2-7B, bfloat16, on a GPU
 
-Tokens are those of the completions, the one that ends each included. Every row is measured in the same run.
+Tokens are completion tokens, including end tokens. All rows of the table are measured in one run.
 """
 
 import json
@@ -52,7 +52,7 @@ def main(
 
 def print_rows(title: str, rows: Sequence[Row]) -> None:
     table = Table(title=title)
-    for column in ("", "tokens", "seconds", "tokens/s", "of one by one"):
+    for column in ("", "tokens", "seconds", "tokens/s", "relative to one by one"):
         table.add_column(column, justify="left" if not column else "right")
     for row in rows:
         ratio = row.rate / rows[0].rate
@@ -61,10 +61,10 @@ def print_rows(title: str, rows: Sequence[Row]) -> None:
 
 
 def timed(name: str, work: Callable[[], int]) -> Row:
-    """Run `work`, which returns how many tokens it generated."""
-    begin = time.perf_counter()
+    """Measure `work`, which returns the number of generated tokens."""
+    start = time.perf_counter()
     tokens = work()
-    return Row(name, tokens, time.perf_counter() - begin)
+    return Row(name, tokens, time.perf_counter() - start)
 
 
 def _starter(server: bool) -> tuple[str, list[Row]]:
@@ -73,7 +73,10 @@ def _starter(server: bool) -> tuple[str, list[Row]]:
     prompts = [build_prompt(example["instruction"], example["input"]) for example in examples]
     model, tokenizer = load(STARTER)
     tokenizer.padding_side = "left"
-    few, some = prompts[::5], prompts[: 2 * STATIC_BATCH]  # the slow ones get fewer prompts: rates are what is compared
+    few, some = (
+        prompts[::5],
+        prompts[: 2 * STATIC_BATCH],
+    )  # fewer prompts for slow peers
     rows = [
         timed(f"one generate call per prompt, {len(few)} of them", lambda: _generate(model, tokenizer, few, 1)),
         timed(
@@ -82,7 +85,7 @@ def _starter(server: bool) -> tuple[str, list[Row]]:
         ),
     ]
     engine = InProcessEngine(model, tokenizer)
-    _through_engine(engine, prompts[:4], Sampling())  # what is set up at the first use is not the prompts' cost
+    _through_engine(engine, prompts[:4], Sampling())  # warm-up
     rows.append(timed("engine", lambda: _through_engine(engine, prompts, Sampling())))
     engine.close()
     if server:
@@ -107,7 +110,7 @@ def _through_engine(engine: InProcessEngine, prompts: Sequence[str], sampling: S
 
 
 def _through_server(examples: Sequence[dict[str, str]]) -> Row:
-    """Everything that a client of `pagewright up` waits for: one batch submit, and polls until all of it is done."""
+    """Measure what a client of `pagewright up` waits for: one batch submission, and polls until all jobs are done."""
     import tempfile
 
     from pagewright.cli.local_server import running_server
@@ -118,14 +121,14 @@ def _through_server(examples: Sequence[dict[str, str]]) -> Row:
         ]
         warm = client.post("/v1/generations", json=items[0], headers={"Prefer": "wait=60"})
         warm.raise_for_status()
-        begin = time.perf_counter()
+        start = time.perf_counter()
         batch = client.post("/v1/generations/batch", json={"items": items})
         batch.raise_for_status()
         while (counts := client.get(batch.headers["Location"]).json()["counts"])["succeeded"] < len(items):
             if counts["failed"]:
                 raise SystemExit(f"generations failed: {counts}")
             time.sleep(0.05)
-        seconds = time.perf_counter() - begin
+        seconds = time.perf_counter() - start
         tokens, after = 0, None
         while True:
             parameters = {"batch_id": batch.json()["id"], "limit": 100, **({"after": after} if after else {})}
@@ -137,7 +140,7 @@ def _through_server(examples: Sequence[dict[str, str]]) -> Row:
 
 
 class NumberTokenizer:
-    """Texts that are token ids in decimal: random weights have nothing to say, only their speed counts."""
+    """A tokenizer whose texts are token ids in decimal. The weights are random, so texts don't matter."""
 
     eos_token_id = None
 
@@ -151,14 +154,14 @@ class NumberTokenizer:
 def _llama2_7b() -> tuple[str, list[Row]]:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(max_position_embeddings=4096)  # the defaults are Llama-2-7B's shape
+    config = LlamaConfig(max_position_embeddings=4096)  # the defaults have Llama-2-7B's shape
     with torch.device("cuda"):
         model = cast(Any, LlamaForCausalLM(config)).to(torch.bfloat16).eval()
     model.generation_config.eos_token_id = None
-    chance = random.Random(1)
-    # Around the means of the 528-row dataset: 55 tokens of prompt and 134 of completion.
-    lengths = [(chance.randint(10, 100), chance.randint(34, 234)) for _ in range(528)]
-    prompts = [" ".join(str(chance.randrange(3, 32000)) for _ in range(prompt)) for prompt, _ in lengths]
+    generator = random.Random(1)
+    # around the means of the original experiment's 528 rows: 55 prompt tokens and 134 completion tokens
+    lengths = [(generator.randint(10, 100), generator.randint(34, 234)) for _ in range(528)]
+    prompts = [" ".join(str(generator.randrange(3, 32000)) for _ in range(prompt)) for prompt, _ in lengths]
 
     def one_by_one(count: int) -> int:
         for prompt, (_, tokens) in zip(prompts[:count], lengths, strict=False):
@@ -175,7 +178,7 @@ def _llama2_7b() -> tuple[str, list[Row]]:
             numbers = torch.tensor([int(number) for number in prompt.split()], device="cuda")
             ids[row, -len(numbers) :], mask[row, -len(numbers) :] = numbers, 1
         with torch.inference_mode():
-            # A static batch runs as long as its longest row; only the tokens that were asked for count.
+            # A static batch runs until its longest row is done. Only the requested tokens count.
             most = max(tokens for _, tokens in lengths[:count])
             model.generate(ids, attention_mask=mask, max_new_tokens=most, do_sample=False, pad_token_id=0)
         return sum(tokens for _, tokens in lengths[:count])

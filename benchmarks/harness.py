@@ -1,8 +1,9 @@
-"""The peer of `benchmarks.evaluation`: one evaluation by lm-evaluation-harness, run in the environment that has it.
+"""Run one evaluation by lm-evaluation-harness, the peer in `benchmarks.evaluation`, in the harness's environment.
 
     python -m benchmarks.harness FOLDER ROWS BATCH_SIZE MAX_NEW_TOKENS
 
-FOLDER holds the model, ROWS is a file of JSON lines with a `prompt` and a `reference` each. Prints one line of JSON.
+FOLDER is the model's folder. ROWS is a file of JSON lines, each with a `prompt` and a `reference`. Prints one line of
+JSON.
 """
 
 import json
@@ -26,14 +27,14 @@ def main(folder: str, rows: str, batch_size: int, max_new_tokens: int) -> dict[s
         "doc_to_text": "prompt",
         "doc_to_target": "reference",
         "generation_kwargs": {"do_sample": False, "max_gen_toks": max_new_tokens, "until": []},
-        "process_results": _exact_match,  # the harness' own leaves outer blanks in place
+        "process_results": _exact_match,  # the harness's own exact match does not strip whitespace
         "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
     }
     tasks = TaskManager(include_defaults=False).load([task])
-    begin = time.perf_counter()
-    # not simple_evaluate, which then spends seconds on a description of the machine
+    start = time.perf_counter()
+    # not simple_evaluate, which takes additional seconds to describe the machine
     result: Any = evaluate(model, tasks)
-    seconds = time.perf_counter() - begin
+    seconds = time.perf_counter() - start
     samples = sorted(result["samples"]["pages"], key=lambda sample: sample["doc_id"])
     return {
         "seconds": seconds,

@@ -1,4 +1,4 @@
-"""A long history made in the database, and what the hot queries cost with it."""
+"""Store a long history of jobs in the database, and measure the frequent queries with it."""
 
 import random
 import time
@@ -20,11 +20,11 @@ from db.vocabulary import ErrorType, JobKind, JobStatus
 MEASURED = 200
 JOBS_PER_EVALUATION = 1000
 FIRST_EVALUATIONS = 100
-"""As many as fill a page, whatever the size of the history."""
+"""Minimum number of evaluations, so that a page of the list is full for any size of the history."""
 PREDICTIONS = 100
 PAGE = 50
 
-# A job a second, the newest now; the keys of PostgreSQL are the time-ordered ones that the API makes.
+# One job per second, the newest now. uuidv7() gives time-ordered keys like those that the API creates.
 _JOBS = """
 insert into jobs (id, kind, status, api_key_id, attempt, max_attempts, cancel_requested, created_at, published_at,
                   started_at, finished_at)
@@ -33,34 +33,34 @@ select uuidv7(make_interval(secs => number - :until)), :kind, 'succeeded', :key,
 from generate_series(CAST(:since AS integer), CAST(:until AS integer), CAST(:step AS integer)) as number
 returning id"""
 _GENERATIONS = f"""
-with made as ({_JOBS})
+with new_jobs as ({_JOBS})
 insert into generations (job_id, model_id, prompt, input, completion, finish_reason, prompt_tokens, completion_tokens,
                          temperature, top_p, top_k, stop)
 select id, :model, 'Create a page titled One.', '', repeat('<p>One</p>', 20), 'stop', 9, 70, 0, 1, 0, '[]'
-from made"""
+from new_jobs"""
 _EVALUATIONS = f"""
-with made as ({_JOBS}), asked as (
+with new_jobs as ({_JOBS}), new_evaluations as (
     insert into evaluations (job_id, model_id, model_name, dataset_id, split, rows, rows_done, metrics,
                              temperature, top_p, top_k, stop)
     select id, :model, 'starter', :dataset, 'test', {PREDICTIONS}, {PREDICTIONS}, '["exact_match"]', 0, 1, 0, '[]'
-    from made)
+    from new_jobs)
 insert into predictions (job_id, row, prompt, input, completion, reference, finish_reason, latency_seconds, exact_match,
                          created_at)
 select id, row, 'Create a page titled One.', '', repeat('<p>One</p>', 20), 'One', 'stop', 0.1, row % 2, now()
-from made, generate_series(0, {PREDICTIONS - 1}) as row"""
+from new_jobs, generate_series(0, {PREDICTIONS - 1}) as row"""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Medians in seconds by query, and how PostgreSQL goes about each."""
+    """Median seconds by query, and PostgreSQL's plan of each."""
 
     medians: dict[str, float]
     plans: dict[str, list[str]]
 
 
 def costs_of_history(sizes: list[int]) -> dict[int, Costs]:
-    """The costs with so many jobs stored, which grow from each size to the next."""
-    found = {}
+    """Return the costs for each number of stored jobs. The same history grows from size to size."""
+    costs = {}
     with serving() as stack, stack.client() as client:
         dataset = client.post("/v1/datasets", data={"name": "one"}, files={"file": ("one.jsonl", _ROW)}).json()["id"]
         database = Database(
@@ -70,9 +70,9 @@ def costs_of_history(sizes: list[int]) -> dict[int, Costs]:
         for size in sizes:
             _grow(database, stored, size, uuid.UUID(dataset))
             stored = size
-            found[size] = _costs(client, database)
+            costs[size] = _costs(client, database)
         database.engine.dispose()
-    return found
+    return costs
 
 
 _ROW = b'{"instruction": "A page.", "output": "<p>One</p>"}\n'
@@ -103,7 +103,7 @@ def _costs(client: httpx.Client, database: Database) -> Costs:
 
         return once
 
-    asked = {
+    requests = {
         "poll": get(lambda: f"/v1/generations/{r.choice(ids)}"),
         "list of generations": get(lambda: "/v1/generations", limit=PAGE),
         "list of generations, from the middle": get(lambda: "/v1/generations", limit=PAGE, after=sorted(ids)[500]),
@@ -112,7 +112,7 @@ def _costs(client: httpx.Client, database: Database) -> Costs:
         "list of evaluations": get(lambda: "/v1/evaluations", limit=PAGE),
         "page of predictions": get(lambda: f"/v1/evaluations/{r.choice(evaluated)}/predictions", limit=PAGE),
     }
-    medians = {name: _median(once) for name, once in asked.items()}
+    medians = {name: _median(once) for name, once in requests.items()}
     medians["claim"] = _claims(client, database)
     return Costs(medians, _plans(database, ids[0], evaluated[0]))
 
@@ -120,16 +120,16 @@ def _costs(client: httpx.Client, database: Database) -> Costs:
 def _median(once: Callable[[], None], count: int = MEASURED) -> float:
     seconds = []
     for _ in range(count):
-        begin = time.perf_counter()
+        start = time.perf_counter()
         once()
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.perf_counter() - start)
     return median(seconds)
 
 
 def _claims(client: httpx.Client, database: Database) -> float:
     body = {"items": [{"model": "starter", "prompt": "A page."}] * MEASURED}
-    made = client.post("/v1/generations/batch", json=body)
-    batch = made.json()["id"]
+    response = client.post("/v1/generations/batch", json=body)
+    batch = response.json()["id"]
     with database.read() as session:
         waiting = [
             row.job.id
@@ -146,7 +146,7 @@ def _claims(client: httpx.Client, database: Database) -> float:
     claims: list[job_transitions.Claim] = []
     seconds = _median(once)
     with database.write() as session:
-        job_transitions.fail(session, claims, ErrorType.TIME_LIMIT, "made by a benchmark")
+        job_transitions.fail(session, claims, ErrorType.TIME_LIMIT, "created by a benchmark")
     return seconds
 
 
@@ -176,7 +176,7 @@ def _plans(database: Database, job_id: uuid.UUID, evaluation: uuid.UUID) -> dict
 
 
 def _explained(database: Database, query: Callable[[Any], object]) -> list[str]:
-    """How PostgreSQL runs the statements of a query: they are caught as they are sent, and explained."""
+    """Return PostgreSQL's plans of the statements that `query` executes."""
     plan: list[str] = []
 
     def explain(connection: Connection, cursor: Any, statement: str, parameters: Any, *_: object) -> None:

