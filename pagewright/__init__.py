@@ -1,1 +1,1 @@
-"""What every part shares, and the `pagewright` command."""
+"""Modules that all parts share (settings, logging, telemetry, artifacts), and the `pagewright` command."""

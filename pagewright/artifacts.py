@@ -1,8 +1,7 @@
-"""The artifact store: a folder on this machine, or an object store, behind one address.
+"""The artifact store: a local folder or an object store with datasets, checkpoints, adapters and models.
 
-Holds datasets, checkpoints, adapters and merged models. An artifact is a folder of files under a path such as
-`models/<job id>`; it is written once, and named in the database only when all of it is there. So one that a killed
-process left half-written is never used, whatever it looks like.
+An artifact is a folder of files under a path such as `models/<job id>`. It is written once, and the database names it
+only when it is complete. So an artifact that a killed process left incomplete is never used.
 """
 
 import os
@@ -25,25 +24,28 @@ CHUNK_BYTES = 1024 * 1024
 
 
 class ArtifactStore:
-    """Paths are relative to the store and use `/`; one that would leave it is a ValueError.
+    """Reads and writes artifacts. Paths are relative to the store and use `/`.
 
-    What goes wrong in the store is an OSError: FileNotFoundError for what is not there, others for a full disk, a
-    refused access or a store that does not answer.
+    Every method raises ValueError for a path outside of the store, FileNotFoundError where a file or artifact is
+    missing and needed, and another OSError if the disk is full, access is denied, or the store does not answer.
     """
 
     def __init__(self, url: str, cache: Path) -> None:
-        """`url` is a path or what fsspec understands, such as `s3://bucket/prefix`; `cache` is a folder for copies."""
+        """`url` is a local path or a URL that fsspec supports, such as `s3://bucket/prefix`.
+
+        `cache` is a local folder for copies of artifacts from an object store.
+        """
         self._files: AbstractFileSystem
-        # other processes write too: a listing is never remembered
+        # no cached listings: other processes write to the store too
         self._files, self._root = url_to_fs(url, use_listings_cache=False)
         self._local = isinstance(self._files, LocalFileSystem)
         self._cache = cache
 
     def put_folder(self, source: Path, path: str) -> None:
-        """Store the files of a local folder, and of those in it, as the artifact `path`.
+        """Store the files of a local folder and of its subfolders as the artifact `path`.
 
-        Takes the place of what a killed process left there. When it fails nothing of it stays, where the store lets it
-        be deleted: on a full disk the half of it would be in the way.
+        Replaces files that a killed process left there. After a failure the incomplete artifact is deleted, if
+        possible, so that it does not fill the disk.
         """
         names = {file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file()}
         try:
@@ -58,9 +60,9 @@ class ArtifactStore:
             raise
 
     def local_folder(self, path: str) -> Path:
-        """A local folder with the artifact's files: the store's own, or a copy that is made once.
+        """Return a local folder with the artifact's files: that of a local store, or a copy, which is made once.
 
-        Raises FileNotFoundError if there is no such artifact.
+        Raises FileNotFoundError if the artifact does not exist.
         """
         target = self._at(path)
         folder = Path(target) if self._local else self._cache / path
@@ -68,24 +70,24 @@ class ArtifactStore:
             return folder
         names = self.files(path)
         if not names:
-            raise FileNotFoundError(f"the artifact store has no {path}")
+            raise FileNotFoundError(f"the artifact {path} does not exist in the artifact store")
         if not self._local:
             self._copy(path, names, folder)
         return folder
 
     def files(self, path: str) -> dict[str, int]:
-        """The files of an artifact, in order of their names, with their sizes in bytes; empty if there is none."""
+        """Return the artifact's file names, sorted, with their sizes in bytes. Empty if the artifact does not exist."""
         prefix = self._at(path) + "/"
         with os_errors():
-            found = self._files.find(self._at(path), detail=True)
+            files = self._files.find(self._at(path), detail=True)
         return {
             name.removeprefix(prefix): int(info["size"])
-            for name, info in sorted(found.items())
+            for name, info in sorted(files.items())
             if name.startswith(prefix)
         }
 
     def read(self, path: str) -> Iterator[bytes]:
-        """The contents of one file, in pieces."""
+        """Yield the contents of one file in chunks of at most CHUNK_BYTES."""
         with self.open(path) as file:
             while True:
                 with os_errors():
@@ -95,14 +97,14 @@ class ArtifactStore:
                 yield chunk
 
     def open(self, path: str) -> IO[bytes]:
-        """One file, for reading anywhere in it. Once it is open, an object store's own errors come as they are."""
+        """Open one file for reading, with `seek`. Errors while reading it may be the object store client's own."""
         target = self._at(path)
         with os_errors():
             file: Any = self._files.open(target, "rb")
         return file  # type: ignore[no-any-return]  # fsspec is untyped
 
     def delete(self, path: str) -> None:
-        """Remove an artifact, and what was copied of it here. Does nothing if there is none."""
+        """Delete an artifact and its local copy. Does nothing if the artifact does not exist."""
         target = self._at(path)
         shutil.rmtree(self._cache / path, ignore_errors=True)
         with os_errors():
@@ -110,14 +112,14 @@ class ArtifactStore:
                 self._files.rm(target, recursive=True)
 
     def list(self, path: str) -> list[str]:
-        """The paths of the artifacts and folders right below `path`."""
+        """Return the paths of the artifacts, files and folders directly in `path`, sorted."""
         target = self._at(path)
         with os_errors():
-            found = self._files.ls(target, detail=False) if self._files.isdir(target) else []
-        return sorted(name.removeprefix(self._root.rstrip("/") + "/") for name in found)
+            names = self._files.ls(target, detail=False) if self._files.isdir(target) else []
+        return sorted(name.removeprefix(self._root.rstrip("/") + "/") for name in names)
 
     def _put_file(self, source: Path, target: str) -> None:
-        """A file is there whole or not at all, as an object store has it of itself."""
+        """Store one file atomically: a local file is renamed when it is complete, object stores do the same."""
         if not self._local:
             with os_errors():
                 self._files.put_file(str(source), target)
@@ -131,7 +133,7 @@ class ArtifactStore:
             partial.unlink(missing_ok=True)
 
     def _copy(self, path: str, names: dict[str, int], folder: Path) -> None:
-        """Copy an artifact here, elsewhere until it is whole: nobody must take half a copy for all of it."""
+        """Copy an artifact to the local `folder`, which gets its name when it is complete: no reader sees a part."""
         copying = self._cache / "copying"
         remove_abandoned(copying)
         with work_folder(copying) as work:
@@ -144,18 +146,18 @@ class ArtifactStore:
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 (work / "copy").rename(folder)
             except OSError:
-                if not folder.is_dir():  # if it is, another was faster
+                if not folder.is_dir():  # otherwise another process has copied it meanwhile
                     raise
 
     def _at(self, path: str) -> str:
         if not path or ".." in path.split("/") or path.startswith("/"):
-            raise ValueError(f"{path!r} is no path in the artifact store")
+            raise ValueError(f"{path!r} is not a path in the artifact store")
         return f"{self._root.rstrip('/')}/{path}"
 
 
 @contextmanager
 def os_errors() -> Iterator[None]:
-    """What an object store's client raises when the store does not answer is none of Python's own errors."""
+    """Turn any exception of an object store's client into an OSError."""
     try:
         yield
     except OSError:
@@ -166,5 +168,6 @@ def os_errors() -> Iterator[None]:
 
 @lru_cache
 def get_artifacts() -> ArtifactStore:
+    """Return the artifact store of the settings."""
     settings = get_settings()
     return ArtifactStore(settings.artifacts, settings.data_dir / "artifact-cache")

@@ -1,4 +1,4 @@
-"""Log lines: JSON for machines, text for a terminal, each saying on whose behalf it was written."""
+"""Log lines as JSON or text, with the job or request that they belong to."""
 
 import logging
 import sys
@@ -13,18 +13,18 @@ from pythonjsonlogger.json import JsonFormatter
 
 from pagewright.settings import Settings, get_settings
 
-OURS = ("api", "db", "models", "pagewright", "workers")
-QUIET = ("alembic", "celery", "ContinuousBatchingLogger", "httpx", "uvicorn")
-"""At INFO these tell of every message, token or request."""
+OWN_LOGGERS = ("api", "db", "models", "pagewright", "workers")
+VERBOSE_LOGGERS = ("alembic", "celery", "ContinuousBatchingLogger", "httpx", "uvicorn")
+"""Loggers of libraries that write a line for every message, token or request at INFO."""
 
 _fields: ContextVar[dict[str, Any] | None] = ContextVar("fields", default=None)
 
 
 @contextmanager
 def log_fields(**fields: Any) -> Iterator[None]:
-    """Every line that is written in the block, by whatever library, has these fields too.
+    """Add fields to every line that is logged in the block, also by libraries.
 
-    A thread that is started in the block begins without them.
+    A field that is None is left out. A thread that is started in the block does not inherit the fields.
     """
     token = _fields.set({**current_log_fields(), **fields})
     try:
@@ -34,31 +34,31 @@ def log_fields(**fields: Any) -> Iterator[None]:
 
 
 def add_log_fields(**fields: Any) -> None:
-    """Add fields to the innermost block of `log_fields`, for its later lines. Outside of a block it does nothing."""
-    noted = _fields.get()
-    if noted is not None:
-        noted.update(fields)
+    """Add fields to the later lines of the innermost `log_fields` block. Does nothing outside of a block."""
+    current = _fields.get()
+    if current is not None:
+        current.update(fields)
 
 
 def current_log_fields() -> dict[str, Any]:
-    """The fields of a line that is written now; one that was set to None is none."""
+    """Return the fields of the current block that are not None."""
     return {name: value for name, value in (_fields.get() or {}).items() if value is not None}
 
 
 def configure_logging() -> None:
-    """Have this process log to standard error as the settings say; does nothing where logging is set up already.
+    """Log to standard error in the format and from the level of the settings, also uncaught exceptions and warnings.
 
-    The level is that of our own lines. A library's are shown from INFO on, whatever it says: at DEBUG some write
-    down their requests, with the keys that are in them.
+    Does nothing if logging is configured already. LOG_LEVEL=DEBUG applies to Pagewright's own lines; libraries log from
+    INFO on, because at DEBUG some of them log requests with the keys in them.
     """
     settings = get_settings()
     if logging.root.handlers:
         return
     logging.root.addHandler(make_handler(sys.stderr, settings))
     logging.root.setLevel(max(logging.getLevelNamesMapping()[settings.log_level], logging.INFO))
-    for name in OURS:
+    for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(settings.log_level)
-    for name in QUIET:
+    for name in VERBOSE_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     logging.captureWarnings(True)
@@ -67,7 +67,7 @@ def configure_logging() -> None:
 
 
 def make_handler(stream: TextIO, settings: Settings) -> logging.Handler:
-    """What writes lines as the settings say to `stream`, with the fields that hold where each is written."""
+    """Return a handler that writes lines to `stream` in the format of the settings, with the fields of `log_fields`."""
     handler = logging.StreamHandler(stream)
     handler.addFilter(_add_fields)
     if settings.log_format == "text" or (settings.log_format == "auto" and stream.isatty()):
@@ -76,7 +76,7 @@ def make_handler(stream: TextIO, settings: Settings) -> logging.Handler:
     json = JsonFormatter(
         ["levelname", "name", "process", "message"],
         rename_fields={"levelname": "level", "name": "logger", "process": "pid"},
-        # `fields` is the text's, and `data` is what Celery adds to a line that says it all already
+        # `fields` belongs to the text format; `data` is Celery's and repeats its message
         reserved_attrs=[*RESERVED_ATTRS, "fields", "data"],
         timestamp="time",
     )
@@ -85,7 +85,7 @@ def make_handler(stream: TextIO, settings: Settings) -> logging.Handler:
 
 
 def adopt_libraries() -> None:
-    """Have libraries that print their lines themselves leave that to us. Call it when they are imported."""
+    """Let the root handler write the lines of libraries that print their own. Call it after their import."""
     for logger in list(logging.root.manager.loggerDict.values()):
         if isinstance(logger, logging.Logger) and any(type(it) is logging.StreamHandler for it in logger.handlers):
             logger.handlers = [it for it in logger.handlers if type(it) is not logging.StreamHandler]

@@ -1,4 +1,4 @@
-"""Every environment variable that Pagewright reads, once. Prefix: PAGEWRIGHT_."""
+"""All environment variables that Pagewright reads. Their prefix is PAGEWRIGHT_; `pagewright settings` lists them."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -10,118 +10,181 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 def _psycopg_url(url: str) -> str:
-    """PostgreSQL is always reached through psycopg 3, however the URL spells its scheme."""
+    """Select the psycopg 3 driver for a PostgreSQL URL that names no driver."""
     for scheme in ("postgres://", "postgresql://"):
         if url.startswith(scheme):
             return "postgresql+psycopg://" + url.removeprefix(scheme)
     return url
 
 
-def _whole_redis_url(url: str) -> str:
-    """Refused in words of ours: the client's own repeat the URL, or as much of the password as it took for a port."""
-    fault = "must be redis:// or rediss://, with what is no letter or digit in a password as %XX"
+def _checked_redis_url(url: str) -> str:
+    """Refuse a URL that the Redis client can't parse: the client's own error messages would show the password."""
+    message = (
+        "must be a redis://, rediss:// or unix:// URL; write special characters of the password percent-encoded (%XX)"
+    )
     parts = urlsplit(url)
     try:
-        readable = parts.scheme in ("redis", "rediss") and (parts.port or True)
+        valid = parts.scheme in ("redis", "rediss", "unix") and (parts.port or True)
     except ValueError:
-        raise ValueError(fault) from None
-    if not readable:
-        raise ValueError(fault)
+        raise ValueError(message) from None
+    if not valid:
+        raise ValueError(message)
     return url
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Secret = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[!-~]*$")]
+"""Printable ASCII without spaces, as a header can carry it."""
 
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PAGEWRIGHT_", extra="ignore", hide_input_in_errors=True)
 
-    data_dir: Path = Field(Path("pagewright-data"), description="Where the embedded default keeps everything it owns.")
-    database_url: Annotated[str, BeforeValidator(_psycopg_url)] = Field(
-        "", repr=False, description="SQLAlchemy URL; empty means a SQLite file in data_dir."
+    data_dir: Path = Field(
+        Path("pagewright-data"),
+        description="Directory for the SQLite database, artifacts, local models, uploads, work folders and log files.",
     )
-    redis_url: Annotated[str, AfterValidator(_whole_redis_url)] = Field("redis://127.0.0.1:6379/0", repr=False)
+    database_url: Annotated[str, BeforeValidator(_psycopg_url)] = Field(
+        "",
+        repr=False,
+        description="SQLAlchemy URL of the database, such as `postgresql://user:password@host/name`. Default: a SQLite "
+        "file in DATA_DIR.",
+    )
+    redis_url: Annotated[str, AfterValidator(_checked_redis_url)] = Field(
+        "redis://127.0.0.1:6379/0",
+        repr=False,
+        description="URL of Redis. `pagewright up` starts its own Redis unless this is set.",
+    )
     models_dir: Path | None = Field(
-        None, description="The only directory that local models are loaded from; default data_dir/models."
+        None, description="Directory that local models are loaded from. Default: DATA_DIR/models."
     )
     artifacts_url: str = Field(
-        "", repr=False, description="Where datasets and trained models are kept: a path, or s3://bucket/prefix."
+        "",
+        repr=False,
+        description="Where datasets, checkpoints and trained models are stored: a path, or `s3://bucket/prefix`. "
+        "Default: DATA_DIR/artifacts.",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else JSON.")
-    metrics_token: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[!-~]*$")] = Field(
-        "", repr=False, description="What `/metrics` asks for as a bearer token; empty: it is open to all."
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Lowest level of Pagewright's own log lines. Lines of libraries are logged from INFO on."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="Format of log lines: json, text, or auto, which is text on a terminal and JSON elsewhere."
+    )
+    metrics_token: Secret = Field(
+        "", repr=False, description="Bearer token that `/metrics` of the API requires. Default: none is required."
     )
 
-    host: str = Field("127.0.0.1", description="Where the API and the workers' metrics listen.")
-    port: Annotated[int, Field(ge=1, le=65535)] = 8000
-    max_body_bytes: PositiveInt = Field(64 * 1024 * 1024, description="A larger request body is refused with 413.")
-    max_upload_bytes: PositiveInt = Field(1024**3, description="A larger upload of a dataset is refused with 413.")
-    max_connections: PositiveInt = Field(4000, description="Connections to an API process; beyond, idle ones give way.")
+    host: str = Field("127.0.0.1", description="Address that the API and the workers' metrics listen on.")
+    port: Port = Field(8000, description="TCP port of the API.")
+    max_body_bytes: PositiveInt = Field(
+        64 * 1024 * 1024, description="Largest request body in bytes, uploads excepted. A larger one gets 413."
+    )
+    max_upload_bytes: PositiveInt = Field(
+        1024**3, description="Largest upload of a dataset in bytes. A larger one gets 413."
+    )
+    max_connections: PositiveInt = Field(
+        4000,
+        description="Open connections of an API process. When there are more, it closes idle ones, or answers 503.",
+    )
     keep_alive_seconds: PositiveFloat = Field(
         75.0,
-        description="For a connection between requests: longer than clients and proxies keep theirs, or a request may "
-        "be sent into a connection that is being closed.",
+        description="Time after which the API closes an idle connection. Set it longer than the idle timeout of a "
+        "proxy in front of the API; otherwise the proxy may send a request on a connection that is being closed.",
     )
     slow_client_seconds: PositiveFloat = Field(
         20.0,
-        description="For a request's head, to take nothing of an answer, and to fall behind 1 kB/s in sending a body.",
+        description="Time limit for a client to send the head of a request, to accept more of a response, and for "
+        "falling behind 1 kB/s while it sends a body.",
     )
-    max_queued_per_key: PositiveInt = Field(20_000, description="Jobs a key may have queued before it gets 429.")
-    max_queued: PositiveInt = Field(100_000, description="Jobs the server holds queued before everybody gets 429.")
-    retry_after_seconds: PositiveInt = Field(5, description="What a 429 tells the client to wait.")
-    watch_seconds: PositiveFloat = Field(0.05, description="How often an API process looks at jobs clients wait for.")
+    max_queued_per_key: PositiveInt = Field(
+        20_000, description="Queued jobs that an API key may have. Further submissions get 429."
+    )
+    max_queued: PositiveInt = Field(
+        100_000, description="Queued jobs that the server accepts in total. Further submissions get 429."
+    )
+    retry_after_seconds: PositiveInt = Field(5, description="Value of the `Retry-After` header of a 429 response.")
+    watch_seconds: PositiveFloat = Field(
+        0.05,
+        description="Interval at which an API process reads the state of the jobs that clients wait for "
+        "(`Prefer: wait`, event streams).",
+    )
 
-    server_url: str = Field("http://127.0.0.1:8000", description="The server that commands ask which are clients.")
-    api_key: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[!-~]*$")] = Field(
-        "", repr=False, description="As whom they ask."
+    server_url: str = Field(
+        "http://127.0.0.1:8000", description="Address of the server that `evaluate` and `experiment` send requests to."
     )
+    api_key: Secret = Field("", repr=False, description="API key that `evaluate` and `experiment` use.")
     alpaca_webgen: Path | None = Field(
         None,
-        description="A file with the rows of ttbui/alpaca_webgen_html, which `experiment` uploads.",
+        description="File with the rows of ttbui/alpaca_webgen_html for `experiment`. Default: download from the hub.",
     )
 
-    max_attempts: PositiveInt = Field(3, description="Attempts that may be lost before a job fails.")
-    lease_seconds: PositiveFloat = Field(30.0, description="How long a silent worker keeps its jobs.")
-    heartbeat_seconds: PositiveFloat = Field(2.0, description="How often a worker extends its leases.")
-    reconcile_seconds: PositiveFloat = Field(5.0, description="How often a worker looks for lost jobs.")
+    max_attempts: PositiveInt = Field(
+        3, description="Attempts at a job. The job fails when a worker was lost in the last of them."
+    )
+    lease_seconds: PositiveFloat = Field(
+        30.0, description="Time after the last heartbeat of a worker until its jobs are queued again."
+    )
+    heartbeat_seconds: PositiveFloat = Field(2.0, description="Interval at which a worker extends its leases.")
+    reconcile_seconds: PositiveFloat = Field(5.0, description="Interval at which a worker looks for lost jobs.")
     lost_message_seconds: PositiveFloat = Field(
-        10.0, description="How much longer than the queue's oldest message a job may have waited and not be lost."
+        10.0,
+        description="Margin for lost messages: the message of a queued job counts as lost, and is sent again, when the "
+        "job was published this much earlier than the oldest message in the queue.",
     )
     shutdown_grace_seconds: PositiveFloat = Field(
-        20.0, description="How long a worker told to stop lets short jobs finish before it gives them back."
+        20.0,
+        description="Time that a worker gives short jobs to finish after SIGTERM. Then it queues them again. The "
+        "service manager's own time limit must be longer.",
     )
-    worker_metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
-        None, description="Where a worker serves its metrics, or the next port that is free; default: nowhere."
+    worker_metrics_port: Port | None = Field(
+        None,
+        description="TCP port at which a worker serves `/metrics`. If it is taken, the next free one of the 31 "
+        "following ports is used. Default: no metrics of workers.",
     )
-    inference_concurrency: PositiveInt = Field(64, description="Messages an inference worker handles at once.")
-    generation_time_limit_seconds: PositiveFloat = Field(1800.0, description="From claim to failure of a generation.")
+    inference_concurrency: PositiveInt = Field(
+        64, description="Messages of up to 16 generations that an inference worker handles at the same time."
+    )
+    generation_time_limit_seconds: PositiveFloat = Field(
+        1800.0, description="Time limit of a generation, from the moment a worker claims it."
+    )
     evaluation_time_limit_seconds: PositiveFloat = Field(
-        86400.0, description="From claim to failure of an attempt at an evaluation."
+        86400.0, description="Time limit of one attempt at an evaluation. Default: one day."
     )
-    evaluation_concurrency: PositiveInt = Field(4, description="Evaluations that an inference worker runs at once.")
+    evaluation_concurrency: PositiveInt = Field(
+        4, description="Evaluations that an inference worker runs at the same time."
+    )
     build_time_limit_seconds: PositiveFloat = Field(
-        7 * 86400.0, description="From claim to failure of an attempt at a fine-tuning job."
+        7 * 86400.0,
+        description="Time limit of one attempt at a fine-tune, merge or quantization. Default: one week.",
     )
     model_memory_bytes: PositiveInt | None = Field(
-        None, description="Memory for loaded models, least recently used out first; default: most of the device's."
+        None,
+        description="Memory for the weights and caches of loaded models in an inference worker. When it is full, the "
+        "least recently used model is unloaded. Default: 85 % of the GPU's memory, or half of RAM without a GPU.",
     )
 
     @property
     def database(self) -> str:
+        """The SQLAlchemy URL of the database."""
         return self.database_url or f"sqlite:///{self.data_dir / 'pagewright.sqlite3'}"
 
     @property
     def artifacts(self) -> str:
+        """The path or URL of the artifact store."""
         return self.artifacts_url or str((self.data_dir / "artifacts").resolve())
 
     @property
     def uploads(self) -> Path:
-        """Where an API process works on datasets that come in."""
+        """The directory in which an API process checks uploaded datasets."""
         return self.data_dir / "uploads"
 
     @property
     def local_models(self) -> Path:
+        """The directory that local models are loaded from."""
         return self.models_dir or self.data_dir / "models"
 
 
 @lru_cache
 def get_settings() -> Settings:
+    """Read the environment once. Raises pydantic.ValidationError for invalid values."""
     return Settings()

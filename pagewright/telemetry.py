@@ -1,42 +1,49 @@
-"""What a process counts of its own work, for Prometheus, which sums it over processes.
+"""Prometheus counters and histograms of each process. Prometheus sums them over the processes.
 
-What holds for all of them at once (how many jobs wait, say) the API reads from the database: see
-`api.routes.metrics`. What a worker's engines hold is in `workers.telemetry`.
+Gauges are elsewhere: those of the whole server (queued jobs, live workers) in `api.routes.metrics`, those of a
+worker's engines in `workers.telemetry`.
 """
 
 from collections.abc import Iterable
 
 from prometheus_client import Counter, Histogram
 
-REQUESTS = Counter("pagewright_http_requests", "HTTP requests that were answered.", ["method", "route", "status"])
+REQUESTS = Counter("pagewright_http_requests", "HTTP requests that the API answered.", ["method", "route", "status"])
 REQUEST_SECONDS = Histogram(
     "pagewright_http_request_duration_seconds",
-    "From a request to the end of its answer; but for those that the client asked to be held.",
+    "Time from a request to the end of its response. Requests that wait for a job (Prefer: wait, events) are excluded.",
     ["method", "route"],
 )
-JOBS_SUBMITTED = Counter("pagewright_jobs_submitted", "Jobs that were accepted.", ["kind"])
-JOBS_ENDED = Counter("pagewright_jobs_ended", "Jobs that came to their end.", ["kind", "status"])
+JOBS_SUBMITTED = Counter("pagewright_jobs_submitted", "Jobs that the API accepted.", ["kind"])
+JOBS_ENDED = Counter("pagewright_jobs_ended", "Jobs that succeeded, failed or were cancelled.", ["kind", "status"])
 CLAIM_SECONDS = Histogram(
     "pagewright_claim_latency_seconds",
-    "From a job's submission to its first claim by a worker.",
+    "Time from the submission of a job to its first claim by a worker.",
     ["kind"],
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 900, 3600, 14400, 86400),
 )
-PROMPT_TOKENS = Counter("pagewright_prompt_tokens", "Tokens of the prompts of finished requests.", ["kind"])
-COMPLETION_TOKENS = Counter("pagewright_completion_tokens", "Tokens that finished requests generated.", ["kind"])
-LEASES_LOST = Counter("pagewright_leases_lost", "Jobs that a living worker lost, as it could not extend its lease.")
+PROMPT_TOKENS = Counter("pagewright_prompt_tokens", "Prompt tokens of finished requests.", ["kind"])
+COMPLETION_TOKENS = Counter("pagewright_completion_tokens", "Generated tokens of finished requests.", ["kind"])
+LEASES_LOST = Counter(
+    "pagewright_leases_lost", "Jobs that a running worker lost because it did not extend its lease in time."
+)
 ATTEMPTS_FAILED = Counter(
-    "pagewright_attempts_failed", "Attempts that a living worker gave up (a dead engine, say).", ["kind"]
+    "pagewright_attempts_failed",
+    "Attempts that a running worker gave up, for example when an engine died.",
+    ["kind"],
 )
 RECONCILED = Counter(
     "pagewright_reconciler_actions",
-    "Jobs of silent workers that were queued again, failed or cancelled; and jobs whose lost message was resent.",
+    "Jobs of lost workers that were queued again, failed or cancelled, and jobs whose lost message was sent again.",
     ["action", "kind"],
 )
 
 
 def start_series(kinds: Iterable[str], final_statuses: Iterable[str]) -> None:
-    """Begin every series of these kinds of job at 0: an alert on an increase misses the first of a new series."""
+    """Create the series of every kind of job with the value 0.
+
+    Prometheus sees no increase when a series appears with the value 1, so an alert would miss the first event.
+    """
     for kind in kinds:
         JOBS_SUBMITTED.labels(kind)
         ATTEMPTS_FAILED.labels(kind)

@@ -1,4 +1,4 @@
-"""Folders that long tasks and uploads work in. Those of processes that were killed are found and removed."""
+"""Temporary folders for long tasks and uploads. Folders of killed processes are found by their lock, and removed."""
 
 import fcntl
 import shutil
@@ -12,10 +12,10 @@ LOCK = "lock"
 
 @contextmanager
 def work_folder(parent: Path) -> Iterator[Path]:
-    """A new folder below `parent`, removed at the end. It is locked for as long as this process lives."""
+    """Create a folder in `parent`, locked while the block runs, and remove it at the end."""
     parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        with _alone(parent):
+        with _exclusively(parent):
             folder = Path(tempfile.mkdtemp(dir=parent))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             lock = stack.enter_context((folder / LOCK).open("w"))
@@ -24,18 +24,18 @@ def work_folder(parent: Path) -> Iterator[Path]:
 
 
 def remove_abandoned(parent: Path) -> None:
-    """Remove the folders below `parent` whose process is gone."""
+    """Remove the folders in `parent` whose process has ended."""
     if not parent.is_dir():
         return
-    with _alone(parent):
+    with _exclusively(parent):
         for folder in parent.iterdir():
             if not _in_use(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _alone(parent: Path) -> Iterator[None]:
-    """Nobody else makes a folder below `parent`, or removes one, meanwhile: none is there and not locked yet."""
+def _exclusively(parent: Path) -> Iterator[None]:
+    """Lock `parent` itself, so that no other process sees a folder between its creation and its own lock."""
     with parent.with_name(f"{parent.name}.{LOCK}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -18,7 +18,7 @@ SIZES = {name: len(content) for name, content in sorted(FILES.items())}
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    """The address of a bucket. Its server is found by what botocore reads from the environment."""
+    """The URL of a bucket on a local S3 server, which botocore finds through environment variables."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -62,21 +62,21 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_a_folder_is_stored_with_those_in_it(store: ArtifactStore, source: Path) -> None:
+def test_a_folder_is_stored_with_its_subfolders(store: ArtifactStore, source: Path) -> None:
     store.put_folder(source, "models/1")
     assert list(store.files("models/1").items()) == list(SIZES.items())
     assert b"".join(store.read("models/1/deep/er/weights")) == FILES["deep/er/weights"]
     assert b"".join(store.read("models/1/deep/empty")) == b""
 
 
-def test_a_large_file_is_read_in_pieces(store: ArtifactStore, source: Path) -> None:
+def test_a_large_file_is_read_in_chunks(store: ArtifactStore, source: Path) -> None:
     store.put_folder(source, "models/1")
-    pieces = list(store.read("models/1/deep/er/weights"))
-    assert len(pieces) > 1
-    assert max(map(len, pieces)) <= 1024 * 1024
+    chunks = list(store.read("models/1/deep/er/weights"))
+    assert len(chunks) > 1
+    assert max(map(len, chunks)) <= 1024 * 1024
 
 
-def test_a_file_is_read_anywhere(store: ArtifactStore, source: Path) -> None:
+def test_a_file_can_be_read_from_any_position(store: ArtifactStore, source: Path) -> None:
     store.put_folder(source, "models/1")
     with store.open("models/1/deep/er/weights") as file:
         file.seek(-2, 2)
@@ -85,7 +85,7 @@ def test_a_file_is_read_anywhere(store: ArtifactStore, source: Path) -> None:
         assert file.read(3) == b"ABC"
 
 
-def test_an_artifact_lies_in_a_local_folder(store: ArtifactStore, source: Path) -> None:
+def test_an_artifact_has_one_local_folder(store: ArtifactStore, source: Path) -> None:
     store.put_folder(source, "models/1")
     folder = store.local_folder("models/1")
     assert contents(folder) == FILES
@@ -94,20 +94,22 @@ def test_an_artifact_lies_in_a_local_folder(store: ArtifactStore, source: Path) 
     assert (folder / "adapter.json").stat().st_ino == inode
 
 
-def test_who_wants_an_artifact_at_once_gets_all_of_it(store: ArtifactStore, source: Path, tmp_path: Path) -> None:
+def test_concurrent_readers_all_get_the_complete_artifact(store: ArtifactStore, source: Path, tmp_path: Path) -> None:
     store.put_folder(source, "models/1")
-    together = Barrier(4)
+    barrier = Barrier(4)
 
-    def take(_: int) -> dict[str, bytes]:
-        together.wait()
+    def read(_: int) -> dict[str, bytes]:
+        barrier.wait()
         return contents(store.local_folder("models/1"))
 
     with ThreadPoolExecutor(4) as threads:
-        assert list(threads.map(take, range(4))) == [FILES] * 4
+        assert list(threads.map(read, range(4))) == [FILES] * 4
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_what_is_not_there_is_empty_or_an_error_that_names_it(store: ArtifactStore, source: Path) -> None:
+def test_a_missing_artifact_has_no_files_and_reading_it_is_an_error_that_names_it(
+    store: ArtifactStore, source: Path
+) -> None:
     store.put_folder(source, "models/10")
     assert store.files("models/1") == {}
     assert store.files("models/10/adapter.json") == {}
@@ -120,7 +122,7 @@ def test_what_is_not_there_is_empty_or_an_error_that_names_it(store: ArtifactSto
         list(store.read("models/1/adapter.json"))
 
 
-def test_an_artifact_is_deleted_and_its_copy_too(store: ArtifactStore, source: Path) -> None:
+def test_deleting_an_artifact_deletes_its_local_copy(store: ArtifactStore, source: Path) -> None:
     store.put_folder(source, "models/1")
     store.put_folder(source, "models/10")
     folder = store.local_folder("models/1")
@@ -133,7 +135,7 @@ def test_an_artifact_is_deleted_and_its_copy_too(store: ArtifactStore, source: P
     store.delete("models/1")
 
 
-def test_artifacts_are_listed_as_another_process_left_them(store: ArtifactStore, url: str, source: Path) -> None:
+def test_a_listing_shows_what_another_process_stored_and_deleted(store: ArtifactStore, url: str, source: Path) -> None:
     assert store.list("models") == []
     other = ArtifactStore(url, source)
     other.put_folder(source, "models/2")
@@ -146,19 +148,17 @@ def test_artifacts_are_listed_as_another_process_left_them(store: ArtifactStore,
 
 
 @pytest.mark.parametrize("path", ["", "/", "/etc", "..", "../x", "models/../../x", "models/.."])
-def test_no_path_leaves_the_store(store: ArtifactStore, source: Path, path: str) -> None:
+def test_a_path_outside_of_the_store_is_refused(store: ArtifactStore, source: Path, path: str) -> None:
     for use in (store.files, store.local_folder, store.open, store.list, store.delete):
-        with pytest.raises(ValueError, match="no path"):
+        with pytest.raises(ValueError, match="not a path"):
             use(path)
-    with pytest.raises(ValueError, match="no path"):
+    with pytest.raises(ValueError, match="not a path"):
         store.put_folder(source, path)
-    with pytest.raises(ValueError, match="no path"):
+    with pytest.raises(ValueError, match="not a path"):
         list(store.read(path))
 
 
-def test_an_artifact_takes_the_place_of_one_that_was_left_half_written(
-    store: ArtifactStore, source: Path, tmp_path: Path
-) -> None:
+def test_storing_an_artifact_replaces_an_incomplete_one(store: ArtifactStore, source: Path, tmp_path: Path) -> None:
     write(tmp_path / "half", {"adapter.json": b"{ a longer one", "deep/er/weights.0123.partial": b"half of them"})
     store.put_folder(tmp_path / "half", "models/1")
     store.put_folder(source, "models/1")
@@ -166,7 +166,9 @@ def test_an_artifact_takes_the_place_of_one_that_was_left_half_written(
     assert contents(store.local_folder("models/1")) == FILES
 
 
-def test_what_does_not_fit_on_the_disk_is_an_error_and_leaves_nothing(source: Path, tmp_path: Path) -> None:
+def test_an_artifact_that_does_not_fit_on_the_disk_is_an_error_and_leaves_no_files(
+    source: Path, tmp_path: Path
+) -> None:
     store = ArtifactStore(str(tmp_path / "store"), tmp_path / "cache")
     with files_no_larger_than(1_000_000), pytest.raises(OSError, match="too large"):
         store.put_folder(source, "models/1")
@@ -175,7 +177,9 @@ def test_what_does_not_fit_on_the_disk_is_an_error_and_leaves_nothing(source: Pa
     assert store.files("models/1") == SIZES
 
 
-def test_a_copy_that_does_not_fit_on_the_disk_is_none(s3: str, source: Path, tmp_path: Path) -> None:
+def test_a_copy_that_does_not_fit_on_the_disk_is_an_error_and_is_made_later(
+    s3: str, source: Path, tmp_path: Path
+) -> None:
     store = ArtifactStore(f"{s3}/full", tmp_path / "cache")
     store.put_folder(source, "models/1")
     with files_no_larger_than(1_000_000), pytest.raises(OSError, match="too large"):
@@ -184,7 +188,9 @@ def test_a_copy_that_does_not_fit_on_the_disk_is_none(s3: str, source: Path, tmp
     assert contents(store.local_folder("models/1")) == FILES
 
 
-def test_the_half_of_a_copy_that_was_killed_is_removed_by_the_next(s3: str, source: Path, tmp_path: Path) -> None:
+def test_an_incomplete_copy_of_a_killed_process_is_removed_by_the_next_copy(
+    s3: str, source: Path, tmp_path: Path
+) -> None:
     store = ArtifactStore(f"{s3}/killed", tmp_path / "cache")
     store.put_folder(source, "models/1")
     write(tmp_path / "cache" / "copying" / "killed", {"lock": b"", "copy/adapter.json": b"{"})
@@ -192,11 +198,11 @@ def test_the_half_of_a_copy_that_was_killed_is_removed_by_the_next(s3: str, sour
     assert list((tmp_path / "cache" / "copying").iterdir()) == []
 
 
-def test_a_store_that_does_not_answer_is_an_os_error_but_what_was_copied_serves(
+def test_a_store_that_does_not_answer_is_an_os_error_and_existing_copies_are_used(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3fs.S3FileSystem.clear_instance_cache()
-    # a client that gives up at once, where the default tries again for half a minute
+    # no retries: the defaults take half a minute
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")

@@ -1,4 +1,4 @@
-"""What a process's log lines look like, and what they say of whom they were written for."""
+"""The format of log lines, and the fields that name their job or request."""
 
 import json
 import logging
@@ -15,9 +15,9 @@ from tests.processes import environment
 
 
 def run(code: str, **settings: object) -> str:
-    """What a process that configures its log first, and then runs the code, writes to standard error."""
-    ours = "from pagewright.logging import add_log_fields, adopt_libraries, configure_logging, log_fields"
-    program = f"import logging, threading, warnings\n{ours}\nconfigure_logging()\n{code}"
+    """Run the code in a process that has configured logging, and return its standard error."""
+    imports = "from pagewright.logging import add_log_fields, adopt_libraries, configure_logging, log_fields"
+    program = f"import logging, threading, warnings\n{imports}\nconfigure_logging()\n{code}"
     command = [sys.executable, "-c", program]
     ended = subprocess.run(command, env=environment(**settings), text=True, capture_output=True, check=False)
     return ended.stderr
@@ -27,7 +27,7 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_a_line_is_json_and_says_what_the_blocks_around_it_say() -> None:
+def test_a_json_line_has_the_fields_of_the_blocks_around_it() -> None:
     [first, second, third] = lines(
         run("""
 log = logging.getLogger("workers.x")
@@ -47,13 +47,13 @@ log.info("outside", extra={"status": 200})
     assert (third["status"], "job_id" in third) == (200, False)
 
 
-def test_text_says_the_same() -> None:
+def test_a_text_line_has_the_same_fields() -> None:
     code = 'with log_fields(job_id="j", attempt=2): logging.getLogger("api").info("hello")'
     assert run(code, log_format="text").endswith("INFO api: hello job_id=j attempt=2\n")
 
 
-def test_what_nobody_catches_and_what_is_warned_of_are_lines_too() -> None:
-    found = lines(
+def test_uncaught_exceptions_and_warnings_are_logged() -> None:
+    logged = lines(
         run("""
 warnings.warn("old")
 thread = threading.Thread(target=lambda: 1 / 0)
@@ -62,18 +62,18 @@ thread.join()
 raise ValueError("the end")
 """)
     )
-    assert [line["level"] for line in found] == ["WARNING", "CRITICAL", "CRITICAL"]
-    assert "old" in found[0]["message"]
-    assert "ZeroDivisionError" in found[1]["exc_info"]
-    assert "ValueError: the end" in found[2]["exc_info"]
+    assert [line["level"] for line in logged] == ["WARNING", "CRITICAL", "CRITICAL"]
+    assert "old" in logged[0]["message"]
+    assert "ZeroDivisionError" in logged[1]["exc_info"]
+    assert "ValueError: the end" in logged[2]["exc_info"]
 
 
-def test_only_our_own_lines_are_shown_at_debug() -> None:
+def test_debug_applies_to_pagewrights_own_lines_only() -> None:
     code = 'for name in ("api", "httpcore", "botocore.auth"): logging.getLogger(name).debug("%s", name)'
     assert [line["message"] for line in lines(run(code, log_level="DEBUG"))] == ["api"]
 
 
-def test_a_library_that_prints_its_lines_itself_is_brought_to_leave_it_to_us() -> None:
+def test_lines_of_libraries_with_their_own_handlers_are_written_by_the_root_handler() -> None:
     code = """
 import transformers, huggingface_hub
 adopt_libraries()
@@ -84,7 +84,7 @@ with log_fields(job_id="j"):
     assert [(line["message"], line["job_id"]) for line in lines(run(code))] == [("one", "j"), ("two", "j")]
 
 
-def test_a_line_that_is_no_string_or_holds_what_json_does_not_is_written_all_the_same() -> None:
+def test_a_message_that_is_not_a_string_or_not_valid_in_json_is_written() -> None:
     stream = StringIO()
     handler = make_handler(stream, Settings(log_format="json"))
     for message in ({"a": 1}, b"\xff", "\x00\ud800"):
@@ -92,7 +92,7 @@ def test_a_line_that_is_no_string_or_holds_what_json_does_not_is_written_all_the
     assert len(lines(stream.getvalue())) == 3
 
 
-def test_logging_that_is_set_up_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logging_that_is_configured_already_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.root, "handlers", [logging.NullHandler()])
     hook = sys.excepthook
     configure_logging()

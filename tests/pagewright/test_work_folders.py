@@ -1,4 +1,4 @@
-"""Work folders of processes that end, are killed, and live on."""
+"""Work folders of processes that end, are killed, or still run."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 from pagewright.work_folders import remove_abandoned, work_folder
 
 
-def test_a_folder_is_gone_at_the_end(tmp_path: Path) -> None:
+def test_a_folder_is_removed_at_the_end_of_its_block_and_not_before(tmp_path: Path) -> None:
     with work_folder(tmp_path / "work") as folder:
         (folder / "file").write_text("text")
         remove_abandoned(tmp_path / "work")
@@ -18,7 +18,7 @@ def test_a_folder_is_gone_at_the_end(tmp_path: Path) -> None:
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_the_folder_of_a_killed_process_is_removed_and_one_that_it_had_not_locked_yet(tmp_path: Path) -> None:
+def test_folders_of_a_killed_process_are_removed_locked_or_not(tmp_path: Path) -> None:
     code = f"""if True:
         import os, signal
         from pathlib import Path
@@ -34,7 +34,7 @@ def test_the_folder_of_a_killed_process_is_removed_and_one_that_it_had_not_locke
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_a_folder_that_is_being_made_is_not_taken_for_abandoned(tmp_path: Path) -> None:
+def test_a_folder_that_is_being_created_is_not_removed(tmp_path: Path) -> None:
     def use(_: int) -> bool:
         with work_folder(tmp_path / "work") as folder:
             return folder.is_dir()

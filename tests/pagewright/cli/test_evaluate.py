@@ -24,7 +24,7 @@ Answer = tuple[int, dict[str, Any]]
 HANG_UP: Answer = (0, {})
 """The connection ends without a response."""
 
-Ask = Callable[..., Result]
+Evaluate = Callable[..., Result]
 
 
 def score(value: float, low: float | None = None, high: float | None = None, n: int = 40) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def score(value: float, low: float | None = None, high: float | None = None, n: 
 
 
 def evaluation(status: str = "succeeded", **fields: Any) -> dict[str, Any]:
-    """What the server says of an evaluation of 40 rows."""
+    """The server's representation of an evaluation of 40 rows."""
     return {
         "id": ID,
         "kind": "evaluation",
@@ -58,7 +58,7 @@ def evaluation(status: str = "succeeded", **fields: Any) -> dict[str, Any]:
 
 
 def leaderboard(**exact_matches: float) -> dict[str, Any]:
-    """Of these models, in this order."""
+    """A leaderboard with these models and scores, in this order."""
     items = [
         {"evaluation_id": ID, "model": model, "scores": {"exact_match": score(value)}}
         for model, value in exact_matches.items()
@@ -72,7 +72,7 @@ def problem(status: int, detail: str) -> Answer:
 
 @dataclass
 class Server:
-    """Speaks the evaluations' part of the API. The last of `submit` and of `polls` is given again and again."""
+    """A server with the API of evaluations. It repeats the last response of `submit` and of `polls`."""
 
     submit: list[Answer] = field(default_factory=lambda: [(202, evaluation("queued"))])
     polls: list[Answer] = field(default_factory=lambda: [(200, evaluation())])
@@ -124,8 +124,8 @@ def address(server: Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def ask(address: str, configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """`pagewright evaluate starter pages` with these arguments after it, in this process."""
+def evaluate(address: str, configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Evaluate:
+    """Runs `pagewright evaluate starter pages` in this process, with more arguments and settings."""
     monkeypatch.setattr(pagewright.cli.evaluate, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(pagewright.cli.client, "RETRY_SECONDS", 0.01)
 
@@ -136,10 +136,12 @@ def ask(address: str, configure: Callable[..., None], monkeypatch: pytest.Monkey
     return run
 
 
-def test_it_waits_and_prints_each_metric_with_its_interval_and_rows(server: Server, ask: Ask) -> None:
+def test_the_command_waits_and_prints_each_metric_with_its_interval_and_rows(
+    server: Server, evaluate: Evaluate
+) -> None:
     running = evaluation("running", rows_done=20, remaining_seconds=12.5)
     server.polls = [(200, evaluation("queued")), (200, running), (200, evaluation())]
-    ended = ask()
+    ended = evaluate()
     assert ended.exit_code == 0, ended.output
     assert ID in ended.stderr
     assert "starter on pages, test, 40 rows" in ended.stdout
@@ -149,10 +151,10 @@ def test_it_waits_and_prints_each_metric_with_its_interval_and_rows(server: Serv
     assert len(server.seen("GET", "/v1/evaluations/")) == 3
 
 
-def test_what_is_asked_for_is_what_the_options_say(server: Server, ask: Ask) -> None:
+def test_the_request_has_the_values_of_the_options(server: Server, evaluate: Evaluate) -> None:
     rows = ("--split", "train", "--limit", "5")
     metrics = ("--metric", "chrf", "--metric", "validity", "--metric", "chrf")
-    assert ask(*rows, *metrics, "--max-new-tokens", "90").exit_code == 0
+    assert evaluate(*rows, *metrics, "--max-new-tokens", "90").exit_code == 0
     [(_, path, headers, body)] = server.seen("POST", "/")
     assert path == "/v1/evaluations"
     assert headers["Authorization"] == "Bearer pw_secret"
@@ -166,17 +168,21 @@ def test_what_is_asked_for_is_what_the_options_say(server: Server, ask: Ask) -> 
     }
 
 
-def test_without_options_all_rows_of_the_test_split_are_asked_for_by_all_metrics(server: Server, ask: Ask) -> None:
-    ask()
+def test_the_default_request_is_for_all_rows_of_the_test_split_and_all_metrics(
+    server: Server, evaluate: Evaluate
+) -> None:
+    evaluate()
     [(*_, body)] = server.seen("POST", "/")
     assert (body["split"], body["limit"], body["max_new_tokens"]) == ("test", None, None)
     assert len(body["metrics"]) == 6
 
 
-def test_the_baselines_on_the_same_rows_stand_beside_the_scores(server: Server, ask: Ask) -> None:
+def test_scores_of_the_baselines_on_the_same_rows_are_shown_beside_the_scores(
+    server: Server, evaluate: Evaluate
+) -> None:
     board = {"another": 0.9, "baseline:nearest-neighbour": 0.0312, "baseline:constant": 0.0101}
     server.leaderboard = (200, leaderboard(**board))
-    ended = ask()
+    ended = evaluate()
     [line] = [line for line in ended.stdout.splitlines() if "exact_match" in line]
     assert line.replace("│", " ").split()[-2:] == ["0.0101", "0.0312"]
     assert "nearest-neighbour" in ended.stdout
@@ -185,27 +191,27 @@ def test_the_baselines_on_the_same_rows_stand_beside_the_scores(server: Server, 
     assert path == "/v1/leaderboard?dataset=pages&split=test&rows=40"
 
 
-def test_baselines_that_are_missing_are_hinted_at_with_the_commands_that_run_them(server: Server, ask: Ask) -> None:
+def test_a_hint_names_the_commands_that_evaluate_missing_baselines(server: Server, evaluate: Evaluate) -> None:
     server.polls = [(200, evaluation(limit=40))]
     server.leaderboard = (200, {**leaderboard(), "missing_baselines": ["baseline:constant"]})
-    [hint] = [line for line in ask().stderr.splitlines() if "baseline" in line]
+    [hint] = [line for line in evaluate().stderr.splitlines() if "baseline" in line]
     assert "`pagewright evaluate baseline:constant pages --split test --limit 40`" in hint
 
 
-def test_scores_are_shown_and_judged_without_a_leaderboard(server: Server, ask: Ask) -> None:
+def test_scores_are_shown_and_checked_without_a_leaderboard(server: Server, evaluate: Evaluate) -> None:
     server.leaderboard = problem(500, "this is a fault of the server")
-    ended = ask("--min", "chrf=70")
+    ended = evaluate("--min", "chrf=70")
     assert ended.exit_code == 0
     assert "71.24" in ended.stdout
     assert "this is a fault of the server" in ended.stderr
 
 
-def test_minimums_that_are_reached_end_well(ask: Ask) -> None:
-    assert ask("--min", "exact_match=0.4996", "--min", "chrf=71").exit_code == 0
+def test_the_status_is_0_when_all_minimums_are_reached(evaluate: Evaluate) -> None:
+    assert evaluate("--min", "exact_match=0.4996", "--min", "chrf=71").exit_code == 0
 
 
-def test_each_minimum_that_is_not_reached_is_named_with_its_value_and_the_status_is_1(ask: Ask) -> None:
-    ended = ask("--min", "exact_match=0.5", "--min", "chrf=71", "--min", "validity=0.1")
+def test_the_status_is_1_and_every_score_below_its_minimum_is_named(evaluate: Evaluate) -> None:
+    ended = evaluate("--min", "exact_match=0.5", "--min", "chrf=71", "--min", "validity=0.1")
     assert ended.exit_code == 1
     assert "exact_match is 0.4996, less than 0.5" in ended.stderr
     assert "validity has no score" in ended.stderr
@@ -213,15 +219,15 @@ def test_each_minimum_that_is_not_reached_is_named_with_its_value_and_the_status
     assert "0.4996" in ended.stdout
 
 
-def test_without_waiting_the_id_alone_is_printed(server: Server, ask: Ask) -> None:
-    ended = ask("--no-wait")
+def test_no_wait_prints_the_id_only(server: Server, evaluate: Evaluate) -> None:
+    ended = evaluate("--no-wait")
     assert (ended.exit_code, ended.stdout, ended.stderr) == (0, f"{ID}\n", "")
     assert len(server.requests) == 1
 
 
-def test_an_evaluation_that_is_over_already_is_shown_at_once(server: Server, ask: Ask) -> None:
+def test_an_evaluation_that_has_ended_already_is_shown_without_polling(server: Server, evaluate: Evaluate) -> None:
     server.submit = [(200, evaluation())]
-    assert "71.24" in ask().stdout
+    assert "71.24" in evaluate().stdout
     assert server.seen("GET", "/v1/evaluations/") == []
 
 
@@ -232,67 +238,71 @@ def test_an_evaluation_that_is_over_already_is_shown_at_once(server: Server, ask
         (evaluation("cancelled"), "was cancelled"),
     ],
 )
-def test_a_job_without_a_good_end_has_status_3(server: Server, ask: Ask, ending: Any, words: str) -> None:
+def test_a_job_that_failed_or_was_cancelled_has_status_3(
+    server: Server, evaluate: Evaluate, ending: Any, words: str
+) -> None:
     server.polls = [(200, ending)]
-    ended = ask("--min", "chrf=1")
+    ended = evaluate("--min", "chrf=1")
     assert ended.exit_code == 3
     assert words in ended.stderr
 
 
-def test_what_a_cancelled_evaluation_came_to_is_shown_as_a_part(server: Server, ask: Ask) -> None:
+def test_partial_scores_of_a_cancelled_evaluation_are_shown_as_partial(server: Server, evaluate: Evaluate) -> None:
     server.polls = [(200, evaluation("cancelled", rows_done=7, partial=True, scores={"chrf": score(50.0, n=7)}))]
-    ended = ask()
+    ended = evaluate()
     assert ended.exit_code == 3
     assert "7 rows of 40" in ended.stdout
     assert "50.00" in ended.stdout
 
 
-def test_a_refusal_has_status_3_and_the_servers_own_words(server: Server, ask: Ask) -> None:
+def test_a_refused_request_has_status_3_and_shows_the_servers_message(server: Server, evaluate: Evaluate) -> None:
     server.submit = [problem(422, "model: there is no model of that name [bold]")]
-    ended = ask()
+    ended = evaluate()
     assert ended.exit_code == 3
     assert "model: there is no model of that name [bold]" in ended.stderr
 
 
-def test_a_missing_key_is_said_to_be_missing(server: Server, ask: Ask) -> None:
+def test_a_401_response_names_the_variable_of_the_key(server: Server, evaluate: Evaluate) -> None:
     server.submit = [problem(401, "a key is needed")]
-    ended = ask(api_key="")
+    ended = evaluate(api_key="")
     assert ended.exit_code == 3
     assert "PAGEWRIGHT_API_KEY" in ended.stderr
     [(_, _, headers, _)] = server.requests
     assert "Authorization" not in headers
 
 
-def test_an_unreachable_server_has_status_3(ask: Ask) -> None:
+def test_an_unreachable_server_has_status_3(evaluate: Evaluate) -> None:
     address = f"http://127.0.0.1:{free_port()}"
-    ended = ask("--url", address)
+    ended = evaluate("--url", address)
     assert ended.exit_code == 3
     assert address in ended.stderr
 
 
-def test_something_else_that_answers_has_status_3(server: Server, ask: Ask) -> None:
+def test_a_server_that_is_not_pagewright_has_status_3(server: Server, evaluate: Evaluate) -> None:
     server.submit = [(200, {"hello": "world"})]
-    ended = ask()
+    ended = evaluate()
     assert ended.exit_code == 3
     assert "not a Pagewright server" in ended.stderr
 
 
-def test_a_submit_whose_answer_was_lost_is_sent_again_under_the_same_key(server: Server, ask: Ask) -> None:
+def test_a_submission_without_a_response_is_repeated_with_the_same_idempotency_key(
+    server: Server, evaluate: Evaluate
+) -> None:
     server.submit = [HANG_UP, problem(503, "the database does not answer"), (202, evaluation("queued"))]
-    assert ask().exit_code == 0
+    assert evaluate().exit_code == 0
     keys = {headers["Idempotency-Key"] for _, _, headers, _ in server.seen("POST", "/")}
     assert len(server.seen("POST", "/")) == 3
     assert len(keys) == 1
 
 
-def test_each_command_has_an_idempotency_key_of_its_own(server: Server, ask: Ask) -> None:
-    ask(), ask()
+def test_two_commands_use_different_idempotency_keys(server: Server, evaluate: Evaluate) -> None:
+    evaluate(), evaluate()
     assert len({headers["Idempotency-Key"] for _, _, headers, _ in server.seen("POST", "/")}) == 2
 
 
-def test_a_server_that_restarts_does_not_end_the_waiting(server: Server, ask: Ask) -> None:
+def test_waiting_continues_while_the_server_restarts(server: Server, evaluate: Evaluate) -> None:
     server.polls = [HANG_UP, problem(502, "bad gateway"), (200, evaluation())]
-    ended = ask()
+    ended = evaluate()
     assert ended.exit_code == 0
     assert "retrying for up to 60 seconds" in ended.stderr
 
@@ -300,12 +310,12 @@ def test_a_server_that_restarts_does_not_end_the_waiting(server: Server, ask: As
 @pytest.mark.parametrize(
     ("trouble", "words"), [(HANG_UP, "does not answer"), (problem(503, "no database"), "no database")]
 )
-def test_a_server_that_stays_away_has_status_3(
-    server: Server, ask: Ask, monkeypatch: pytest.MonkeyPatch, trouble: Answer, words: str
+def test_a_server_that_does_not_come_back_has_status_3(
+    server: Server, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, trouble: Answer, words: str
 ) -> None:
     monkeypatch.setattr(pagewright.cli.client, "RETRY_LIMIT_SECONDS", 0.1)
     server.polls = [trouble]
-    ended = ask()
+    ended = evaluate()
     assert ended.exit_code == 3
     assert words in ended.stderr
 
@@ -326,21 +336,23 @@ def test_a_server_that_stays_away_has_status_3(
         ("--url http://host:port", "http://host:port"),
     ],
 )
-def test_a_wrong_use_has_status_2_and_asks_nothing(server: Server, ask: Ask, arguments: str, words: str) -> None:
-    ended = ask(*arguments.split())
+def test_wrong_options_have_status_2_and_send_no_request(
+    server: Server, evaluate: Evaluate, arguments: str, words: str
+) -> None:
+    ended = evaluate(*arguments.split())
     assert ended.exit_code == 2
-    assert words in " ".join(ended.stderr.replace("│", " ").split())  # it stands in a box
+    assert words in " ".join(ended.stderr.replace("│", " ").split())  # the message is in a box
     assert server.requests == []
 
 
-def test_a_key_that_no_header_can_hold_is_refused_without_being_shown(ask: Ask) -> None:
-    ended = ask(api_key="pw_sécret")
+def test_a_key_that_is_not_ascii_is_refused_and_not_shown(evaluate: Evaluate) -> None:
+    ended = evaluate(api_key="pw_sécret")
     assert ended.exit_code == 1
     assert "PAGEWRIGHT_API_KEY" in ended.stderr
     assert "cret" not in ended.output
 
 
-def test_on_a_terminal_ctrl_c_leaves_the_evaluation_running_and_says_so(server: Server, address: str) -> None:
+def test_after_ctrl_c_on_a_terminal_the_evaluation_continues(server: Server, address: str) -> None:
     running = evaluation("running", attempt=2, rows_done=20, remaining_seconds=75.4)
     server.polls = [(200, running), problem(503, "a restart"), (200, running)]
     terminal, other_end = pty.openpty()
@@ -356,7 +368,7 @@ def test_on_a_terminal_ctrl_c_leaves_the_evaluation_running_and_says_so(server: 
     try:
         eventually(lambda: len(server.seen("GET", "/v1/evaluations/")) >= 4, "polling")
         process.send_signal(signal.SIGINT)
-        printed = _all_of(terminal)
+        printed = _read_all(terminal)
         assert process.wait() == 130
     finally:
         process.kill()
@@ -370,8 +382,8 @@ def test_on_a_terminal_ctrl_c_leaves_the_evaluation_running_and_says_so(server: 
     assert "Traceback" not in printed
 
 
-def _all_of(terminal: int) -> str:
-    """All that is printed until the process that holds the other end is gone, which Linux reports as an error."""
+def _read_all(terminal: int) -> str:
+    """Read the terminal until the process that writes to it has ended, which Linux reports as an error."""
     printed = b""
     try:
         while more := os.read(terminal, 4096):

@@ -26,7 +26,7 @@ OLD = datetime.now(UTC) - timedelta(days=60)
 
 
 def pruned(*arguments: str) -> str:
-    """What is printed, where it goes well."""
+    """Run the command, which must succeed, and return its output."""
     result = CliRunner().invoke(app, ["prune", "--older-than", "30d", *arguments])
     assert result.exit_code == 0, result.output
     return result.output
@@ -34,7 +34,7 @@ def pruned(*arguments: str) -> str:
 
 @pytest.fixture
 def add_job(database: Database, make_key: Callable[[Role], tuple[ApiKey, str]]) -> Callable[..., uuid.UUID]:
-    """Stores a merge, without what it merges, submitted and over two months ago."""
+    """Stores a merge job, without its own row, that was submitted and ended two months ago."""
     key, _ = make_key(Role.ADMIN)
 
     def add(status: JobStatus = JobStatus.FAILED, at: datetime = OLD) -> uuid.UUID:
@@ -58,7 +58,7 @@ def add_job(database: Database, make_key: Callable[[Role], tuple[ApiKey, str]]) 
 
 
 def put(path: str, tmp_path: Path) -> str:
-    """An artifact of three bytes."""
+    """Store an artifact of three bytes, and return its path."""
     folder = tmp_path / "an-artifact"
     folder.mkdir(exist_ok=True)
     (folder / "file").write_text("abc")
@@ -66,23 +66,23 @@ def put(path: str, tmp_path: Path) -> str:
     return path
 
 
-def test_artifacts_that_nothing_names_go_and_others_stay(
+def test_artifacts_that_no_row_names_are_deleted_and_others_are_kept(
     add_job: Callable[..., uuid.UUID],
     make_model: Callable[..., Model],
     make_dataset: Callable[..., Dataset],
     tmp_path: Path,
 ) -> None:
     make_dataset([("Create a page.", "", "<p>")], name="pages")
-    made = add_job(JobStatus.SUCCEEDED)
+    merge = add_job(JobStatus.SUCCEEDED)
     folder = tmp_path / "a-model"
     folder.mkdir()
     (folder / "file").write_text("x")
-    model = make_model(name=f"{made}.1", files=folder, job_id=made)
+    model = make_model(name=f"{merge}.1", files=folder, job_id=merge)
     gone = id_of(OLD)
     expected = [
         put(f"checkpoints/{add_job()}", tmp_path),
         put(f"models/{add_job()}.2", tmp_path),
-        put(f"models/{made}.2", tmp_path),
+        put(f"models/{merge}.2", tmp_path),
         put(f"checkpoints/{gone}", tmp_path),
         put(f"models/{gone}.1", tmp_path),
     ]
@@ -94,17 +94,17 @@ def test_artifacts_that_nothing_names_go_and_others_stay(
         put(f"models/{id_of(datetime.now(UTC))}.1", tmp_path),
         put("models/not-ours", tmp_path),
     ]
-    assert "would delete 2 merge jobs" in (said := pruned("--dry-run"))
-    assert "would delete 5 artifacts that no row of the database names, 15 bytes" in said
+    assert "would delete 2 merge jobs" in (output := pruned("--dry-run"))
+    assert "would delete 5 artifacts that no row of the database names, 15 bytes" in output
     assert all(get_artifacts().files(path) for path in expected + kept)
 
-    assert "deleted 2 merge jobs" in (said := pruned())
-    assert "deleted 5 artifacts that no row of the database names, 15 bytes" in said
+    assert "deleted 2 merge jobs" in (output := pruned())
+    assert "deleted 5 artifacts that no row of the database names, 15 bytes" in output
     assert [path for path in expected + kept if get_artifacts().files(path)] == kept
     assert "deleted 0 artifacts" in pruned()
 
 
-def test_evaluations_are_kept_unless_they_are_asked_for(database: Database, add_job: Callable[..., uuid.UUID]) -> None:
+def test_evaluations_are_kept_unless_kind_names_them(database: Database, add_job: Callable[..., uuid.UUID]) -> None:
     job_id = add_job()
     with database.write() as session:
         session.execute(update(Job).where(Job.id == job_id).values(kind=JobKind.EVALUATION))
@@ -127,7 +127,7 @@ def test_the_idempotency_key_of_a_pruned_job_is_free_again(
         first = submit()
     as_user.post(f"/v1/jobs/{first}/cancel")
     pruned()
-    assert submit() == first, "it has not been over for long"
+    assert submit() == first, "the job ended just now"
     with database.write() as session:
         session.execute(update(Job).where(Job.id == uuid.UUID(first)).values(finished_at=OLD))
     assert "deleted 1 generation jobs" in pruned()
@@ -138,12 +138,12 @@ def test_the_idempotency_key_of_a_pruned_job_is_free_again(
 
 
 @pytest.mark.parametrize("age", ["", "30", "0d", "-1d", "1.5d", "30 d", "d", "3m", "999999d"])
-def test_an_age_that_is_none_is_refused(age: str) -> None:
+def test_an_invalid_age_is_refused(age: str) -> None:
     with pytest.raises(ValueError, match="30d"):
         parse_age(age)
     result = CliRunner().invoke(app, ["prune", "--older-than", age])
     assert result.exit_code == 2
 
 
-def test_ages() -> None:
+def test_an_age_is_in_hours_days_or_weeks() -> None:
     assert [parse_age(age) for age in ("12h", "30d", "4w")] == [timedelta(hours=12), timedelta(30), timedelta(28)]

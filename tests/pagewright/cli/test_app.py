@@ -15,12 +15,12 @@ def run(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_migrate_makes_a_database_that_keys_can_be_created_in(tmp_path: Path) -> None:
+def test_migrate_creates_a_database_in_which_keys_can_be_created(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'new.sqlite3'}"
     assert run("migrate", database_url=url).returncode == 0
-    made = run("keys", "create", "somebody", "--role", "admin", database_url=url)
-    assert made.returncode == 0
-    assert made.stdout.startswith("pw_")
+    created = run("keys", "create", "somebody", "--role", "admin", database_url=url)
+    assert created.returncode == 0
+    assert created.stdout.startswith("pw_")
 
 
 def test_a_created_key_is_stored_as_a_hash(database: Database) -> None:
@@ -31,7 +31,7 @@ def test_a_created_key_is_stored_as_a_hash(database: Database) -> None:
     assert "somebody" in str(row)
 
 
-def test_an_unknown_role_of_worker_is_refused() -> None:
+def test_an_unknown_worker_role_is_refused() -> None:
     ended = run("worker", "--role", "cook")
     assert ended.returncode == 2
     assert "inference" in ended.stderr
