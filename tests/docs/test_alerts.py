@@ -1,4 +1,4 @@
-"""The alerts that are suggested ask for metrics that there are, and the docs say what to do about each."""
+"""The alert rules use existing metrics, and the docs explain every alert and metric."""
 
 import re
 from pathlib import Path
