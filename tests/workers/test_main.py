@@ -29,7 +29,7 @@ Read = Callable[[uuid.UUID], GenerationRow]
 AllAre = Callable[[Sequence[Job], JobStatus], bool]
 
 FAST: dict[str, Any] = {
-    "lease_seconds": 2,
+    "lease_seconds": 4,
     "heartbeat_seconds": 0.3,
     "reconcile_seconds": 0.3,
     "lost_message_seconds": 1,
@@ -90,6 +90,7 @@ def test_a_message_delivered_twice_gives_one_result_and_a_lost_one_is_sent_again
     eventually(lambda: all_are(lost, JobStatus.SUCCEEDED), "the results of jobs whose messages were lost")
 
 
+@on_postgresql
 @pytest.mark.usefixtures("worker")
 def test_cancelling_a_running_job_stops_it_and_keeps_the_text_so_far(
     long_jobs: list[Job], read: Read, database: Database, all_are: AllAre
@@ -107,6 +108,7 @@ def test_cancelling_a_running_job_stops_it_and_keeps_the_text_so_far(
         assert generation.completion_tokens < LONG["max_new_tokens"]
 
 
+@on_postgresql
 def test_stopping_a_worker_gives_its_jobs_back_and_killing_it_costs_an_attempt(
     worker: subprocess.Popen[str], long_jobs: list[Job], read: Read, all_are: AllAre
 ) -> None:
@@ -128,6 +130,7 @@ def test_stopping_a_worker_gives_its_jobs_back_and_killing_it_costs_an_attempt(
         assert (job.attempt, job.max_attempts) == (3, 4), "only the attempt of the killed worker counts"
 
 
+@on_postgresql
 def test_a_worker_suspended_past_its_lease_changes_nothing(
     worker: subprocess.Popen[str], long_jobs: list[Job], read: Read, all_are: AllAre
 ) -> None:
