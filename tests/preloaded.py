@@ -1,8 +1,8 @@
 """Start Python programs that need not import torch and transformers first, which takes longer than most tests.
 
 A server process imports them once and then forks. The forked process runs the same program as `python -m MODULE` would,
-with the arguments, environment, standard files and session that it was given, as a child of the process that asked for
-it. Only imports are shared: the server loads no model, starts no thread and touches no GPU.
+with the arguments, environment, standard files and session that it was given, as a child of the calling
+process. Only imports are shared: the server loads no model, starts no thread and touches no GPU.
 """
 
 import atexit

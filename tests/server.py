@@ -1,4 +1,4 @@
-"""The whole of Pagewright on this machine, as `pagewright up` starts it, for tests that go through HTTP alone."""
+"""Pagewright as `pagewright up` starts it on this machine, for tests that use HTTP alone."""
 
 import os
 import re
@@ -12,12 +12,12 @@ import httpx
 import psutil
 
 from pagewright.cli.up.parts import free_port
-from tests.processes import COMMAND
+from tests.processes import COMMAND, LIMIT_SECONDS, eventually
 
 
 @contextmanager
 def running_up(data_dir: Path) -> Iterator[tuple[psutil.Process, httpx.Client]]:
-    """A running `pagewright up` with nothing set but what makes a lost lease show soon, and an admin's client."""
+    """Start `pagewright up` with defaults, except that leases expire soon; yield its process and an admin's client."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PAGEWRIGHT_")} | {
         "PAGEWRIGHT_DATA_DIR": str(data_dir),
@@ -36,14 +36,23 @@ def running_up(data_dir: Path) -> Iterator[tuple[psutil.Process, httpx.Client]]:
             printed += line
         [key] = re.findall(r"Admin key \(shown only once\): (\S+)", printed)
         headers = {"Authorization": f"Bearer {key}"}
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=90) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=LIMIT_SECONDS) as client:
             yield psutil.Process(process.pid), client
     finally:
         process.terminate()
         process.wait()
 
 
-def made(response: httpx.Response, status: int) -> dict[str, Any]:
+def answer(response: httpx.Response, status: int) -> dict[str, Any]:
+    """Return the JSON body of a response that must have this status."""
     assert response.status_code == status, response.text
     body: dict[str, Any] = response.json()
     return body
+
+
+def finished(client: httpx.Client, path: str) -> dict[str, Any]:
+    """Wait for the end of a job that must succeed, and return it."""
+    eventually(lambda: answer(client.get(path), 200)["status"] not in ("queued", "running"), f"the end of {path}")
+    job = answer(client.get(path), 200)
+    assert job["status"] == "succeeded", job
+    return job

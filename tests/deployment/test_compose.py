@@ -16,7 +16,8 @@ from redis import Redis
 
 from pagewright.cli.up.parts import free_port, redis_server
 from pagewright.settings import Settings
-from tests.processes import answers, eventually
+from tests.processes import LIMIT_SECONDS, answers, eventually
+from tests.server import answer, finished
 
 ROOT = Path(__file__).parents[2]
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -62,7 +63,7 @@ def test_the_services_do_the_main_job_together(profile: str, local: dict[str, st
     with ExitStack() as stack:
         for service in ("api", f"worker-{profile}", f"build-worker-{profile}"):
             process = subprocess.Popen(command_of(service), env=environment_of(service, local))
-            stack.callback(process.wait, 60)
+            stack.callback(process.wait)
             stack.callback(process.terminate)
         api = environment_of("api", local)
         key = subprocess.run(
@@ -76,13 +77,12 @@ def test_the_services_do_the_main_job_together(profile: str, local: dict[str, st
             httpx.Client(
                 base_url=f"http://127.0.0.1:{api['PAGEWRIGHT_PORT']}",
                 headers={"Authorization": f"Bearer {key}"},
-                timeout=90,
+                timeout=LIMIT_SECONDS,
             )
         )
         eventually(lambda: is_ready(client), "readiness")
         body = {"model": "starter", "prompt": "Create a page titled 'One'.", "max_new_tokens": 30}
-        job = client.post("/v1/generations", json=body, headers={"Prefer": "wait=60"}).json()
-        assert job["status"] == "succeeded", job
+        job = finished(client, f"/v1/generations/{answer(client.post('/v1/generations', json=body), 202)['id']}")
         assert client.get(f"/v1/generations/{job['id']}/html").text == job["completion"]
 
 

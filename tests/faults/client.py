@@ -1,4 +1,4 @@
-"""A client that does what the documentation asks of one: it sends again, under the same key, what got no answer."""
+"""A client as the documentation describes it: it repeats requests that got no answer, under the same key."""
 
 import json
 import random
@@ -13,22 +13,23 @@ import httpx
 from db.vocabulary import JobKind
 from tests.faults.work import PATHS, Submission, Upload
 
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 1800.0
+"""How long a request is repeated before the run fails."""
 MAX_PAUSE_SECONDS = 1.0
 
 
 class Client:
-    """Shared by threads. `problems` has every answer that it can't live with."""
+    """Used by several threads. `problems` lists every answer that a client must never get."""
 
     def __init__(self, urls: list[str], key: str) -> None:
         self.problems: list[str] = []
         self.sent_again: Counter[str] = Counter()
         self.accepted: dict[uuid.UUID, str] = {}
-        """Each job that was accepted, and the name of the result that it must have."""
+        """The name of the expected result, by the id of each accepted job."""
         self.uploads: list[Upload] = []
         self._urls = urls
         self._lock = threading.Lock()
-        # a connection each: what is left of one to a killed process must not be in the way
+        # one connection per request: a connection to a killed process must not be reused
         limits = httpx.Limits(max_keepalive_connections=0)
         self._http = httpx.Client(headers={"Authorization": f"Bearer {key}"}, timeout=30, limits=limits)
 
@@ -36,7 +37,7 @@ class Client:
         self._http.close()
 
     def request(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """Ask one API process or the other, again and again, until there is an answer that is final."""
+        """Send the request to one of the API processes, and repeat it until the answer is neither 429 nor 503."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             pause = 0.2
@@ -59,34 +60,34 @@ class Client:
                 raise TimeoutError(f"{method} {path}: no answer but {why} for {PATIENCE_SECONDS} seconds")
             time.sleep(pause)
 
-    def submit(self, asked: Submission) -> list[uuid.UUID]:
-        headers = {"Idempotency-Key": asked.idempotency_key, **({"Prefer": "wait=2"} if asked.wait else {})}
-        response = self.request("POST", PATHS[asked.kind], json=asked.body, headers=headers)
+    def submit(self, submission: Submission) -> list[uuid.UUID]:
+        headers = {"Idempotency-Key": submission.idempotency_key, **({"Prefer": "wait=2"} if submission.wait else {})}
+        response = self.request("POST", PATHS[submission.kind], json=submission.body, headers=headers)
         if response.status_code not in (200, 202):
-            self.problems.append(f"{asked.kind}: {response.status_code} {response.text[:300]}")
+            self.problems.append(f"{submission.kind}: {response.status_code} {response.text[:300]}")
             return []
         body = response.json()
-        ids = [uuid.UUID(id) for id in (body["job_ids"] if asked.kind == JobKind.GENERATION else [body["id"]])]
+        ids = [uuid.UUID(id) for id in (body["job_ids"] if submission.kind == JobKind.GENERATION else [body["id"]])]
         with self._lock:
-            self.accepted.update(zip(ids, asked.results, strict=True))
+            self.accepted.update(zip(ids, submission.results, strict=True))
         return ids
 
-    def upload(self, asked: Upload) -> None:
-        rows = "\n".join(map(json.dumps, asked.rows)).encode()
-        form = {"data": {"name": asked.name, "test_fraction": "0.5"}, "files": {"file": ("rows.jsonl", rows)}}
+    def upload(self, upload: Upload) -> None:
+        rows = "\n".join(map(json.dumps, upload.rows)).encode()
+        form = {"data": {"name": upload.name, "test_fraction": "0.5"}, "files": {"file": ("rows.jsonl", rows)}}
         response = self.request("POST", "/v1/datasets", **form)
-        # 409 is the answer to a request that was sent again although the first had gone through
+        # 409 answers a request that was repeated although the first one had succeeded
         if response.status_code not in (201, 409):
-            self.problems.append(f"the upload {asked.name}: {response.status_code} {response.text[:300]}")
-        if asked.deleted:
-            [dataset] = [item for item in self.stored_datasets() if item["name"] == asked.name] or [
+            self.problems.append(f"the upload {upload.name}: {response.status_code} {response.text[:300]}")
+        if upload.deleted:
+            [dataset] = [item for item in self.stored_datasets() if item["name"] == upload.name] or [
                 {"id": uuid.uuid4()}
             ]
             response = self.request("DELETE", f"/v1/datasets/{dataset['id']}")
             if response.status_code not in (204, 404):
-                self.problems.append(f"the deletion of {asked.name}: {response.status_code} {response.text[:300]}")
+                self.problems.append(f"the deletion of {upload.name}: {response.status_code} {response.text[:300]}")
         with self._lock:
-            self.uploads.append(asked)
+            self.uploads.append(upload)
 
     def stored_datasets(self) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""A whole installation as processes, each of which can be killed, paused and started again."""
+"""A complete installation as processes that can each be killed, paused and restarted."""
 
 import os
 import signal
@@ -21,11 +21,11 @@ from db.session import Database
 from db.vocabulary import Role
 from pagewright.cli.up.parts import Part, free_port, redis_server
 from tests.disk import small_disk
-from tests.processes import COMMAND, answers, eventually
+from tests.processes import COMMAND, LIMIT_SECONDS, answers, eventually
 from tests.small_model import make_small
 
 DISK_BYTES = 512 * 1024 * 1024
-"""Room for what the long run makes, and no more than a fault fills in a moment."""
+"""Large enough for all artifacts of the long run, small enough that a fault fills it quickly."""
 LEASE_SECONDS = 4.0
 SMALL = "small"
 """The name and the folder of a local model: the starter's first layer."""
@@ -36,10 +36,10 @@ INFERENCE = ["inference worker 1", "inference worker 2"]
 TRAINING = "build worker"
 
 ORDERLY = {0, -signal.SIGKILL, -signal.SIGTERM}
-"""How a part ends that was sent a signal; by SIGTERM itself the API does, at last, and a worker that only starts."""
+"""Exit statuses of parts after a signal. The API, and a worker that is still starting, end by SIGTERM itself."""
 
 RESTART_SECONDS = 0.3
-"""How long a supervisor takes to see that a part is gone."""
+"""How long the supervisor takes to notice that a part has ended."""
 
 
 @dataclass
@@ -52,9 +52,9 @@ class Installation:
     urls: list[str]
     admin_key: str
     disk: Path | None
-    """The file system of the artifact store, and of all else that is written, where this process may mount one."""
+    """The mount point of the file system for all data; None if this process may not mount one."""
     held: set[str] = field(default_factory=set)
-    """Parts that are down for a while, and not to be started again yet."""
+    """Parts that a fault keeps down: they are not restarted yet."""
     problems: list[str] = field(default_factory=list)
     _expected: set[int] = field(default_factory=set)
     _seen_gone: dict[str, float] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Installation:
 
     @property
     def scratch(self) -> Path:
-        """What the parts' processes have as their folder for temporary files."""
+        """The folder for temporary files of all parts."""
         return self.folder / "disk" / "scratch"
 
     def alive(self, name: str) -> bool:
@@ -82,7 +82,7 @@ class Installation:
         return psutil.Process(process.pid)
 
     def signal(self, name: str, number: int) -> None:
-        """Send a signal to a part that is alive; one that it ends by is not held against it."""
+        """Send a signal to a running part; if the part ends by it, that is no problem."""
         process = self.parts[name].process
         assert process is not None
         if number in (signal.SIGKILL, signal.SIGTERM):
@@ -90,7 +90,7 @@ class Installation:
         process.send_signal(number)
 
     def supervise(self) -> None:
-        """Start again what has ended, as a supervisor would, and note what ended by itself."""
+        """Restart parts that have ended, as a supervisor would, and record those that ended without a signal."""
         for name, part in self.parts.items():
             if self.alive(name) or name in self.held:
                 continue
@@ -108,11 +108,11 @@ class Installation:
 
     def stop_postgresql(self, mode: str) -> None:
         arguments = ("-w", "-D", str(self.server.pgdata), "-m", mode, "stop")
-        with suppress(subprocess.SubprocessError):  # it may still be starting: then it stops a little later
+        with suppress(subprocess.SubprocessError):  # it may still be starting, and stops later then
             pgexec("pg_ctl", arguments, bin_path=self.server.bin_path, user=self.server.system_user, timeout=30)
 
     def start_postgresql(self) -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + LIMIT_SECONDS
         while True:
             try:
                 self.server.ensure_postgres_running()
@@ -123,7 +123,7 @@ class Installation:
                 time.sleep(0.5)
 
     def stop(self, names: list[str]) -> None:
-        """SIGTERM to all of these at once; what does not end in its time is noted, and killed."""
+        """Send SIGTERM to all of these parts; record and kill a part that does not end."""
         for name in names:
             if self.alive(name):
                 self.signal(name, signal.SIGTERM)
@@ -131,16 +131,16 @@ class Installation:
             process = self.parts[name].process
             assert process is not None
             try:
-                process.wait(90)
+                process.wait(LIMIT_SECONDS)
             except subprocess.TimeoutExpired:
-                self.problems.append(f"{name} did not end within 90 seconds of SIGTERM")
+                self.problems.append(f"{name} did not end after SIGTERM")
                 process.kill()
                 process.wait()
             if process.returncode not in ORDERLY:
                 self.problems.append(f"{name} ended with status {process.returncode} after SIGTERM")
 
     def left_over(self) -> list[psutil.Process]:
-        """Processes that have this installation's data folder in their environment."""
+        """Return the running processes that have this installation's data folder in their environment."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -152,7 +152,7 @@ class Installation:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Installation]:
-    """Everything started over a new folder; ended afterwards, and all but the logs removed."""
+    """Start all parts in a new folder; afterwards stop them and remove everything except the logs."""
     for name in ("logs", "disk", "models"):
         (folder / name).mkdir(parents=True)
     make_small(folder / "models" / SMALL)
@@ -185,7 +185,7 @@ def _kill(part: Part) -> None:
 
 
 def _stop_postgresql(server: PostgresServer) -> None:
-    server.ensure_postgres_running()  # by now it may be another process than the one that the server knows
+    server.ensure_postgres_running()  # its process may be another than the one that `server` knows
     server.cleanup()
 
 
@@ -200,7 +200,7 @@ def _environment(folder: Path, database_url: str, redis_port: int) -> dict[str, 
         "reconcile_seconds": 0.5,
         "lost_message_seconds": 2,
         "shutdown_grace_seconds": 2,
-        "max_attempts": 1000,  # so many faults may hit the same job
+        "max_attempts": 1000,  # many faults may hit the same job
         "evaluation_concurrency": 2,
         "max_queued_per_key": 100_000,
     }
@@ -210,7 +210,7 @@ def _environment(folder: Path, database_url: str, redis_port: int) -> dict[str, 
 
 
 def _parts(folder: Path, environment: dict[str, str], redis_port: int, ports: list[int]) -> dict[str, Part]:
-    """Each with its output in a file of its name."""
+    """Return the parts by name; each writes its output to the log file of that name."""
     commands = {REDIS: [redis_server(), "--port", str(redis_port), "--bind", "127.0.0.1", "--save", ""]}
     environments = {}
     for name, port in zip(APIS, ports, strict=True):

@@ -1,4 +1,4 @@
-"""What came of jobs, in a form that can be compared with what came of others that asked for the same."""
+"""The results of jobs, in a form that can be compared with the results of other jobs with the same request."""
 
 import uuid
 from collections.abc import Collection, Iterator
@@ -21,13 +21,13 @@ from db.vocabulary import JobKind
 from models.scoring.names import Metric
 
 TOLERANCE = 1e-4
-"""Of a fine-tune that went on from a checkpoint: in its losses and its weights. All else is the same to the bit."""
+"""How far the losses and weights of a fine-tune that continued from a checkpoint may differ. All else is equal."""
 
 CHUNK = 500
 
 
 def read(database: Database, artifacts: Path, job_ids: Collection[uuid.UUID]) -> Iterator[tuple[uuid.UUID, Any]]:
-    """The result of each of these jobs that has succeeded; None if there is none in spite of that."""
+    """Yield the result of each of these jobs that has succeeded; None if its result is missing."""
     ids = sorted(job_ids)
     for start in range(0, len(ids), CHUNK):
         with database.read() as session:
@@ -57,17 +57,17 @@ def _generation(session: Session, _: Path, job_id: uuid.UUID) -> Any:
 
 def _evaluation(session: Session, _: Path, job_id: uuid.UUID) -> Any:
     rows = session.scalars(select(Prediction).where(Prediction.job_id == job_id).order_by(Prediction.row)).all()
-    figures = session.scalars(select(EvaluationScore).where(EvaluationScore.job_id == job_id)).all()
+    overall = session.scalars(select(EvaluationScore).where(EvaluationScore.job_id == job_id)).all()
     names = ["row", "completion", "finish_reason", "error", "reference", "chrf_statistics", *Metric]
     return {
         "rows_done": session.get_one(Evaluation, job_id).rows_done,
         "rows": [[getattr(row, name) for name in names] for row in rows],
-        "figures": {figure.metric: (figure.value, figure.low, figure.high, figure.n) for figure in figures},
+        "overall_scores": {score.metric: (score.value, score.low, score.high, score.n) for score in overall},
     }
 
 
 def _fine_tune(session: Session, artifacts: Path, job_id: uuid.UUID) -> Any:
-    model = _made(session, job_id)
+    model = _result_model(session, job_id)
     if model is None:
         return None
     measured = session.scalars(select(FineTuneStep).where(FineTuneStep.job_id == job_id)).all()
@@ -76,7 +76,7 @@ def _fine_tune(session: Session, artifacts: Path, job_id: uuid.UUID) -> Any:
 
 
 def _quantization(session: Session, artifacts: Path, job_id: uuid.UUID) -> Any:
-    model = _made(session, job_id)
+    model = _result_model(session, job_id)
     if model is None:
         return None
     modules = session.scalars(select(QuantizedModule).where(QuantizedModule.job_id == job_id)).all()
@@ -84,7 +84,7 @@ def _quantization(session: Session, artifacts: Path, job_id: uuid.UUID) -> Any:
     return {"errors": {(module.layer, module.module): module.error for module in modules}, "weights": weights}
 
 
-def _made(session: Session, job_id: uuid.UUID) -> Model | None:
+def _result_model(session: Session, job_id: uuid.UUID) -> Model | None:
     return session.scalars(select(Model).where(Model.job_id == job_id)).one_or_none()
 
 

@@ -1,4 +1,4 @@
-"""One run: the results without faults, then the same and more of it under faults, then the verdict."""
+"""One run: every request without faults, then many of them under faults, then the comparison."""
 
 import random
 import signal
@@ -22,6 +22,7 @@ from tests.faults.injection import Injector, deliver_twice, plan
 from tests.faults.installation import APIS, INFERENCE, REDIS, SMALL, TRAINING, Installation, running
 from tests.faults.verdict import Report
 from tests.faults.work import ADAPTER, DATASET, ROWS, Submission, Upload, requests, stream
+from tests.processes import LIMIT_SECONDS
 
 TICK_SECONDS = 0.1
 CLIENTS = 4
@@ -29,9 +30,10 @@ CLIENTS = 4
 
 @dataclass(frozen=True)
 class Size:
-    """So many jobs and faults within so many seconds, and then `patience_seconds` at most for what is left to do.
+    """The number of jobs and faults, and the seconds over which they are spread.
 
-    `outage_seconds` is how long Redis, or room on the disk, is away at a time.
+    The run fails if a job is left `patience_seconds` after that. `outage_seconds` is the longest time that Redis is
+    down, or the disk full.
     """
 
     jobs: int
@@ -41,12 +43,12 @@ class Size:
     patience_seconds: float
 
 
-SHORT = Size(jobs=2_000, faults=28, seconds=70, outage_seconds=5, patience_seconds=600)
-LONG = Size(jobs=20_000, faults=200, seconds=2_400, outage_seconds=60, patience_seconds=1_800)
+SHORT = Size(jobs=2_000, faults=28, seconds=70, outage_seconds=5, patience_seconds=3_600)
+LONG = Size(jobs=20_000, faults=200, seconds=2_400, outage_seconds=60, patience_seconds=7_200)
 
 
 def run(folder: Path, size: Size, seed: int, tell: Callable[[str], None]) -> Report:
-    """Run the parts in `folder`, where their logs stay; `tell` gets a line for each thing that happens."""
+    """Run all parts in `folder`, which keeps their logs; `tell` gets a line for each event."""
     report = Report(seed)
     chance = random.Random(seed)
     start = time.monotonic()
@@ -62,9 +64,9 @@ def run(folder: Path, size: Size, seed: int, tell: Callable[[str], None]) -> Rep
         threading.Thread(target=duplicator, daemon=True).start()
         _prepare(client)
         expected = _without_faults(installation, client)
-        say("the results without faults are there; the faults begin")
+        say("the results without faults are complete; starting the faults")
         if installation.disk is None:
-            say("no file system may be mounted here: the disk will not be full")
+            say("this process may not mount a file system: no disk will be full")
         planned = plan(chance, size.faults, size.seconds, size.outage_seconds, disk=installation.disk is not None)
         items = stream(chance, size.jobs, size.seconds)
         injector = Injector(installation, planned)
@@ -72,7 +74,7 @@ def run(folder: Path, size: Size, seed: int, tell: Callable[[str], None]) -> Rep
             _storm(installation, client, injector, items, size.seconds + size.patience_seconds, say)
         finally:
             injector.end_all()
-        say("all is over; now for the verdict")
+        say("all jobs have ended; checking them")
         verdict.judge_jobs(report, installation, client, injector.injected, expected)
         verdict.judge_datasets(report, installation, client)
         _stop(report, installation)
@@ -93,12 +95,14 @@ def _prepare(client: Client) -> None:
 
 
 def _without_faults(installation: Installation, client: Client) -> dict[str, Any]:
-    """The result of everything that will be asked for, by its name."""
+    """Run every request once without faults and return the results by name."""
     ids = {}
-    asked = requests()
+    all_requests = requests()
     for adapter_is_there in (False, True):
         now = {
-            name: (kind, body) for name, (kind, body) in asked.items() if (body["model"] == ADAPTER) == adapter_is_there
+            name: (kind, body)
+            for name, (kind, body) in all_requests.items()
+            if (body["model"] == ADAPTER) == adapter_is_there
         }
         for name, (kind, body) in now.items():
             if kind == JobKind.GENERATION:
@@ -106,14 +110,14 @@ def _without_faults(installation: Installation, client: Client) -> dict[str, Any
             elif kind != JobKind.EVALUATION:
                 body = {**body, "name": ADAPTER if kind == JobKind.FINE_TUNE else "quantized"}
             key = f"without-faults-{name.replace(' ', '-')}"
-            found = client.submit(Submission(0, kind, body, [name], key, False))
-            assert found, client.problems
-            [ids[name]] = found
-        _await_no_live_job(installation, 300)
-    made = dict(results.read(installation.database, installation.artifacts, ids.values()))
-    missing = [name for name, job_id in ids.items() if made.get(job_id) is None]
+            job_ids = client.submit(Submission(0, kind, body, [name], key, False))
+            assert job_ids, client.problems
+            [ids[name]] = job_ids
+        _await_no_live_job(installation, LIMIT_SECONDS)
+    found = dict(results.read(installation.database, installation.artifacts, ids.values()))
+    missing = [name for name, job_id in ids.items() if found.get(job_id) is None]
     assert not missing, f"without faults, there is no result of {missing}; the logs are in {installation.folder}"
-    return {name: made[job_id] for name, job_id in ids.items()}
+    return {name: found[job_id] for name, job_id in ids.items()}
 
 
 def _storm(
@@ -124,7 +128,7 @@ def _storm(
     give_up_after: float,
     say: Callable[[str], None],
 ) -> None:
-    """Send everything at its time and inject the faults at theirs, until both are done and no job is left to do."""
+    """Send the items and inject the faults at their times, until all are done and no job is queued or running."""
     start = time.monotonic()
     said = len(injector.injected)
     with ThreadPoolExecutor(CLIENTS) as clients:
@@ -154,7 +158,7 @@ def _storm(
 
 
 def _live_jobs(installation: Installation) -> int | None:
-    """How many jobs are not over; None while the database is away."""
+    """Return the number of queued and running jobs; None while the database is down."""
     try:
         with installation.database.read() as session:
             return session.scalars(select(func.count()).select_from(Job).where(IS_QUEUED | IS_RUNNING)).one()
@@ -171,16 +175,16 @@ def _await_no_live_job(installation: Installation, seconds: float) -> None:
 
 
 def _stop(report: Report, installation: Installation) -> None:
-    """Stop all parts in order and see what they leave: nothing that runs, and no files after one more sweep."""
+    """Stop all parts and report processes that still run and, after one more sweep, files that are left."""
     installation.stop([*INFERENCE, TRAINING])
     training = installation.parts[TRAINING]
     training.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LIMIT_SECONDS
     while (orphans := verdict.left_behind(installation)) and time.monotonic() < deadline:
         time.sleep(0.2)
     report.other += [f"left behind: {orphan}" for orphan in orphans]
     installation.stop([TRAINING, *APIS, REDIS])
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + LIMIT_SECONDS
     while (processes := installation.left_over()) and time.monotonic() < deadline:
         time.sleep(0.2)
     for process in processes:

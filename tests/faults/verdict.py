@@ -1,4 +1,4 @@
-"""What is true after the faults: of every job, of what lies on the disks, and of what still runs."""
+"""Check every job, the files on the disks and the running processes after the faults."""
 
 import uuid
 from bisect import bisect_left
@@ -41,13 +41,13 @@ class Report:
     attempts: dict[JobKind, Attempts] = field(default_factory=lambda: defaultdict(Attempts))
     most_steps_lost: int = 0
     recovery: dict[Fault, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Seconds from a fault to the next job that came to its end."""
+    """Seconds from each fault to the next job that ended."""
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
-    """Parts that ended by themselves, answers that no client should get, what was left behind."""
+    """Parts that ended without a signal, answers that no client should get, and files that were left behind."""
 
     @property
     def problems(self) -> list[str]:
@@ -61,7 +61,7 @@ class Report:
 def judge_jobs(
     report: Report, installation: Installation, client: Client, injected: list[Injected], expected: Mapping[str, Any]
 ) -> None:
-    """Compare all jobs with those that were accepted, their results with the expected ones by name."""
+    """Compare the stored jobs with the accepted ones, and their results with those `expected` by name."""
     database = installation.database
     seen = audit.read(database)
     with database.read() as session:
@@ -117,30 +117,30 @@ def _judge_results(
 
 
 def judge_datasets(report: Report, installation: Installation, client: Client) -> None:
-    """Each upload is there once, with the rows that were sent; and none of what was deleted."""
+    """Check that each upload is stored once with its rows, and that no deleted dataset is left."""
     report.uploads = len(client.uploads)
     stored = client.stored_datasets()
     by_name = {dataset["name"]: dataset for dataset in stored}
     with installation.database.read() as session:
         contents = {dataset.id: dataset.sha256 for dataset in session.scalars(select(Dataset))}
-    for asked in client.uploads:
-        if asked.deleted:
-            if asked.name in by_name:
-                report.wrong.append(f"the dataset {asked.name} is there although it was deleted")
+    for upload in client.uploads:
+        if upload.deleted:
+            if upload.name in by_name:
+                report.wrong.append(f"the dataset {upload.name} is there although it was deleted")
             continue
-        if asked.name not in by_name:
-            report.lost.append(f"the dataset {asked.name}")
+        if upload.name not in by_name:
+            report.lost.append(f"the dataset {upload.name}")
             continue
-        folder = installation.artifacts / datasets.artifact(contents[uuid.UUID(by_name[asked.name]["id"])])
-        found = [row for split in Split for row in pq.read_table(folder / f"{split}.parquet").to_pylist()]
-        if sorted(row["output"] for row in found) != sorted(row["output"] for row in asked.rows):
-            report.wrong.append(f"the rows of the dataset {asked.name}")
+        folder = installation.artifacts / datasets.artifact(contents[uuid.UUID(by_name[upload.name]["id"])])
+        rows = [row for split in Split for row in pq.read_table(folder / f"{split}.parquet").to_pylist()]
+        if sorted(row["output"] for row in rows) != sorted(row["output"] for row in upload.rows):
+            report.wrong.append(f"the rows of the dataset {upload.name}")
     if len(stored) > len(by_name):
         report.doubled.append(f"{len(stored)} datasets of {len(by_name)} names")
 
 
 def left_behind(installation: Installation) -> list[str]:
-    """Files in the artifact store, and folders for work and for temporary files, that nothing has a use for now."""
+    """Return the files in the artifact store that no row names, and the work and temporary folders that still exist."""
     named = _named_artifacts(installation.database)
     artifacts = installation.artifacts
     files = {file.relative_to(artifacts) for file in artifacts.rglob("*") if file.is_file()}

@@ -1,4 +1,4 @@
-"""The stream of jobs: what is asked for, in which order, and when."""
+"""The jobs and uploads of a run, in order and with their times."""
 
 import json
 import random
@@ -13,7 +13,7 @@ HELD_OUT = models.starter.HELD_OUT.read_text().splitlines()
 ROWS = [json.loads(line) for line in sorted(HELD_OUT, key=len)[:24]]
 DATASET = "pages"
 ADAPTER = "reference"
-"""The adapter of the fine-tune before the faults; some of the jobs use it."""
+"""The adapter that the fine-tune before the faults makes; some jobs use it."""
 
 MAX_BATCH = 40
 SAVE_STEPS = 5
@@ -34,26 +34,26 @@ PATHS = {
 
 
 def requests() -> dict[str, tuple[JobKind, dict[str, Any]]]:
-    """Everything that is ever asked for, by the name of the result that it must have. All of it is deterministic."""
-    asked: dict[str, tuple[JobKind, dict[str, Any]]] = {}
+    """Return every request that a run sends, by the name of its expected result. All results are deterministic."""
+    by_name: dict[str, tuple[JobKind, dict[str, Any]]] = {}
     for number, row in enumerate(ROWS):
         prompt = {"prompt": row["instruction"], "input": row["input"], "max_new_tokens": 4 + number % 8}
-        asked[f"generation {number}"] = (JobKind.GENERATION, {"model": "starter", **prompt})
+        by_name[f"generation {number}"] = (JobKind.GENERATION, {"model": "starter", **prompt})
         if number % 4 == 0:
-            asked[f"generation {number} by the adapter"] = (JobKind.GENERATION, {"model": ADAPTER, **prompt})
+            by_name[f"generation {number} by the adapter"] = (JobKind.GENERATION, {"model": ADAPTER, **prompt})
     for model in ("starter", ADAPTER, "baseline:nearest-neighbour"):
         body = {"model": model, "dataset": DATASET, "max_new_tokens": 8}
-        asked[f"evaluation of {model}"] = (JobKind.EVALUATION, body)
-    asked["fine-tune"] = (JobKind.FINE_TUNE, {"model": "starter", "dataset": DATASET, "training": TRAINING})
+        by_name[f"evaluation of {model}"] = (JobKind.EVALUATION, body)
+    by_name["fine-tune"] = (JobKind.FINE_TUNE, {"model": "starter", "dataset": DATASET, "training": TRAINING})
     options = {"bits": 4, "group_size": 64, "samples": 12}
     body = {"model": SMALL, "dataset": DATASET, "options": options, "report_rows": 0}
-    asked["quantization"] = (JobKind.QUANTIZATION, body)
-    return asked
+    by_name["quantization"] = (JobKind.QUANTIZATION, body)
+    return by_name
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One request of the stream, sent `at` so many seconds; a job for each name of a result."""
+    """A request that is sent `at` this many seconds; `results` names the expected result of each job that it starts."""
 
     at: float
     kind: JobKind
@@ -65,7 +65,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class Upload:
-    """A dataset with content of its own; `deleted` says whether it is deleted again."""
+    """A dataset with unique content; if `deleted`, the client deletes it after the upload."""
 
     at: float
     name: str
@@ -79,7 +79,7 @@ def upload(number: int, at: float) -> Upload:
 
 
 def stream(random_: random.Random, jobs: int, seconds: float) -> list[Submission | Upload]:
-    """So many jobs of all four kinds, and some uploads of datasets, spread over the time."""
+    """Return `jobs` jobs of all four kinds and some uploads of datasets, spread over `seconds`."""
     known = requests()
     by_kind = {kind: [name for name, (of, _) in known.items() if of == kind] for kind in PATHS}
     counts = {
@@ -92,13 +92,13 @@ def stream(random_: random.Random, jobs: int, seconds: float) -> list[Submission
     def add(kind: JobKind, count: int) -> None:
         names = random_.choices(by_kind[kind], k=count)
         number = len(items)
-        # Training takes long, and one comes after the other: all of it must have begun well before the end.
+        # Builds take long and run one after the other: all of them must start well before the end.
         at = random_.uniform(0, seconds * (0.4 if kind in (JobKind.FINE_TUNE, JobKind.QUANTIZATION) else 0.95))
         body = known[names[0]][1]
         if kind == JobKind.GENERATION:
             body = {"items": [known[name][1] for name in names]}
         elif kind != JobKind.EVALUATION:
-            body = {**body, "name": f"made-{number}"}
+            body = {**body, "name": f"result-{number}"}
         items.append(Submission(at, kind, body, names, f"submission-{number}", random_.random() < 0.2))
 
     for kind, count in counts.items():

@@ -11,20 +11,13 @@ import pytest
 
 import models.starter
 from tests.processes import COMMAND, eventually
-from tests.server import made
+from tests.server import answer, finished
 
 pytestmark = pytest.mark.long
 
 HELD_OUT = models.starter.HELD_OUT.read_text().splitlines()
 ROWS = HELD_OUT[:: len(HELD_OUT) // 60][:60]
 TRAINING = {"max_steps": 2, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "save_steps": None}
-
-
-def finished(client: httpx.Client, path: str) -> dict[str, Any]:
-    eventually(lambda: client.get(path).json()["status"] not in ("queued", "running"), f"the end of {path}")
-    job: dict[str, Any] = client.get(path).json()
-    assert job["status"] == "succeeded", job
-    return job
 
 
 def exported(client: httpx.Client, evaluation: str) -> list[dict[str, Any]]:
@@ -37,12 +30,12 @@ def test_models_and_baselines_are_evaluated_compared_and_exported_though_a_worke
 ) -> None:
     supervisor, client = up
     upload = {"data": {"name": "pages", "test_fraction": "0.5"}, "files": {"file": ("pages.jsonl", "\n".join(ROWS))}}
-    assert made(client.post("/v1/datasets", **upload), 201)["test_rows"] == 30  # type: ignore[arg-type]
+    assert answer(client.post("/v1/datasets", **upload), 201)["test_rows"] == 30  # type: ignore[arg-type]
     adapter = {"model": "starter", "dataset": "pages", "name": "adapter", "training": TRAINING}
-    fine_tune = made(client.post("/v1/fine-tunes", json=adapter), 202)
+    fine_tune = answer(client.post("/v1/fine-tunes", json=adapter), 202)
 
     def evaluate(model: str) -> str:
-        job = made(client.post("/v1/evaluations", json={"model": model, "dataset": "pages"}), 202)
+        job = answer(client.post("/v1/evaluations", json={"model": model, "dataset": "pages"}), 202)
         return f"/v1/evaluations/{job['id']}"
 
     killed = evaluate("starter")
@@ -82,12 +75,12 @@ def test_models_and_baselines_are_evaluated_compared_and_exported_though_a_worke
     assert wrong == [row["row"] for row in constant if row["completion"].strip() != row["reference"].strip()] != []
 
     pair = {"a": found["baseline:nearest-neighbour"]["id"], "b": found["starter"]["id"]}
-    compared = made(client.get("/v1/evaluations/compare", params=pair), 200)
+    compared = answer(client.get("/v1/evaluations/compare", params=pair), 200)
     difference = compared["metrics"]["exact_match"]
     assert compared["rows"] == 30
     assert compared["mcnemar"]["only_b"] - compared["mcnemar"]["only_a"] == round(30 * difference["difference"]) > 0
 
-    board = made(client.get("/v1/leaderboard", params={"dataset": "pages"}), 200)
+    board = answer(client.get("/v1/leaderboard", params={"dataset": "pages"}), 200)
     assert {item["model"] for item in board["items"]} == set(paths)
     assert board["missing_baselines"] == []
 

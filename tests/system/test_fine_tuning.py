@@ -7,8 +7,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.processes import eventually
-from tests.server import made
+from tests.processes import LIMIT_SECONDS, eventually
+from tests.server import answer, finished
 
 pytestmark = pytest.mark.long
 
@@ -18,9 +18,8 @@ ROWS = [{"instruction": f"Create the page of shop {number}.", "output": PAGE.for
 
 def generated(client: httpx.Client, model: str) -> str:
     body = {"model": model, "prompt": ROWS[3]["instruction"], "max_new_tokens": 100}
-    job = made(client.post("/v1/generations", json=body, headers={"Prefer": "wait=60"}), 200)
-    assert job["status"] == "succeeded", job
-    return str(job["completion"])
+    job = answer(client.post("/v1/generations", json=body), 202)
+    return str(finished(client, f"/v1/generations/{job['id']}")["completion"])
 
 
 def test_a_dataset_goes_in_and_an_adapter_comes_out_and_serves_though_its_worker_is_killed(
@@ -31,13 +30,13 @@ def test_a_dataset_goes_in_and_an_adapter_comes_out_and_serves_though_its_worker
     upload = client.post(
         "/v1/datasets", data={"name": "shops", "test_fraction": "0.25"}, files={"file": ("shops.jsonl", rows)}
     )
-    dataset = made(upload, 201)
+    dataset = answer(upload, 201)
     assert (dataset["train_rows"], dataset["test_rows"], dataset["overlapping_rows"]) == (9, 3, 0)
 
     training = {"max_steps": 30, "save_steps": 5, "eval_steps": 15, "learning_rate": 5e-3, "warmup_steps": 0}
     training |= {"per_device_train_batch_size": 9, "gradient_accumulation_steps": 1}
-    asked = {"model": "starter", "dataset": "shops", "name": "shops", "training": training}
-    job = made(client.post("/v1/fine-tunes", json=asked), 202)
+    request = {"model": "starter", "dataset": "shops", "name": "shops", "training": training}
+    job = answer(client.post("/v1/fine-tunes", json=request), 202)
     path = f"/v1/fine-tunes/{job['id']}"
     generated(client, "starter")  # the base is loaded, and its engine runs, before the adapter is there
 
@@ -48,7 +47,7 @@ def test_a_dataset_goes_in_and_an_adapter_comes_out_and_serves_though_its_worker
     eventually(lambda: not any(task.is_running() for task in tasks), "the end of what the killed worker had started")
 
     losses, kinds = [], set()
-    with client.stream("GET", f"/v1/jobs/{job['id']}/events", timeout=120) as stream:
+    with client.stream("GET", f"/v1/jobs/{job['id']}/events", timeout=LIMIT_SECONDS) as stream:
         kind = ""
         for line in stream.iter_lines():
             if line.startswith("event: "):
@@ -59,7 +58,7 @@ def test_a_dataset_goes_in_and_an_adapter_comes_out_and_serves_though_its_worker
     assert kinds >= {"step", "job"}
     assert losses[-1] < 0.2 * losses[0]
 
-    job = made(client.get(path), 200)
+    job = answer(client.get(path), 200)
     assert (job["status"], job["attempt"], job["percent_done"]) == ("succeeded", 2, 100)
     curve = client.get(f"{path}/steps").json()["items"]
     assert [step["step"] for step in curve] == list(range(1, 31))
