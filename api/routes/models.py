@@ -25,7 +25,7 @@ from db.session import Database
 from db.tables.jobs import Job
 from db.tables.merges import Merge
 from db.vocabulary import JobKind, ModelKind, ModelSource
-from models.loading.quantization_config import read_quantization
+from models.loading.quantization_config import quantization_summary
 from pagewright.settings import get_settings
 
 router = APIRouter(
@@ -93,7 +93,7 @@ def register_model(body: ModelIn, response: Response, _: AdminCaller, database: 
     """
     directory = get_settings().local_models
     _check(body, directory)
-    quantization = read_quantization(directory / body.location) if body.source == "local" else None
+    quantization = quantization_summary(directory / body.location) if body.source == "local" else None
     parameters = {"quantization": quantization} if quantization else None
     with database.write() as session:
         if not models.name_is_free(session, body.name):

@@ -31,7 +31,7 @@ def read_quantization_config(folder: Path) -> dict[str, Any] | None:
     return {"quant_method": "gptq"} | {name: value for name, value in settings.items() if value is not None}
 
 
-def read_quantization(folder: Path) -> dict[str, Any] | None:
+def quantization_summary(folder: Path) -> dict[str, Any] | None:
     """Return what the API shows of the quantization: `method` and, if present, bits, group_size, desc_act and sym.
 
     Returns None if the weights are not quantized or the files can't be read: the worker that loads them reports why.

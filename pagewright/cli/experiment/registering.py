@@ -13,7 +13,7 @@ from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundE
 from api.schemas.models import HUB_NAME
 from db.queries.models import BUNDLED
 from db.vocabulary import ModelSource
-from models.loading.quantization_config import read_quantization
+from models.loading.quantization_config import quantization_summary
 from pagewright.cli.client import read, send, walk
 from pagewright.cli.experiment.plan import DATASET, SEED, TEST_FRACTION, ExperimentError, Options
 from pagewright.cli.experiment.results import Dataset, Model
@@ -98,7 +98,7 @@ def is_gptq(model: Model) -> bool:
     quantization = model.quantization
     if model.source == ModelSource.HUB:
         folder = _ask_hub(lambda: _configuration(model), model.location)
-        quantization = read_quantization(Path(folder))
+        quantization = quantization_summary(Path(folder))
     if quantization and quantization["method"] != "gptq":
         raise ExperimentError(
             f"{model.name} is quantized by {quantization['method']}; the experiment needs full precision or GPTQ"
