@@ -37,9 +37,13 @@ fine-tunes, merges and quantizations are jobs: submitting one returns its id, an
 
 class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        schema = super().openapi()
-        schema["components"]["schemas"].update(errors.problem_schemas())
-        return schema
+        document = super().openapi()
+        schemas = document["components"]["schemas"]
+        schemas.update(errors.problem_schemas())
+        for schema in schemas.values():
+            if "enum" in schema:
+                schema.pop("description", None)  # the enum's docstring, which is written for developers
+        return document
 
     def build_middleware_stack(self) -> ASGIApp:
         # The outermost layer, so that it also logs the response to an unexpected exception.

@@ -44,8 +44,8 @@ def _as_form(schema: dict[str, Any]) -> None:
                 field.update(kind)
 
 
-class DatasetIn(BaseModel):
-    """A multipart form. Not a RequestBody, because a form's numbers arrive as text."""
+class DatasetIn(BaseModel):  # not a RequestBody, because a form's numbers arrive as text
+    """The form with which a dataset is created."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, json_schema_extra=_as_form)
 
