@@ -121,7 +121,7 @@ def test_lines_of_other_modules_name_the_job(
         raise ConnectionError("planted")
 
     monkeypatch.setattr(app, "send_task", refuse)
-    monkeypatch.setattr(queue, "_broken_until", 0.0)
+    monkeypatch.setattr(queue, "_paused_until", 0.0)
     job = submit(as_user)["id"]
     warning, line = lines()
     assert "could not publish" in warning["message"]
