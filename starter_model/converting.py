@@ -81,8 +81,8 @@ def template(r: Random) -> Draft:
             )
         )
         return Draft(ask, wording.as_input(r, fields), html)
-    told = wording.listing(r, [f"{name} = {value}" for name, value in given.items()], False)
-    return Draft(f"{wording.verb(r)} {what} {quote(r, shown)} where {told}.", "", html)
+    facts = wording.listing(r, [f"{name} = {value}" for name, value in given.items()], False)
+    return Draft(f"{wording.verb(r)} {what} {quote(r, shown)} where {facts}.", "", html)
 
 
 def _marked(text: str) -> str:

@@ -273,22 +273,22 @@ def card(r: Random) -> Part:
     name, text = values.title(r), values.sentence(r)
     noun = r.choice(("a card", "a product card", "a card component", "an info card"))
     fields, lines = {"title": name, "description": text}, [line("h2", name), line("p", text)]
-    told = [f"the title {quote(r, name)}", f"the {r.choice(('text', 'description'))} {quote(r, text)}"]
+    facts = [f"the title {quote(r, name)}", f"the {r.choice(('text', 'description'))} {quote(r, text)}"]
     if chance(r, 0.4):
         cost = values.price(r)
         fields["price"], lines = cost, [*lines, line("p", cost, class_="price")]
-        told.append(f"the price {cost}")
+        facts.append(f"the price {cost}")
     if chance(r, 0.3):
         source = values.file(r, vocabulary.IMAGE_TYPES)
         fields["image"], lines = source, [tag("img", src=source, alt=name), *lines]
-        told.append(f"the image {source}")
+        facts.append(f"the image {source}")
     if chance(r, 0.4):
         label = r.choice(vocabulary.BUTTON_WORDS)
         fields["button"], lines = label, [*lines, line("button", label, type="button")]
-        told.append(f"{r.choice(('a button', 'the button'))} {quote(r, label)}")
+        facts.append(f"{r.choice(('a button', 'the button'))} {quote(r, label)}")
     return Part(
         noun,
-        f"{noun} with {', '.join(told[:-1])} and {told[-1]}",
+        f"{noun} with {', '.join(facts[:-1])} and {facts[-1]}",
         block("div", lines, class_="card"),
         dict(fields),
         name,
@@ -359,7 +359,7 @@ def form(r: Random) -> Part:
     lower = chance(r, 0.6)
     draw = lambda q: q.choice(vocabulary.FIELD_NAMES) if chance(q, 0.85) else values.capital(values.noun(q))  # noqa: E731
     names = values.distinct(r, r.randint(1, 6), draw)
-    told = [name.lower() if lower else name for name in names]
+    shown_names = [name.lower() if lower else name for name in names]
     noun = r.choice(("a form", "an HTML form", "a form", "an input form", "a web form", "a simple form"))
     of = r.choice(
         (
@@ -373,8 +373,8 @@ def form(r: Random) -> Part:
             " with input fields for ",
         )
     )
-    phrase = noun + of + listing(r, told)
-    fields: dict[str, str | list[str] | list[list[str]]] = {"fields": list(told)}
+    phrase = noun + of + listing(r, shown_names)
+    fields: dict[str, str | list[str] | list[list[str]]] = {"fields": list(shown_names)}
     text, action = "Submit", ""
     if chance(r, 0.5):
         text = r.choice(vocabulary.BUTTON_WORDS) if chance(r, 0.6) else values.title(r)
@@ -386,7 +386,7 @@ def form(r: Random) -> Part:
         action = values.link(r)
         phrase += r.choice((" that posts to ", " that is sent to ", " submitting to ", " with the action ")) + action
         fields["action"] = action
-    return Part(noun, phrase, form_lines(told, text, action), fields, "Form")
+    return Part(noun, phrase, form_lines(shown_names, text, action), fields, "Form")
 
 
 def textarea(r: Random) -> Part:

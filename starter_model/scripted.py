@@ -38,14 +38,14 @@ def counter(r: Random) -> Draft:
     """A button that counts its clicks."""
     label, start, step = _label(r), r.randrange(0, 1000), r.randrange(1, 100)
     noun = r.choice(("a click counter", "a counter", "a counter button", "a button that counts clicks"))
-    told = f"{noun}{r.choice((' that starts at ', ' starting at ', ' starting from '))}{start}"
+    phrase = f"{noun}{r.choice((' that starts at ', ' starting at ', ' starting from '))}{start}"
     if chance(r, 0.5):
-        told += r.choice(
+        phrase += r.choice(
             (f" and goes up by {step}", f" and counts in steps of {step}", f" and increases by {step} per click")
         )
     else:
         step = 1
-    told += r.choice((" with a button labelled ", " and a button that says ", " with the button ")) + quote(r, label)
+    phrase += r.choice((" with a button labelled ", " and a button that says ", " with the button ")) + quote(r, label)
     body = [line("p", str(start), id="count"), line("button", label, type="button", onclick="count()")]
     script = [
         f"let total = {start};",
@@ -54,13 +54,13 @@ def counter(r: Random) -> Draft:
         '  document.getElementById("count").textContent = total;',
         "}",
     ]
-    return _draft(r, told, "Counter", body, script)
+    return _draft(r, phrase, "Counter", body, script)
 
 
 def toggle(r: Random) -> Draft:
     """A button that shows and hides a text."""
     label, text = _label(r), values.sentence(r)
-    told = r.choice((
+    phrase = r.choice((
         f"a button {quote(r, label)} that shows and hides the text {quote(r, text)}",
         f"a {quote(r, label)} button that toggles the paragraph {quote(r, text)}",
         f"a text {quote(r, text)} that a button {quote(r, label)} hides and shows",
@@ -73,20 +73,20 @@ def toggle(r: Random) -> Draft:
         "  text.hidden = !text.hidden;",
         "}",
     ]
-    return _draft(r, told, "Toggle", body, script)
+    return _draft(r, phrase, "Toggle", body, script)
 
 
 def change_text(r: Random) -> Draft:
     """A button that replaces a text by another."""
     label, before, after = _label(r), _text(r), _text(r)
-    told = r.choice((
+    phrase = r.choice((
         f"a button {quote(r, label)} that changes the text {quote(r, before)} to {quote(r, after)}",
         f"a paragraph {quote(r, before)} that becomes {quote(r, after)} when the button {quote(r, label)} is clicked",
         f"the text {quote(r, before)} and a button {quote(r, label)} that replaces it with {quote(r, after)}",
     ))  # fmt: skip
     body = [line("p", before, id="text"), line("button", label, type="button", onclick="change()")]
     script = ["function change() {", f'  document.getElementById("text").textContent = "{after}";', "}"]
-    return _draft(r, told, "Change", body, script)
+    return _draft(r, phrase, "Change", body, script)
 
 
 def change_colour(r: Random) -> Draft:
@@ -95,13 +95,13 @@ def change_colour(r: Random) -> Draft:
     what, name, target = r.choice(
         (("background", "backgroundColor", "document.body"), ("text color", "color", "document.body"))
     )
-    told = r.choice((
+    phrase = r.choice((
         f"a button {quote(r, label)} that turns the {what} {loose(r, shade)}",
         f"a button labelled {quote(r, label)} that changes the {what} of the page to {shade}",
         f"a {quote(r, label)} button that makes the {what} {shade} when clicked",
     ))  # fmt: skip
     body = [line("button", label, type="button", onclick="paint()")]
-    return _draft(r, told, "Color", body, ["function paint() {", f'  {target}.style.{name} = "{shade}";', "}"])
+    return _draft(r, phrase, "Color", body, ["function paint() {", f'  {target}.style.{name} = "{shade}";', "}"])
 
 
 def greet(r: Random) -> Draft:
@@ -110,7 +110,7 @@ def greet(r: Random) -> Draft:
         _label(r),
         r.choice(("Hello", "Welcome", "Good morning", "Hi", "Greetings", values.capital(values.made_up(r)))),
     )
-    told = r.choice((
+    phrase = r.choice((
         f"a text box for a name and a button {quote(r, label)} that greets the visitor with {quote(r, word)}",
         f"an input for the name and a {quote(r, label)} button that says {quote(r, word)} and the name",
         f"a name field and a button {quote(r, label)} which shows {quote(r, word)} followed by the name",
@@ -119,7 +119,7 @@ def greet(r: Random) -> Draft:
             line("button", label, type="button", onclick="greet()"), line("p", "", id="greeting")]  # fmt: skip
     script = ["function greet() {", '  const name = document.getElementById("name").value;',
               f'  document.getElementById("greeting").textContent = "{word}, " + name + "!";', "}"]  # fmt: skip
-    return _draft(r, told, "Greeting", body, script)
+    return _draft(r, phrase, "Greeting", body, script)
 
 
 def today(r: Random) -> Draft:
@@ -132,7 +132,7 @@ def today(r: Random) -> Draft:
             ("today's date", "toLocaleDateString"),
         )
     )
-    told = r.choice(
+    phrase = r.choice(
         (
             f"a script that shows {what} after the text {quote(r, word)}",
             f"{what} after the words {quote(r, word)}",
@@ -142,7 +142,7 @@ def today(r: Random) -> Draft:
     body = [f'<p>{word} <span id="now"></span></p>']
     return _draft(
         r,
-        told,
+        phrase,
         "Date" if call == "toLocaleDateString" else "Time",
         body,
         [f'document.getElementById("now").textContent = new Date().{call}();'],
@@ -160,7 +160,7 @@ def adder(r: Random) -> Draft:
             ("divides", "/", "quotient"),
         )
     )
-    told = r.choice((
+    phrase = r.choice((
         f"two number inputs and a button {quote(r, label)} that {verb} them",
         f"a calculator that {verb} two numbers when the button {quote(r, label)} is clicked",
         f"a form of two numbers and a button {quote(r, label)} showing their {noun}",
@@ -170,13 +170,13 @@ def adder(r: Random) -> Draft:
     script = ["function compute() {", '  const first = Number(document.getElementById("first").value);',
               '  const second = Number(document.getElementById("second").value);',
               f'  document.getElementById("result").textContent = first {sign} second;', "}"]  # fmt: skip
-    return _draft(r, told, "Calculator", body, script)
+    return _draft(r, phrase, "Calculator", body, script)
 
 
 def pick(r: Random) -> Draft:
     """A button that shows a random entry of a list."""
     label, entries = _label(r), values.items(r, 2, 6)
-    told = r.choice((
+    phrase = r.choice((
         f"a button {quote(r, label)} that shows a random one of {wording.listing(r, entries)}",
         f"a random picker with the button {quote(r, label)} and the choices {wording.listing(r, entries)}",
         f"a button labelled {quote(r, label)} that picks at random from {wording.listing(r, entries)}",
@@ -185,13 +185,13 @@ def pick(r: Random) -> Draft:
     body = [line("button", label, type="button", onclick="pick()"), line("p", "", id="choice")]
     script = [f"const choices = [{quoted}];", "function pick() {", "  const place = Math.floor(Math.random() * choices.length);",
               '  document.getElementById("choice").textContent = choices[place];', "}"]  # fmt: skip
-    return _draft(r, told, "Random choice", body, script)
+    return _draft(r, phrase, "Random choice", body, script)
 
 
 def countdown(r: Random) -> Draft:
     """A countdown that ends in a text."""
     start, end = r.randrange(2, 4000), _text(r)
-    told = r.choice((
+    phrase = r.choice((
         f"a countdown from {start} that ends with {quote(r, end)}",
         f"a timer that counts down from {start} seconds and then shows {quote(r, end)}",
         f"a countdown timer of {start} seconds that shows {quote(r, end)} at the end",
@@ -199,13 +199,13 @@ def countdown(r: Random) -> Draft:
     script = [f"let left = {start};", "const timer = setInterval(function () {", "  left -= 1;",
               f'  document.getElementById("left").textContent = left > 0 ? left : "{end}";', "  if (left <= 0) {",
               "    clearInterval(timer);", "  }", "}, 1000);"]  # fmt: skip
-    return _draft(r, told, "Countdown", [line("p", str(start), id="left")], script)
+    return _draft(r, phrase, "Countdown", [line("p", str(start), id="left")], script)
 
 
 def numbers(r: Random) -> Draft:
     """A script that writes the numbers of a range into a list."""
     low, high = r.randrange(0, 100), r.randrange(101, 1000)
-    told = r.choice(
+    phrase = r.choice(
         (
             f"a script that lists the numbers from {low} to {high}",
             f"a loop that writes the numbers {low} to {high} into a list",
@@ -214,19 +214,19 @@ def numbers(r: Random) -> Draft:
     )
     script = [f"for (let number = {low}; number <= {high}; number += 1) {{", '  const item = document.createElement("li");',
               "  item.textContent = number;", '  document.getElementById("numbers").appendChild(item);', "}"]  # fmt: skip
-    return _draft(r, told, "Numbers", [raw("ul", "", id="numbers")], script)
+    return _draft(r, phrase, "Numbers", [raw("ul", "", id="numbers")], script)
 
 
 def growing_list(r: Random) -> Draft:
     """A to-do list with a text box, a button and initial items."""
     label, entries = _label(r), values.items(r, 1, 4)
     noun = r.choice(("a to-do list", "a todo list", "a shopping list", "a task list"))
-    told = f"{noun} with {wording.listing(r, entries)} and a button {quote(r, label)} that adds new items"
+    phrase = f"{noun} with {wording.listing(r, entries)} and a button {quote(r, label)} that adds new items"
     body = [*block("ul", [line("li", text) for text in entries], id="list"), tag("input", type="text", id="entry"),
             line("button", label, type="button", onclick="add()")]  # fmt: skip
     script = ["function add() {", '  const entry = document.getElementById("entry");', '  const item = document.createElement("li");',
               "  item.textContent = entry.value;", '  document.getElementById("list").appendChild(item);', '  entry.value = "";', "}"]  # fmt: skip
-    return _draft(r, told, values.capital(noun.split(" ", 1)[1]), body, script)
+    return _draft(r, phrase, values.capital(noun.split(" ", 1)[1]), body, script)
 
 
 SCRIPTED: dict[str, Kind] = {

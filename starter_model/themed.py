@@ -15,13 +15,13 @@ def _fielded(r: Random, noun: str, fields: Fields, html: str) -> Draft:
     """A request for a page of fields, with the values in the `input` or in the instruction."""
     if chance(r, 0.6):
         return Draft(wording.use_input(r, wording.make(r, noun)), wording.as_input(r, fields), html)
-    told = []
+    facts = []
     for label, value in fields.items():
         if isinstance(value, str):
-            told.append(f"{r.choice(('the ', ''))}{label} {quote(r, value)}")
+            facts.append(f"{r.choice(('the ', ''))}{label} {quote(r, value)}")
         else:
-            told.append(f"{label} {wording.listing(r, [str(text) for text in value])}")
-    joined = ", ".join(told[:-1]) + " and " + told[-1] if len(told) > 1 else told[0]
+            facts.append(f"{label} {wording.listing(r, [str(text) for text in value])}")
+    joined = ", ".join(facts[:-1]) + " and " + facts[-1] if len(facts) > 1 else facts[0]
     return Draft(wording.make(r, f"{noun} {r.choice(('with', 'with', 'showing'))} {joined}"), "", html)
 
 

@@ -222,7 +222,7 @@ def train(
     groups = [{"params": large, "weight_decay": DECAY}, {"params": small, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=device == "cuda")
     steps, drawn, rows, seen = 0, 0, 0, 0
-    start = saved = told = time.monotonic()
+    start = saved = logged = time.monotonic()
     while time.monotonic() - start < seconds:
         for tokens, labels in batches(shard, tokenizer.pad_token_id, steps, size, device):
             now = time.monotonic()
@@ -236,8 +236,8 @@ def train(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             steps, rows, seen = steps + 1, rows + int((labels != _IGNORED).any(1).sum()), seen + tokens.numel()
-            if now - told > 10:
-                told = now
+            if now - logged > 10:
+                logged = now
                 print(
                     f"{now - start:.0f} s, loss {loss.item():.4f}, {steps} steps, {rows} rows, {seen} tokens",
                     flush=True,

@@ -12,7 +12,7 @@ from models.scoring.dom import PREFIXES, Element, End, parse, walk
 from tests.pages import HOSTILE, soup
 
 
-def ours(document: Element) -> list[object]:
+def events_of(document: Element) -> list[object]:
     """Return tags, values of attributes, texts and ends in order."""
     events: list[object] = []
     for event in walk(document):
@@ -23,7 +23,7 @@ def ours(document: Element) -> list[object]:
     return events
 
 
-def theirs(node: Any) -> list[object]:
+def events_of_minidom(node: Any) -> list[object]:
     """Return the same for a tree of html5lib's minidom builder. Texts on both sides of a comment are joined."""
     events: list[object] = []
     for child in node.childNodes:
@@ -35,7 +35,7 @@ def theirs(node: Any) -> list[object]:
         elif child.nodeType == child.ELEMENT_NODE:
             tag = PREFIXES.get(child.namespaceURI, "") + child.tagName
             events += [(tag, sorted(child.attributes.item(i).value for i in range(len(child.attributes))))]
-            events += [*theirs(child), None]
+            events += [*events_of_minidom(child), None]
     return events
 
 
@@ -64,7 +64,7 @@ def test_trees_and_errors_of_random_tags_are_those_of_html5lib(html: str) -> Non
     page = parse(html)
     assert page.complete
     assert without_known(page.errors) == without_known(code for _, code, _ in parser.errors)
-    assert ours(page.document) == theirs(expected)
+    assert events_of(page.document) == events_of_minidom(expected)
 
 
 def test_a_walk_yields_each_element_its_content_and_its_end_with_joined_texts() -> None:
@@ -91,7 +91,7 @@ def test_a_page_beyond_a_limit_has_one_error_and_the_tree_up_to_there(html: str,
     page = parse("<h1>Title</h1>" + html)
     assert page.errors == [code]
     assert not page.complete
-    assert "Title" in ours(page.document)
+    assert "Title" in events_of(page.document)
 
 
 def test_a_page_at_the_limits_is_parsed() -> None:
@@ -116,4 +116,4 @@ def test_parsing_ends_on_hostile_texts(name: str) -> None:
     ("digits", "text"), [("0" * 5_000 + "65", "A"), ("9" * 5_000, "\ufffd"), ("0" * 5_000, "\ufffd")]
 )
 def test_a_numeric_character_reference_may_have_any_length(digits: str, text: str) -> None:
-    assert text in ours(parse(f"<p>&#{digits};").document)
+    assert text in events_of(parse(f"<p>&#{digits};").document)
