@@ -22,7 +22,7 @@ from pagewright.cli.up.parts import free_port
 def test_wrong_options_give_exit_status_2(arguments: list[str], words: str, tmp_path: Path) -> None:
     ended = CliRunner().invoke(app, ["experiment", "--report", str(tmp_path), *arguments])
     assert ended.exit_code == 2
-    assert words in " ".join(ended.stderr.replace("│", " ").split())  # it stands in a box
+    assert words in " ".join(ended.stderr.replace("│", " ").split())  # the message is in a box
 
 
 def test_an_unreachable_server_gives_exit_status_1(tmp_path: Path, configure: Callable[..., None]) -> None:
