@@ -28,8 +28,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import models.starter
 from models.loading.loader import default_device, load
 from models.loading.refs import ModelRef, Source
-from models.quantization.gptq import QuantizeTask, quantize
+from models.quantization.gptq import quantize
 from models.quantization.options import QuantizationOptions
+from models.quantization.task import QuantizeTask
 from models.serving.engine import Sampling
 from models.serving.in_process.engine import InProcessEngine
 
@@ -93,13 +94,18 @@ def _quantized(original: ModelRef, directory: Path) -> tuple[ModelRef | None, st
     text = (STARTER / "README.md").read_text()
     rows = [{"instruction": "Write.", "input": "", "output": text[start : start + 2000]} for start in range(64)]
     pq.write_table(pa.Table.from_pylist(rows), directory / "rows.parquet")
-    task = QuantizeTask(original, directory / "rows.parquet", QuantizationOptions(samples=64), directory)
+    task = QuantizeTask(
+        work_folder=directory,
+        model=original,
+        calibration=directory / "rows.parquet",
+        options=QuantizationOptions(samples=64),
+    )
     start = time.perf_counter()
     try:
         quantize(task, lambda _: None, lambda: False)
     except Exception as error:  # without support for GPTQ on this machine, the table's title says so
         return None, f"GPTQ: {str(error).splitlines()[0]}"
-    return ModelRef(Source.LOCAL, str(directory / "made")), f"GPTQ took {time.perf_counter() - start:.0f} s"
+    return ModelRef(Source.LOCAL, str(task.result_folder)), f"GPTQ took {time.perf_counter() - start:.0f} s"
 
 
 def _in_process(ref: ModelRef) -> dict[str, Any]:

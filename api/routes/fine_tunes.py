@@ -18,6 +18,7 @@ from db.session import Database
 from db.tables.fine_tunes import FineTune
 from db.tables.jobs import Job
 from db.vocabulary import JobKind
+from models.fine_tuning.options import replace_removed_optimizer
 
 router = APIRouter(
     prefix="/v1/fine-tunes", tags=["fine-tunes"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)
@@ -79,6 +80,7 @@ def _add(body: FineTuneIn, session: Session, job: Job) -> None:
         raise invalid("training.eval_steps", f"the dataset has no rows in its {body.split.other.value} split")
     if not models.name_is_free(session, body.name):
         raise name_taken("model")
+    training = replace_removed_optimizer(body.training)
     fine_tune = FineTune(
         job_id=job.id,
         model_id=base.id,
@@ -86,12 +88,12 @@ def _add(body: FineTuneIn, session: Session, job: Job) -> None:
         split=body.split,
         name=body.name,
         lora=body.lora.model_dump(),
-        training=body.training.options(),
+        training=training.model_dump(),
         load=body.load_options(),
         devices=body.devices,
     )
     jobs.add(session, job, fine_tune)
-    if body.training.optim == "adamw_hf":
+    if training != body.training:
         message = "training.optim: transformers no longer has adamw_hf; adamw_torch, which computes the same, is used"
         job_events.add(session, job.id, 0, "adamw-hf", message)
 

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,21 +9,7 @@ from db.queries.quantizations import QuantizationRow
 from db.tables.jobs import JobEvent
 from db.tables.quantizations import QuantizationVariant, QuantizedModule
 from db.vocabulary import Split
-
-
-class QuantizationOptionsIn(RequestBody):
-    """GPTQConfig's own names and meanings."""
-
-    bits: Literal[2, 3, 4, 8] = 4
-    group_size: Literal[-1, 16, 32, 64, 128, 256, 512, 1024] = Field(
-        128, description="Weights of a row that share a scale; it divides their number. -1: all."
-    )
-    desc_act: bool = Field(False, description="Quantize the columns that matter most first. Smaller errors, slower.")
-    sym: bool = Field(True, description="Symmetric about 0.")
-    damp_percent: float = Field(0.1, gt=0, lt=1, description="Of the Hessian's mean diagonal, added to all of it.")
-    samples: int = Field(128, ge=1, le=100_000, description="Calibration rows, drawn by the seed.")
-    max_length: int = Field(512, ge=1, le=131_072, description="Tokens of each that are used.")
-    seed: int = Field(42, ge=0, le=2**32 - 1)
+from models.quantization.options import QuantizationOptions
 
 
 class QuantizationIn(RequestBody):
@@ -45,7 +31,7 @@ class QuantizationIn(RequestBody):
     dataset: Name = Field(description="The dataset with the calibration rows.")
     split: Split = Field(Split.TRAIN, strict=False, description="The split from which calibration rows are drawn.")
     name: NewModelName = Field(description="The name of the quantized model.")
-    options: QuantizationOptionsIn = QuantizationOptionsIn()
+    options: QuantizationOptions = QuantizationOptions()
     report_rows: int = Field(
         50,
         ge=0,

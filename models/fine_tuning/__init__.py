@@ -1,1 +1,1 @@
-"""LoRA fine-tuning: rows go in, a PEFT adapter comes out."""
+"""LoRA fine-tuning: trains a PEFT adapter on a dataset's rows."""

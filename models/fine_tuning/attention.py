@@ -1,6 +1,6 @@
-"""Attention in training: a batch is one row without padding, and no example attends to another.
+"""Attention for batches that are one row of examples end to end, where no example attends to another.
 
-Every batch is flattened, packed or not, so a packed example is computed exactly as it would be alone.
+Every training batch has this form, packed or not. So a packed example is computed exactly as it would be alone.
 """
 
 from typing import Any, cast
@@ -11,6 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
 NAME = "pagewright_packed"
+"""The name under which transformers knows this attention."""
 
 
 def packed_attention(
@@ -29,15 +30,18 @@ def packed_attention(
     s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention within each example: [1, tokens, heads, head size].
+    """Return the causal attention within each example, [1, tokens, heads, head size].
 
-    `query`, `key` and `value` are [1, heads, tokens, head size]; `cu_seq_lens_q` says where each example begins and
-    the last one ends. Raises NotImplementedError for attention that is more than softmax(QK)V.
+    `query`, `key` and `value` are [1, heads, tokens, head size]. `cu_seq_lens_q` holds the position where each example
+    starts, and at its end the number of tokens. Raises NotImplementedError for attention with capped logits (`softcap`)
+    or sinks (`s_aux`).
     """
     if softcap is not None or s_aux is not None:
-        raise NotImplementedError("training on models with capped or sunk attention is not supported")
+        raise NotImplementedError(
+            "model: training a model with capped attention logits or attention sinks is not supported"
+        )
     window = sliding_window if sliding_window is not None and sliding_window < max_length_q else None
-    # flash attention knows no float32 and, here, no dropout
+    # varlen_attn supports neither float32 nor dropout.
     if query.is_cuda and query.dtype != torch.float32 and not dropout:
         groups = query.shape[1] // key.shape[1]
         output = varlen_attn(
@@ -49,7 +53,7 @@ def packed_attention(
             max_length_q,
             max_length_q,
             scale=scaling,
-            window_size=(-1 if window is None else window - 1, 0),  # to the left and to the right: causal
+            window_size=(-1 if window is None else window - 1, 0),  # (left, right): causal
         )
         return cast(torch.Tensor, output)[None], None
     lengths = cu_seq_lens_q.diff().tolist()

@@ -1,4 +1,4 @@
-"""Rows become token sequences, sequences become batches: one row of tokens each, without padding."""
+"""Dataset rows as token sequences, and batches of them: one row of tokens per batch, without padding."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,19 +7,23 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import DataCollatorWithFlattening, PreTrainedTokenizerBase
 
 from models.prompts.rows import Row
 from models.prompts.template import build_prompt
 
 IGNORED = -100
-"""The label of a token that the loss leaves out; transformers' own."""
+"""The label of a token that the loss ignores, as transformers defines it."""
+
+_flatten = DataCollatorWithFlattening(return_flash_attn_kwargs=True, separator_id=IGNORED)
 
 
 @dataclass(frozen=True)
 class Example:
-    """One row in tokens. The loss counts the tokens from `learn_from` on; it is 1 at the least, as nothing comes
-    before the first token that could predict it."""
+    """The tokens of one dataset row. The loss covers the tokens from position `learn_from` on.
+
+    `learn_from` is at least 1, since no token precedes the first one.
+    """
 
     tokens: np.ndarray
     learn_from: int
@@ -27,43 +31,53 @@ class Example:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def labels(self) -> np.ndarray:
+        """The tokens, with IGNORED in place of those before `learn_from`."""
+        return np.concatenate([np.full(self.learn_from, IGNORED), self.tokens[self.learn_from :]])
+
 
 def encode(row: Row, tokenizer: PreTrainedTokenizerBase, eos_token_id: int, train_on_prompt: bool = False) -> Example:
-    """The prompt as it is built everywhere, the completion, and the token that ends it."""
-    # Tokenized apart: generation continues the prompt's own tokens, so training must not merge across the border.
+    """Return a row as the tokens of its prompt text, of its output, and the end-of-sequence token.
+
+    The loss covers the output and the end-of-sequence token; with `train_on_prompt`, it covers the prompt text too.
+    """
+    # Prompt and output are tokenized separately. Generation continues from the prompt's own tokens, so no token may
+    # span the border.
     prompt = tokenizer(build_prompt(row.instruction, row.input), verbose=False)["input_ids"]
-    completion = tokenizer(row.output, add_special_tokens=False, verbose=False)["input_ids"]
-    tokens = np.array([*prompt, *completion, eos_token_id], dtype=np.int32)
+    output = tokenizer(row.output, add_special_tokens=False, verbose=False)["input_ids"]
+    tokens = np.array([*prompt, *output, eos_token_id], dtype=np.int32)
     return Example(tokens, learn_from=1 if train_on_prompt else max(1, len(prompt)))
 
 
 def pack(examples: Sequence[Example], max_tokens: int) -> list[list[Example]]:
-    """Put whole examples together in as few rows of at most `max_tokens` tokens as best-fit-decreasing finds.
+    """Group whole examples into rows of at most `max_tokens` tokens, by best-fit decreasing.
 
-    No example may be longer than `max_tokens`. The result depends on nothing but the arguments.
+    Best-fit decreasing puts each example, longest first, into the row with the least room that it fits into. No example
+    may be longer than `max_tokens`. The result depends on the arguments alone.
     """
-    rows_with_room: list[list[list[Example]]] = [[] for _ in range(max_tokens + 1)]
-    rooms = 0  # a bit for each number of free tokens that some row has
+    rows_by_room: list[list[list[Example]]] = [[] for _ in range(max_tokens + 1)]
+    rooms = 0  # bit n is set if some row has room for n more tokens
     rows: list[list[Example]] = []
     for example in sorted(examples, key=len, reverse=True):
-        fitting = rooms >> len(example)
-        if fitting:
-            room = len(example) + (fitting & -fitting).bit_length() - 1
-            row = rows_with_room[room].pop()
-            if not rows_with_room[room]:
+        sufficient = rooms >> len(example)
+        if sufficient:
+            room = len(example) + (sufficient & -sufficient).bit_length() - 1
+            row = rows_by_room[room].pop()
+            if not rows_by_room[room]:
                 rooms &= ~(1 << room)
         else:
             room, row = max_tokens, []
             rows.append(row)
         row.append(example)
-        left = room - len(example)
-        rows_with_room[left].append(row)
-        rooms |= 1 << left
+        rest = room - len(example)
+        rows_by_room[rest].append(row)
+        rooms |= 1 << rest
     return rows
 
 
 class PackedRows(Dataset[list[Example]]):
-    """Rows of examples for a DataLoader; without packing each row is one example."""
+    """Rows of examples for a DataLoader. Without packing, each row holds one example."""
 
     def __init__(self, rows: list[list[Example]]) -> None:
         self._rows = rows
@@ -76,27 +90,14 @@ class PackedRows(Dataset[list[Example]]):
 
 
 def collate(rows: Iterable[Sequence[Example]]) -> dict[str, Any]:
-    """One batch for `model(**batch)`: all the examples end to end, [1, tokens].
+    """Return all examples of the rows as one batch for `model(**batch)`, end to end, as one row of tokens.
 
-    Logits are asked for only where the next token counts, which the prompts' do not.
+    transformers' DataCollatorWithFlattening gives `input_ids`, `labels` and `position_ids`, [1, tokens] each, and the
+    bounds of the examples (`cu_seq_lens_q`, ...). `logits_to_keep` and `shift_labels`, added to these, make the model
+    compute logits only at the positions whose next token counts in the loss.
     """
     examples = [example for row in rows for example in row]
-    lengths = [len(example) for example in examples]
-    bounds = np.cumsum([0, *lengths])
-    tokens = torch.from_numpy(np.concatenate([example.tokens for example in examples]).astype(np.int64))
-    labels = tokens.clone()
-    for begin, example in zip(bounds[:-1], examples, strict=True):
-        labels[begin : begin + example.learn_from] = IGNORED
+    batch: dict[str, Any] = _flatten([{"input_ids": example.tokens, "labels": example.labels} for example in examples])
+    labels: torch.Tensor = batch["labels"][0]
     counted = (labels != IGNORED).nonzero().squeeze(1)
-    cu_seq_lens = torch.from_numpy(bounds.astype(np.int32))
-    return {
-        "input_ids": tokens[None],
-        "labels": labels[None],
-        "position_ids": torch.from_numpy(np.concatenate([np.arange(length) for length in lengths]))[None],
-        "logits_to_keep": counted - 1,
-        "shift_labels": labels[counted][None],
-        "cu_seq_lens_q": cu_seq_lens,
-        "cu_seq_lens_k": cu_seq_lens,
-        "max_length_q": max(lengths),
-        "max_length_k": max(lengths),
-    }
+    return {**batch, "logits_to_keep": counted - 1, "shift_labels": labels[counted][None]}

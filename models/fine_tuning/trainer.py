@@ -1,4 +1,9 @@
-"""transformers' Trainer, with the batches and the attention of this package, and what it reports."""
+"""transformers' Trainer with the batches and the attention of this package. The only module that uses Trainer.
+
+Written for transformers 5.23. It overrides `training_step` and `evaluate`, which transformers documents for that, and
+knows of a checkpoint that it is a folder `checkpoint-STEP` with the files `trainer_state.json` and `training_args.bin`.
+tests/models/fine_tuning/test_trainer.py fails when one of these changes.
+"""
 
 import time
 from collections.abc import Callable
@@ -7,22 +12,15 @@ from typing import Any, cast
 
 import torch
 from peft import PeftModel
-from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import Trainer
 from transformers.trainer_callback import PrinterCallback
 
 from models.fine_tuning import attention
+from models.fine_tuning.errors import Diverged
 from models.fine_tuning.examples import Example, PackedRows, collate
-from models.fine_tuning.options import TrainingOptions
-from models.tasks.reports import Checkpointed, Measured, Report
-
-
-class FineTuneError(ValueError):
-    """What was asked for can't be trained. The message says what to change."""
-
-
-class Diverged(FineTuneError):
-    """The loss is no longer a number."""
+from models.fine_tuning.options import TrainingOptions, replace_removed_optimizer
+from models.tasks.reports import Checkpoint, Report, Step
 
 
 def make_trainer(
@@ -34,7 +32,10 @@ def make_trainer(
     fp16: bool,
     bf16: bool,
 ) -> "PackedTrainer":
-    """A trainer over rows of examples: one training batch is `per_device_train_batch_size` rows."""
+    """Return a trainer for rows of examples. A training batch is `per_device_train_batch_size` rows.
+
+    Checkpoints go to the folder `checkpoints` in the work folder.
+    """
     inner = cast(PreTrainedModel, model.base_model.model)
     inner.set_attn_implementation(attention.NAME)
     if options.gradient_checkpointing:
@@ -54,7 +55,7 @@ def make_trainer(
         max_grad_norm=options.max_grad_norm,
         fp16=fp16,
         bf16=bf16,
-        optim=options.optim,
+        optim=replace_removed_optimizer(options).optim,
         seed=options.seed,
         logging_steps=options.logging_steps,
         logging_nan_inf_filter=False,
@@ -63,7 +64,7 @@ def make_trainer(
         eval_strategy="steps" if evaluation else "no",
         eval_steps=options.eval_steps,
         per_device_eval_batch_size=1,
-        include_num_input_tokens_seen="all",  # there is no padding among them
+        include_num_input_tokens_seen="all",  # without padding, all tokens are the rows' own
         remove_unused_columns=False,
         dataloader_pin_memory=on_gpu,
         ddp_find_unused_parameters=False,
@@ -82,8 +83,17 @@ def make_trainer(
     return trainer
 
 
+def is_complete(checkpoint: Path) -> bool:
+    """Return whether a checkpoint is that of the last step, so that no training is left."""
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    return state.global_step >= state.max_steps
+
+
 class PackedTrainer(Trainer):
-    """Trainer whose evaluation loss is a mean over tokens, and which knows whether the step's losses were numbers."""
+    """A Trainer that computes the evaluation loss as a mean over tokens.
+
+    `step_is_finite` says whether all losses since the start are finite numbers.
+    """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -95,12 +105,16 @@ class PackedTrainer(Trainer):
         return loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Return the loss on the evaluation rows as `eval_loss`: a mean over tokens, in nats.
+
+        Trainer's own is a mean over batches, which gives the tokens of short rows more weight.
+        """
         model = cast(torch.nn.Module, self.model).eval()
         totals = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         with torch.no_grad():
             for batch in self.get_eval_dataloader():
                 tokens = batch["shift_labels"].numel()
-                loss = cast(torch.Tensor, self.compute_loss(model, self._prepare_inputs(batch)))
+                loss = cast(torch.Tensor, self.compute_loss(model, batch))
                 totals += torch.stack([loss.double() * tokens, torch.tensor(tokens).to(totals)])
         loss_sum, tokens = self.accelerator.reduce(totals, reduction="sum").tolist()
         metrics = {"eval_loss": loss_sum / tokens}
@@ -110,7 +124,10 @@ class PackedTrainer(Trainer):
 
 
 class Progress(TrainerCallback):
-    """Reports what happens, and stops the training when asked to or when there is no sense in it."""
+    """Reports steps and checkpoints, and stops the training when `should_stop` says so.
+
+    `stopped` says whether it did. Raises Diverged if a loss is not a finite number.
+    """
 
     def __init__(self, trainer: PackedTrainer, report: Callable[[Report], None], should_stop: Callable[[], bool]):
         self.stopped = False
@@ -119,43 +136,47 @@ class Progress(TrainerCallback):
         self._should_stop = should_stop
         self._first_step = 0
         self._tokens = 0
-        self._began = self._clock = 0.0
+        self._start = self._clock = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._first_step, self._tokens = state.global_step, state.num_input_tokens_seen
-        self._began = self._clock = time.monotonic()
+        self._start = self._clock = time.monotonic()
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         if not self._trainer.step_is_finite.item():
+            [learning_rate, *_] = more["lr_scheduler"].get_last_lr()
             raise Diverged(
-                f"the loss is not a number at step {state.global_step + 1}, with the learning rate at "
-                f"{self._trainer._get_learning_rate():g}: lower learning_rate, raise warmup_steps, or train in bf16"
+                f"the loss is not a number at step {state.global_step + 1}, where the learning rate is "
+                f"{learning_rate:g}: lower learning_rate, raise warmup_steps, or train in bf16"
             )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        wanted = torch.tensor(int(self._should_stop()), device=args.device)
-        # All processes must stop after the same step, or the others would wait for ever.
-        if self._trainer.accelerator.reduce(wanted, reduction="sum").item() and state.global_step < state.max_steps:
+        should_stop = torch.tensor(int(self._should_stop()), device=args.device)
+        # All processes must stop after the same step, or the others would wait forever.
+        if (
+            self._trainer.accelerator.reduce(should_stop, reduction="sum").item()
+            and state.global_step < state.max_steps
+        ):
             self.stopped = control.should_training_stop = control.should_save = True
-        # A loss is a mean since the last one logged, and a process that goes on from here knows of none before.
+        # A logged loss is the mean since the last log, and a process that resumes has none of the losses before.
         control.should_log |= control.should_save or control.should_evaluate
 
     def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        moment, logs = time.monotonic(), more["logs"]
+        now, logs = time.monotonic(), more["logs"]
         if not state.is_world_process_zero or not logs.keys() & {"loss", "eval_loss"}:
             return
         tokens_per_second = None
         if "loss" in logs:
-            tokens_per_second = (state.num_input_tokens_seen - self._tokens) / (moment - self._clock)
+            tokens_per_second = (state.num_input_tokens_seen - self._tokens) / (now - self._clock)
             self._tokens = state.num_input_tokens_seen
-        self._clock = moment
-        per_step = (moment - self._began) / max(1, state.global_step - self._first_step)
+        self._clock = now
+        seconds_per_step = (now - self._start) / max(1, state.global_step - self._first_step)
         self._report(
-            Measured(
+            Step(
                 step=state.global_step,
                 epoch=float(state.epoch),
                 percent_done=100 * state.global_step / state.max_steps,
-                remaining_seconds=per_step * (state.max_steps - state.global_step),
+                remaining_seconds=seconds_per_step * (state.max_steps - state.global_step),
                 loss=logs.get("loss"),
                 learning_rate=logs.get("learning_rate"),
                 grad_norm=logs.get("grad_norm"),
@@ -171,6 +192,6 @@ class Progress(TrainerCallback):
         self._trainer.accelerator.wait_for_everyone()  # each process writes its own random state
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nobody reads
-            self._report(Checkpointed(state.global_step, str(folder)))
+            (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nothing reads
+            self._report(Checkpoint(state.global_step, str(folder)))
         self._clock = time.monotonic()

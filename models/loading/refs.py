@@ -3,9 +3,14 @@
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from models.tasks.errors import TaskError
+from models.tasks.reports import Outcome
 
-class ModelLoadError(ValueError):
+
+class ModelLoadError(TaskError):
     """The model can't be loaded, and trying again does not help: it is missing, broken or not supported."""
+
+    outcome = Outcome.MODEL_UNAVAILABLE
 
 
 class Source(StrEnum):

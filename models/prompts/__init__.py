@@ -1,1 +1,1 @@
-"""How a dataset's row becomes a prompt."""
+"""Dataset rows, and how a row becomes a prompt text."""

@@ -1,13 +1,13 @@
-"""The one prompt template. Training, evaluation and generation all build their prompts here."""
+"""The prompt template that training, evaluation and generation share."""
 
 TEMPLATE_NAME = "pagewright-1"
-"""Stored with every adapter: a model is served with the template that it was trained with."""
+"""Stored with every adapter, since a model must be served with the template that it was trained with."""
 
 
 def build_prompt(instruction: str, input: str = "") -> str:
-    """The text that a completion follows. An empty or blank `input` leaves its section out.
+    """Return the prompt text of a row, which the model completes with the output and an end-of-sequence token.
 
-    The completion itself is the HTML and then the tokenizer's end-of-sequence token.
+    The input section is left out if `input` is empty or blank.
     """
     sections = [f"### Instruction:\n{instruction.strip()}"]
     if input.strip():

@@ -1,1 +1,1 @@
-"""GPTQ: a model's weights in a few bits each, and what that costs."""
+"""GPTQ quantization: stores a model's weights in a few bits each, and measures the effect."""

@@ -1,4 +1,4 @@
-"""The texts that a quantization looks at: rows as training builds them, in tokens."""
+"""Calibration texts: dataset rows as token sequences, as they are for fine-tuning."""
 
 from itertools import compress
 from pathlib import Path
@@ -11,11 +11,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from models.fine_tuning.examples import encode
 from models.loading.properties import eos_token_ids
 from models.prompts.rows import Row, read_rows
-from models.quantization.options import LEAST_TOKENS, QuantizationError, QuantizationOptions
+from models.quantization.errors import QuantizationError
+from models.quantization.options import QuantizationOptions
+
+MIN_TOKENS = 256
 
 
 def sample_rows(file: Path, count: int, seed: int) -> list[Row]:
-    """At most `count` rows of a Parquet file, in their order; the same for the same file, count and seed."""
+    """Return at most `count` random rows of a Parquet file, in the file's order.
+
+    The same file, count and seed give the same rows.
+    """
     total: int = pq.read_metadata(file).num_rows
     chosen = set(Random(seed).sample(range(total), min(count, total)))
     return list(compress(read_rows(file), (number in chosen for number in range(total))))
@@ -28,22 +34,24 @@ def calibration_tokens(
     options: QuantizationOptions,
     widths: dict[str, int],
 ) -> list[np.ndarray]:
-    """The sampled rows, prompt and completion, each cut off after `max_length` tokens.
+    """Return the tokens of the sampled rows: prompt text and output, cut off after `max_length` tokens.
 
-    Raises QuantizationError if all together are less than 256 tokens or than the widest layer has inputs (`widths`):
-    of a matrix that so few were seen of, nothing but `damp_percent` says how its columns go together.
+    `widths` maps the name of each layer to its number of inputs. Raises QuantizationError if there are fewer than 256
+    tokens, or fewer than the widest layer has inputs: the Hessian of that layer would be singular, so `damp_percent`
+    alone would determine its weights.
     """
     eos = eos_token_ids(model, tokenizer)
     if not eos:
-        raise QuantizationError("model: it names no token that ends a text, which calibration texts end with")
+        raise QuantizationError("model: it has no end-of-sequence token, which calibration texts end with")
     rows = sample_rows(file, options.samples, options.seed)
     texts = [encode(row, tokenizer, eos[0]).tokens[: options.max_length] for row in rows]
     tokens = sum(map(len, texts))
     widest = max(widths, key=lambda name: widths[name])
-    needed = max(LEAST_TOKENS, widths[widest])
-    if tokens < needed:
+    required = max(MIN_TOKENS, widths[widest])
+    if tokens < required:
         raise QuantizationError(
-            f"samples: {len(rows)} rows of at most {options.max_length} tokens have {tokens} tokens, and {needed} are "
-            f"needed, as {widest} has {widths[widest]} inputs: raise samples or max_length, or take a larger dataset"
+            f"samples: {len(rows)} rows of at most {options.max_length} tokens have {tokens} tokens, but {required} "
+            f"are required, since {widest} has {widths[widest]} inputs: raise samples or max_length, or use a larger "
+            "dataset"
         )
     return texts

@@ -1,21 +1,21 @@
-"""The linear layers that GPTQ quantizes: those in a model's blocks, as optimum finds them."""
+"""The linear layers of a model's blocks, which are what GPTQ quantizes."""
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from models.quantization.options import QuantizationError
-
-PACKAGES = ("optimum", "gptqmodel")
+from models.quantization.errors import QuantizationError
+from models.quantization.options import GROUP_SIZES
 
 
 @dataclass(frozen=True)
 class Layers:
-    """A model's blocks, by the name of their list, and the linear layers in them, by their whole names."""
+    """The linear layers of a model's `blocks` blocks.
+
+    `prefix` is the name of the list of blocks. `modules` maps the full name of each linear layer to the layer.
+    """
 
     prefix: str
     blocks: int
@@ -23,46 +23,33 @@ class Layers:
 
     @property
     def widths(self) -> dict[str, int]:
-        """How many inputs each of them has."""
+        """The number of inputs of each layer, by its full name."""
         return {name: _width(module) for name, module in self.modules.items()}
 
     def split(self, name: str) -> tuple[int, str]:
-        """The number of a layer's block, from 0, and its name in there."""
+        """Split a layer's full name into the number of its block, counted from 0, and its name in the block."""
         number, _, rest = name.removeprefix(f"{self.prefix}.").partition(".")
         return int(number), rest
 
     def in_block(self, number: int) -> int:
-        """How many of them are in the block of that number."""
+        """Return the number of linear layers in a block."""
         return sum(self.split(name)[0] == number for name in self.modules)
 
 
-def find_layers(model: PreTrainedModel) -> Layers:
-    """What GPTQ quantizes of a model. Raises QuantizationError for what the libraries do not know, or without them."""
-    check_installed()
-    from gptqmodel.models.auto import SUPPORTED_MODELS
-    from optimum.gptq.utils import get_block_name_with_pattern, get_layers
+def check_group_size(group_size: int, widths: dict[str, int]) -> None:
+    """Raise QuantizationError if the group size does not divide the number of inputs of every layer.
 
-    architecture = model.config.get_text_config().model_type
-    if architecture not in SUPPORTED_MODELS:
-        raise QuantizationError(
-            f"model: gptqmodel does not know the architecture {architecture}; load it with bitsandbytes instead, "
-            "which takes any architecture"
-        )
-    try:
-        prefix = get_block_name_with_pattern(model)
-    except ValueError as error:
-        raise QuantizationError(f"model: optimum finds no blocks in {architecture}: {error}") from error
-    modules: dict[str, nn.Module] = get_layers(model, prefix=f"{prefix}.")
-    if not modules:
-        raise QuantizationError(f"model: there are no linear layers in the blocks of {architecture}, {prefix}")
-    return Layers(prefix, len(list(model.get_submodule(prefix).children())), modules)
-
-
-def check_installed() -> None:
-    """Raises QuantizationError where GPTQ can't be run."""
-    for package in PACKAGES:
-        if find_spec(package) is None:
-            raise QuantizationError(f"{package} is not installed on this worker: install pagewright[worker] there")
+    `widths` maps the name of each layer to its number of inputs.
+    """
+    if group_size == -1:
+        return
+    for name, width in widths.items():
+        if width % group_size:
+            valid = [size for size in GROUP_SIZES if all(width % size == 0 for width in widths.values())]
+            raise QuantizationError(
+                f"group_size: {group_size} does not divide the {width} inputs of {name}; "
+                f"valid for this model: {', '.join(map(str, valid))}"
+            )
 
 
 def _width(module: nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""Rounding weights to the nearest level: what GPTQ has to beat."""
+"""Rounding of weights to the nearest level: the simple method that GPTQ is compared with."""
 
 import torch
 from torch import nn
@@ -8,11 +8,11 @@ from models.quantization.options import QuantizationOptions
 
 
 def rounded(weight: torch.Tensor, bits: int, group_size: int, sym: bool) -> torch.Tensor:
-    """The nearest weights that can be stored in `bits` bits: [out, in], in the dtype that came in.
+    """Return the weights, [out, in], rounded to levels that `bits` bits can represent, in their own dtype.
 
-    Each `group_size` weights of a row (-1: the whole row) have 2^bits levels of equal distance between the least and
-    the largest of them and 0, or, with `sym`, on both sides of 0 up to the largest magnitude: the levels that
-    gptqmodel's GPTQ rounds to, found from the original weights.
+    Each group of `group_size` weights of a row (-1: the whole row) has 2^bits levels at equal distances. They span the
+    group's smallest and largest weight and 0; with `sym`, they are symmetric about 0. gptqmodel's GPTQ rounds to the
+    same levels, computed from the original weights.
     """
     groups = weight.float().reshape(weight.shape[0], -1, weight.shape[1] if group_size == -1 else group_size)
     levels = 2**bits - 1
@@ -29,11 +29,11 @@ def rounded(weight: torch.Tensor, bits: int, group_size: int, sym: bool) -> torc
 
 
 def round_to_nearest(layers: dict[str, nn.Module], options: QuantizationOptions) -> None:
-    """Put rounded weights in the place of those of linear layers, in the layers themselves."""
+    """Replace the weights of linear layers by rounded ones, in place."""
     for layer in layers.values():
         weight = layer.weight.data
         assert isinstance(weight, torch.Tensor)
-        if isinstance(layer, Conv1D):  # its weights lie the other way round
+        if isinstance(layer, Conv1D):  # Conv1D stores its weights as [in, out]
             layer.weight.data = rounded(weight.T, options.bits, options.group_size, options.sym).T
         else:
             layer.weight.data = rounded(weight, options.bits, options.group_size, options.sym)

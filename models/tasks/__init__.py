@@ -1,1 +1,1 @@
-"""Long tasks that run in a process of their own, and what they report."""
+"""Long tasks that run in a process of their own: what they are given, what they report, and how they fail."""

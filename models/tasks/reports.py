@@ -1,15 +1,21 @@
-"""What a long task tells whoever waits for it; from a process of its own, as lines of JSON in a file. No torch here."""
+"""The reports that a long task sends to the process that waits for it, as lines of JSON in a file. Imports no torch."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TextIO, get_args
+from typing import Annotated, BinaryIO, Literal
+
+from pydantic import Field, TypeAdapter
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What one optimizer step, or the evaluation after it, measured. Losses are means over tokens, in nats."""
+class Step:
+    """The measurements of one optimizer step, or of the evaluation after it.
+
+    `loss` and `eval_loss` are means over tokens, in nats. `loss` is also a mean over the steps since the last report.
+    `epoch` counts passes over the training rows, `percent_done` is between 0 and 100. A value that was not measured is
+    None.
+    """
 
     step: int
     epoch: float
@@ -20,31 +26,35 @@ class Measured:
     grad_norm: float | None = None
     tokens_per_second: float | None = None
     eval_loss: float | None = None
+    kind: Literal["step"] = field(default="step", kw_only=True)
 
 
 @dataclass(frozen=True)
-class Happened:
-    """Something worth telling the person who waits: `event` names it, `message` is for reading."""
+class Event:
+    """Something that the job's owner should know. `event` is its type, `message` is text for people."""
 
     event: str
     message: str
+    kind: Literal["event"] = field(default="event", kw_only=True)
 
 
 @dataclass(frozen=True)
-class Checkpointed:
-    """A folder that a later process can go on from; the process does not touch it again."""
+class Checkpoint:
+    """A checkpoint in `folder`, from which a later process can resume. This process does not change it any more."""
 
     step: int
     folder: str
+    kind: Literal["checkpoint"] = field(default="checkpoint", kw_only=True)
 
 
 @dataclass(frozen=True)
-class LayerError:
-    """How far one module's output moved when it was quantized: `module` of the model's `layer`, counted from 0.
+class QuantizedModule:
+    """One quantized linear layer: `module` is its name in the model's block number `layer`, counted from 0.
 
-    `error` is the squared distance between the outputs before and after, summed over the module's outputs and averaged
-    over the `tokens` of the calibration that reached it; `relative_error` is that over the same of the output itself.
-    Both are None where no token came, to a mixture's expert that none was sent to, say: it is rounded to nearest.
+    `error` is the squared distance between the module's outputs before and after quantization, summed over the outputs
+    and averaged over the `tokens` calibration tokens that reached the module. `relative_error` is `error` divided by
+    the same mean of the squared outputs themselves. Both are None if no token reached the module (an unused expert of a
+    mixture, for example): its weights are then rounded to the nearest level.
     """
 
     layer: int
@@ -53,104 +63,106 @@ class LayerError:
     relative_error: float | None
     tokens: int
     seconds: float
+    kind: Literal["quantized_module"] = field(default="quantized_module", kw_only=True)
 
 
 @dataclass(frozen=True)
-class Quantized:
-    """So many of the model's `layers` are quantized. `percent_done` is of the whole task, the time of the layers."""
+class QuantizedLayer:
+    """The first `layer` of the model's `layers` blocks are quantized.
+
+    `percent_done` is the progress of the whole task, `remaining_seconds` the estimate for the blocks alone.
+    """
 
     layer: int
     layers: int
     percent_done: float
     remaining_seconds: float
+    kind: Literal["quantized_layer"] = field(default="quantized_layer", kw_only=True)
 
 
 @dataclass(frozen=True)
-class VariantMeasured:
-    """What one variant of a model came to on `rows` held-out rows; None for what was not measured.
+class MeasuredVariant:
+    """The measurements of one variant of a model on `rows` held-out rows. A value that was not measured is None.
 
-    `disk_bytes` are those of the weight files that it is loaded from, `memory_bytes` those of its parameters and
-    buffers. `perplexity` is over the completions' tokens, `exact_match` a share from 0 to 1, `chrf` the corpus score
-    from 0 to 100, `tokens_per_second` generated over all rows together. `seconds` is what it took until the variant
-    could be used: to load it, and to quantize it where the task did. `error` says why it could not be measured.
+    `disk_bytes` is the size of the weight files, `memory_bytes` the size of the parameters and buffers. `perplexity` is
+    over the tokens of the completions, `exact_match` is a share from 0 to 1, `chrf` the corpus score from 0 to 100.
+    `tokens_per_second` is the throughput of generation over all rows together. `seconds` is the time to load the
+    variant, plus the time to quantize it if the task did so. `error` says why the variant could not be measured.
     """
 
     variant: str
-    disk_bytes: int | None
-    memory_bytes: int | None
-    perplexity: float | None
-    exact_match: float | None
-    chrf: float | None
-    rows: int
-    tokens_per_second: float | None
-    seconds: float | None
     percent_done: float
+    rows: int = 0
+    disk_bytes: int | None = None
+    memory_bytes: int | None = None
+    perplexity: float | None = None
+    exact_match: float | None = None
+    chrf: float | None = None
+    tokens_per_second: float | None = None
+    seconds: float | None = None
     error: str | None = None
+    kind: Literal["measured_variant"] = field(default="measured_variant", kw_only=True)
 
 
 class Outcome(StrEnum):
+    """How a task ended."""
+
     DONE = "done"
-    """What was to be made is in the work folder, whole."""
+    """The result is complete."""
     STOPPED = "stopped"
-    """As asked, after a checkpoint."""
+    """The task was told to stop, and did."""
     INVALID = "invalid"
-    """What was asked for can't be done, however often it is tried; the message says what to change."""
+    """The request can't be carried out, and trying again would not help. The message says what to change."""
     MODEL_UNAVAILABLE = "model-unavailable"
+    """The model can't be loaded."""
     DIVERGED = "diverged"
+    """The training loss is not a number."""
     OUT_OF_MEMORY = "out-of-memory"
-    """A smaller batch may do."""
+    """The device or the machine has too little memory. A smaller batch may fit."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The last report. A process that ends without one has crashed."""
+    """The last report of a task. A process that ends without it has crashed."""
 
     outcome: Outcome
     message: str = ""
+    kind: Literal["ended"] = field(default="ended", kw_only=True)
 
 
-Report = Measured | Happened | Checkpointed | LayerError | Quantized | VariantMeasured | Ended
+Report = Step | Event | Checkpoint | QuantizedModule | QuantizedLayer | MeasuredVariant | Ended
 
-_KINDS = {kind.__name__: kind for kind in get_args(Report)}
+_REPORT: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
 
 
 class ReportWriter:
-    """Appends each report as one line, so that a reader and several writers never see half of one."""
+    """Appends reports to a file, one line each, in one write: a reader never mixes the lines of several writers."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     def __call__(self, report: Report) -> None:
-        line = json.dumps({"kind": type(report).__name__, **asdict(report)})
-        with self._file.open("a") as file:
-            file.write(line + "\n")
+        with self._file.open("ab") as file:
+            file.write(_REPORT.dump_json(report) + b"\n")
 
 
 class ReportReader:
-    """Reads the reports that have come since it last did. The file need not be there yet."""
+    """Reads the reports that were appended to a file since the last read. The file may not exist yet."""
 
     def __init__(self, file: Path) -> None:
         self._path = file
-        self._file: TextIO | None = None
-        self._partial = ""
+        self._file: BinaryIO | None = None
+        self._partial = b""
 
     def new(self) -> list[Report]:
+        """Return the new reports, oldest first. A line that is not complete yet is kept for the next call."""
         if self._file is None:
             if not self._path.exists():
                 return []
-            self._file = self._path.open()
-        *lines, self._partial = (self._partial + self._file.read()).split("\n")
-        return [_parse(line) for line in lines]
+            self._file = self._path.open("rb")
+        *lines, self._partial = (self._partial + self._file.read()).split(b"\n")
+        return [_REPORT.validate_json(line) for line in lines]
 
     def close(self) -> None:
         if self._file:
             self._file.close()
-
-
-def _parse(line: str) -> Report:
-    fields = json.loads(line)
-    kind = _KINDS[fields.pop("kind")]
-    if kind is Ended:
-        fields["outcome"] = Outcome(fields["outcome"])
-    report: Report = kind(**fields)
-    return report

@@ -3,13 +3,11 @@
 import json
 import uuid
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from api.schemas.fine_tunes import LoraIn, TrainingIn
 from db import job_transitions
 from db.queries import fine_tunes, job_events
 from db.session import Database
@@ -54,11 +52,11 @@ def test_the_defaults_are_the_original_experiments(as_admin: TestClient) -> None
     assert (job["status"], job["split"], job["percent_done"], job["result_model_id"]) == ("queued", "train", None, None)
 
 
-def test_the_api_and_the_worker_have_the_same_options() -> None:
-    assert set(LoraIn.model_fields) == {field.name for field in fields(LoraOptions)}
-    assert TrainingOptions(**TrainingIn().options()) == TrainingOptions()
-    defaults = LoraIn().model_dump()
-    assert LoraOptions(**{**defaults, "target_modules": tuple(defaults["target_modules"])}) == LoraOptions()
+def test_the_options_are_stored_as_the_worker_reads_them(as_admin: TestClient) -> None:
+    training = {"num_train_epochs": 3, "packing": True, "optim": "adamw_hf"}
+    job = create(as_admin, lora={"r": 4, "target_modules": ["q_proj"]}, training=training)
+    assert LoraOptions(**job["lora"]) == LoraOptions(r=4, target_modules=["q_proj"])
+    assert TrainingOptions(**job["training"]) == TrainingOptions(num_train_epochs=3, packing=True)
 
 
 def test_the_base_model_can_have_load_options(as_admin: TestClient) -> None:

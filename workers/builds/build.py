@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 
 from db.queries import models
 from db.vocabulary import ErrorType, JobKind, ModelKind
-from models.tasks.process import MADE
 from models.tasks.reports import Outcome
+from models.tasks.specification import RESULT, Task, write_specification
 from pagewright.work_folders import work_folder
 from workers.builds.process import run_process
 from workers.builds.recorder import Recorder
@@ -81,13 +81,12 @@ class Build:
     def job_id(self) -> uuid.UUID:
         return self.lease.job_id
 
-    def run_process(
-        self, specification: Path, recorder: Recorder, *, devices: int = 1, grace_seconds: float = 0.0
-    ) -> None:
-        """Run the task of the specification until it is done. See `workers.builds.process.run_process`.
+    def run_process(self, task: Task, recorder: Recorder, *, devices: int = 1, grace_seconds: float = 0.0) -> None:
+        """Run the task in a process until it is done. See `workers.builds.process.run_process`.
 
         Raises TaskFailed, BuildInterrupted and ProcessCrashed.
         """
+        specification = write_specification(task)
         ended = run_process(specification, self.lease, recorder.receive, devices=devices, grace_seconds=grace_seconds)
         if ended and ended.outcome == Outcome.DONE:
             return
@@ -99,7 +98,7 @@ class Build:
 def build_job(kind: JobKind) -> Callable[[Callable[[Build], ResultModel]], RunJobs]:
     """Make a function the Celery task for a kind of build.
 
-    The function writes the files of the result model to the folder `made` in the build's folder, by means of
+    The function writes the files of the result model to the folder `result` in the build's folder, by means of
     `Build.run_process`, and returns how to register the model. The files are then stored, and the model is registered
     in the transaction that ends the job.
     """
@@ -154,7 +153,7 @@ def _store(build: Build) -> None:
 
     try:
         retry(
-            lambda: build.runtime.artifacts.put_folder(build.folder / MADE, path),
+            lambda: build.runtime.artifacts.put_folder(build.folder / RESULT, path),
             (OSError,),
             "the result can't be stored",
             should_stop,

@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 from db.queries import datasets, fine_tunes, job_events
 from db.queries.fine_tunes import FineTuneRow
 from db.vocabulary import JobKind, ModelKind, ModelSource, Split
-from models.fine_tuning.options import LoraOptions, TrainingOptions, halved
+from models.fine_tuning.options import LoraOptions, TrainingOptions, halve_batch
+from models.fine_tuning.task import FineTuneTask
 from models.prompts.template import TEMPLATE_NAME
-from models.tasks.process import REPORTS, write_specification
-from models.tasks.reports import Checkpointed, Measured, Outcome
+from models.tasks.process import REPORTS
+from models.tasks.reports import Checkpoint, Outcome, Step
 from workers.builds.build import Build, ResultModel, TaskFailed, build_job
 from workers.builds.recorder import Recorder
 from workers.model_refs import model_ref
@@ -41,7 +42,7 @@ def fine_tune(build: Build) -> ResultModel:
         parameters={
             "split": fine_tune.split,
             "lora": fine_tune.lora,
-            "training": asdict(training),
+            "training": training.model_dump(),
             "load": fine_tune.load,
         },
     )
@@ -56,20 +57,19 @@ def _train(build: Build, row: FineTuneRow) -> TrainingOptions:
     training = TrainingOptions(**fine_tune.training)
     base = model_ref(runtime, row.model, fine_tune.load)
     while True:
-        specification = write_specification(
-            "fine_tune",
-            build.folder,
+        task = FineTuneTask(
+            work_folder=build.folder,
             base=base,
             base_name=row.model.location if row.model.source == ModelSource.HUB else row.model.name,
             train=rows / f"{fine_tune.split}.parquet",
             evaluation=rows / f"{Split(fine_tune.split).other}.parquet" if training.eval_steps else None,
-            lora=LoraOptions(**{**fine_tune.lora, "target_modules": tuple(fine_tune.lora["target_modules"])}),
+            lora=LoraOptions(**fine_tune.lora),
             training=training,
             checkpoint=checkpoint,
         )
         try:
             build.run_process(
-                specification,
+                task,
                 checkpoints.recorder,
                 devices=fine_tune.devices,
                 grace_seconds=runtime.settings.shutdown_grace_seconds,
@@ -86,7 +86,7 @@ def _train(build: Build, row: FineTuneRow) -> TrainingOptions:
 
 def _halve(build: Build, recorder: Recorder, training: TrainingOptions, error: TaskFailed) -> TrainingOptions:
     """Store the training options with half the batch size, and an event. Raises TaskFailed at a batch size of 1."""
-    smaller = halved(training)
+    smaller = halve_batch(training)
     if smaller is None:
         advice = "lower max_seq_length, turn on gradient_checkpointing, or load the base model in 4 bits"
         raise TaskFailed(error.outcome, f"{error}; one row at a time does not fit either: {advice}")
@@ -97,7 +97,7 @@ def _halve(build: Build, recorder: Recorder, training: TrainingOptions, error: T
     )
 
     def write(session: Session) -> None:
-        fine_tunes.set_training(session, build.job_id, asdict(smaller))
+        fine_tunes.set_training(session, build.job_id, smaller.model_dump())
         job_events.add(session, build.job_id, build.lease.claim.attempt, "out-of-memory", message)
 
     recorder.save(write)
@@ -112,13 +112,13 @@ class Checkpoints:
     """
 
     def __init__(self, build: Build) -> None:
-        self.recorder = Recorder(build.runtime, build.lease, {Measured: _add_step}, {Checkpointed: self.store})
+        self.recorder = Recorder(build.runtime, build.lease, {Step: _add_step}, {Checkpoint: self.store})
         self.folder: Path | None = None
         """The local folder of the last stored checkpoint."""
         self._build = build
         self._path: str | None = None
 
-    def store(self, report: Checkpointed) -> None:
+    def store(self, report: Checkpoint) -> None:
         """Upload the checkpoint, make the job resume from it, then delete the one before.
 
         A failed upload does not stop the training. It is stored as an event.
@@ -145,7 +145,7 @@ class Checkpoints:
         self._path, self.folder = path, Path(report.folder)
 
 
-def _add_step(session: Session, job_id: uuid.UUID, report: Measured) -> None:
+def _add_step(session: Session, job_id: uuid.UUID, report: Step) -> None:
     values = asdict(report)
-    del values["percent_done"], values["remaining_seconds"]
+    del values["kind"], values["percent_done"], values["remaining_seconds"]
     fine_tunes.add_step(session, job_id, **values)

@@ -2,7 +2,7 @@
 
 from db.queries import merges
 from db.vocabulary import JobKind, ModelKind
-from models.tasks.process import write_specification
+from models.tasks.merge import MergeTask
 from workers.builds.build import Build, ResultModel, build_job
 from workers.builds.recorder import Recorder
 from workers.model_refs import model_ref
@@ -12,9 +12,8 @@ from workers.model_refs import model_ref
 def merge(build: Build) -> ResultModel:
     with build.runtime.database.read() as session:
         row = merges.get(session, build.job_id)
-    ref = model_ref(build.runtime, row.adapter)
-    specification = write_specification("merge", build.folder, model=ref)
-    build.run_process(specification, Recorder(build.runtime, build.lease))
+    task = MergeTask(work_folder=build.folder, model=model_ref(build.runtime, row.adapter))
+    build.run_process(task, Recorder(build.runtime, build.lease))
     return ResultModel(
         name=row.request.name,
         kind=ModelKind.FULL,

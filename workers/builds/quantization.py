@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from db.queries import datasets, quantizations
 from db.vocabulary import JobKind, ModelKind, Split
 from models.quantization.options import QuantizationOptions
-from models.tasks.process import write_specification
-from models.tasks.reports import LayerError, VariantMeasured
+from models.quantization.task import QuantizeTask
+from models.tasks.reports import MeasuredVariant, QuantizedModule
 from workers.builds.build import Build, ResultModel, build_job
 from workers.builds.recorder import Recorder, Store
 from workers.model_refs import model_ref
@@ -25,17 +25,16 @@ def quantize(build: Build) -> ResultModel:
         quantizations.forget_measured(session, build.job_id)
     quantization = row.request
     rows = runtime.artifacts.local_folder(datasets.artifact(row.dataset.sha256))
-    specification = write_specification(
-        "quantize",
-        build.folder,
+    task = QuantizeTask(
+        work_folder=build.folder,
         model=model_ref(runtime, row.model),
         calibration=rows / f"{quantization.split}.parquet",
         options=QuantizationOptions(**quantization.options),
         evaluation=rows / f"{Split(quantization.split).other}.parquet" if quantization.report_rows else None,
         evaluation_rows=quantization.report_rows,
     )
-    stores: dict[type, Store] = {LayerError: _add_module, VariantMeasured: _add_variant}
-    build.run_process(specification, Recorder(runtime, build.lease, stores))
+    stores: dict[type, Store] = {QuantizedModule: _add_module, MeasuredVariant: _add_variant}
+    build.run_process(task, Recorder(runtime, build.lease, stores))
     return ResultModel(
         name=quantization.name,
         kind=ModelKind.FULL,
@@ -46,11 +45,13 @@ def quantize(build: Build) -> ResultModel:
     )
 
 
-def _add_module(session: Session, job_id: uuid.UUID, report: LayerError) -> None:
-    quantizations.add_module(session, job_id, asdict(report))
-
-
-def _add_variant(session: Session, job_id: uuid.UUID, report: VariantMeasured) -> None:
+def _add_module(session: Session, job_id: uuid.UUID, report: QuantizedModule) -> None:
     values = asdict(report)
-    del values["percent_done"]
+    del values["kind"]
+    quantizations.add_module(session, job_id, values)
+
+
+def _add_variant(session: Session, job_id: uuid.UUID, report: MeasuredVariant) -> None:
+    values = asdict(report)
+    del values["kind"], values["percent_done"]
     quantizations.add_variant(session, job_id, values)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from db.queries import job_events
-from models.tasks.reports import Happened, Report
+from models.tasks.reports import Event, Report
 from workers.leases import Lease
 from workers.runtime import Runtime
 
@@ -32,7 +32,7 @@ class Recorder:
     ) -> None:
         self._leases = runtime.leases
         self._lease = lease
-        self._stores: dict[type, Store] = {Happened: self._add_event, **(stores or {})}
+        self._stores: dict[type, Store] = {Event: self._add_event, **(stores or {})}
         self._actions = actions or {}
         self._percent_done: float | None = None
         self._remaining_seconds: float | None = None
@@ -63,5 +63,5 @@ class Recorder:
 
         self.save(write)
 
-    def _add_event(self, session: Session, job_id: uuid.UUID, event: Happened) -> None:
+    def _add_event(self, session: Session, job_id: uuid.UUID, event: Event) -> None:
         job_events.add(session, job_id, self._lease.claim.attempt, event.event, event.message)

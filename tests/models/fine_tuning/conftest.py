@@ -11,7 +11,7 @@ import pytest
 
 import models.starter
 from models.fine_tuning.options import LoraOptions, TrainingOptions
-from models.fine_tuning.training import FineTuneTask
+from models.fine_tuning.task import FineTuneTask
 from models.loading.refs import ModelRef, Source
 from models.prompts.rows import Row
 

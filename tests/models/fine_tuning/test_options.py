@@ -1,6 +1,6 @@
 import pytest
 
-from models.fine_tuning.options import TrainingOptions, halved
+from models.fine_tuning.options import TrainingOptions, halve_batch
 
 
 @pytest.mark.parametrize(
@@ -8,10 +8,10 @@ from models.fine_tuning.options import TrainingOptions, halved
     [(2, 4, (1, 8)), (8, 1, (4, 2)), (3, 4, (1, 12)), (5, 4, (2, 10)), (7, 1, (1, 7))],
 )
 def test_half_the_batch_makes_steps_of_as_many_rows(batch: int, accumulation: int, smaller: tuple[int, int]) -> None:
-    options = halved(TrainingOptions(per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation))
+    options = halve_batch(TrainingOptions(per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation))
     assert options is not None
     assert (options.per_device_train_batch_size, options.gradient_accumulation_steps) == smaller
 
 
-def test_a_batch_of_one_cannot_be_halved() -> None:
-    assert halved(TrainingOptions(per_device_train_batch_size=1)) is None
+def test_a_batch_of_one_cannot_be_halve_batch() -> None:
+    assert halve_batch(TrainingOptions(per_device_train_batch_size=1)) is None

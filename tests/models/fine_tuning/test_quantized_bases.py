@@ -10,14 +10,15 @@ import torch
 from peft import PeftModel
 
 from models.fine_tuning.options import LoraOptions
-from models.fine_tuning.training import FineTuneTask, fine_tune
+from models.fine_tuning.task import FineTuneTask
+from models.fine_tuning.training import fine_tune
 from models.loading.loader import load
 from models.loading.refs import ModelRef
 from models.prompts.rows import Row
 from models.prompts.template import build_prompt
 from models.serving.engine import Sampling
 from models.serving.pool import ModelPool
-from models.tasks.reports import Checkpointed, Measured, Report
+from models.tasks.reports import Checkpoint, Report, Step
 from tests.adapters import generated
 from tests.quantized import STARTER, in_autogptq_layout, make_gptq
 
@@ -41,7 +42,7 @@ def train(task: FineTuneTask) -> list[Report]:
 
 
 def losses(reports: list[Report]) -> dict[int, float]:
-    return {report.step: report.loss for report in reports if isinstance(report, Measured) and report.loss is not None}
+    return {report.step: report.loss for report in reports if isinstance(report, Step) and report.loss is not None}
 
 
 def served(refs: list[ModelRef], prompt: str) -> list[str]:
@@ -70,10 +71,10 @@ def test_on_a_gptq_base_the_adapter_is_trained_on_the_quantized_weights(
     prompt = tokenizer(build_prompt(rows[0].instruction, rows[0].input), return_tensors="pt")
     with torch.no_grad():
         before = model(**prompt).logits
-        after = PeftModel.from_pretrained(model, str(task.work_folder / "made"))(**prompt).logits
+        after = PeftModel.from_pretrained(model, str(task.result_folder))(**prompt).logits
     assert not torch.allclose(before, after, atol=1e-3)
 
-    first = next(report for report in reports if isinstance(report, Checkpointed))
+    first = next(report for report in reports if isinstance(report, Checkpoint))
     rest = train(make_task(base=gptq, max_steps=12, save_steps=6, checkpoint=Path(first.folder), **HARD))
     assert losses(rest)[12] == pytest.approx(measured[12], abs=1e-6)
 
@@ -93,12 +94,12 @@ def test_an_adapter_is_trained_on_quantized_weights_and_served_over_them(
         base = gptq if kind == "gptq" else in_autogptq_layout(gptq, tmp_path / "autogptq")
     task = make_task(base=base, train=short, evaluation=short, max_steps=10, eval_steps=5, **HARD)
     reports = train(task)
-    evaluated = [report.eval_loss for report in reports if isinstance(report, Measured) and report.eval_loss]
+    evaluated = [report.eval_loss for report in reports if isinstance(report, Step) and report.eval_loss]
     assert evaluated[1] < evaluated[0]
     measured = losses(reports)
     assert measured[10] < 0.5 * measured[1]
 
-    adapted = replace(base, adapter=str(task.work_folder / "made"))
+    adapted = replace(base, adapter=str(task.result_folder))
     prompt = build_prompt(ASKED.instruction)
     texts = served([base, adapted], prompt)
     assert texts == [generated(load(ref, "cpu")[0], prompt, TOKENS) for ref in (base, adapted)]
@@ -111,7 +112,7 @@ def test_gradient_checkpointing_changes_no_gradient(make_task: MakeTask, short: 
         [
             report.grad_norm
             for report in train(make_task(gradient_checkpointing=on, **options))
-            if isinstance(report, Measured)
+            if isinstance(report, Step)
         ]
         for on in (False, True)
     )

@@ -10,13 +10,14 @@ import pytest
 import torch
 from peft import PeftModel
 
+from models.fine_tuning.errors import Diverged, FineTuneError
 from models.fine_tuning.options import LoraOptions
-from models.fine_tuning.trainer import Diverged, FineTuneError
-from models.fine_tuning.training import FineTuneTask, fine_tune
+from models.fine_tuning.task import FineTuneTask
+from models.fine_tuning.training import fine_tune
 from models.loading.loader import load
 from models.prompts.rows import Row
 from models.prompts.template import build_prompt
-from models.tasks.reports import Checkpointed, Happened, Measured, Report
+from models.tasks.reports import Checkpoint, Event, Report, Step
 from tests.models.fine_tuning.conftest import STARTER
 
 MakeTask = Callable[..., FineTuneTask]
@@ -37,16 +38,16 @@ def train(task: FineTuneTask, stop_after: int | None = None) -> list[Report]:
     return reports
 
 
-def steps(reports: list[Report]) -> dict[int, Measured]:
-    return {report.step: report for report in reports if isinstance(report, Measured) and report.loss is not None}
+def steps(reports: list[Report]) -> dict[int, Step]:
+    return {report.step: report for report in reports if isinstance(report, Step) and report.loss is not None}
 
 
 def checkpoint(reports: list[Report]) -> Path:
-    return Path([report for report in reports if isinstance(report, Checkpointed)][-1].folder)
+    return Path([report for report in reports if isinstance(report, Checkpoint)][-1].folder)
 
 
 def events(reports: list[Report]) -> dict[str, str]:
-    return {report.event: report.message for report in reports if isinstance(report, Happened)}
+    return {report.event: report.message for report in reports if isinstance(report, Event)}
 
 
 def test_the_loss_falls_and_plain_peft_generates_as_trained(
@@ -65,11 +66,11 @@ def test_the_loss_falls_and_plain_peft_generates_as_trained(
     base, tokenizer = load(STARTER, "cpu")
     prompt = tokenizer(build_prompt(rows[0].instruction, rows[0].input), return_tensors="pt")
     untrained = tokenizer.decode(base.generate(**prompt, max_new_tokens=150, do_sample=False)[0])
-    adapted = PeftModel.from_pretrained(base, str(task.work_folder / "made"))
+    adapted = PeftModel.from_pretrained(base, str(task.result_folder))
     trained = tokenizer.decode(adapted.generate(**prompt, max_new_tokens=150, do_sample=False)[0])
     assert '<body id="new">' not in untrained
     assert '<body id="new">' in trained
-    config = json.loads((task.work_folder / "made" / "adapter_config.json").read_text())
+    config = json.loads((task.result_folder / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "starter"
 
 
@@ -94,7 +95,7 @@ def test_a_run_that_was_lost_after_its_last_step_only_writes_its_adapter(make_ta
     again = make_task(max_steps=2, checkpoint=last)
     assert train(again) == []
     for name in ("adapter_model.safetensors", "adapter_config.json"):
-        assert (again.work_folder / "made" / name).read_bytes() == (task.work_folder / "made" / name).read_bytes()
+        assert (again.result_folder / name).read_bytes() == (task.result_folder / name).read_bytes()
 
 
 def test_a_checkpoint_holds_no_pickled_arguments(make_task: MakeTask) -> None:
@@ -104,7 +105,7 @@ def test_a_checkpoint_holds_no_pickled_arguments(make_task: MakeTask) -> None:
 
 def test_the_other_split_is_evaluated_by_its_tokens(make_task: MakeTask, tmp_path: Path) -> None:
     task = make_task(max_steps=2, eval_steps=1, learning_rate=1e-30, evaluation=tmp_path / "rows.parquet")
-    losses = [report.eval_loss for report in train(task) if isinstance(report, Measured) and report.eval_loss]
+    losses = [report.eval_loss for report in train(task) if isinstance(report, Step) and report.eval_loss]
     assert len(losses) == 2
     packed = make_task(max_steps=1, packing=True, per_device_train_batch_size=25, learning_rate=1e-30, lora=NO_DROPOUT)
     [everything] = steps(train(packed)).values()
@@ -126,11 +127,11 @@ def test_a_loss_that_is_no_number_ends_the_run_with_its_step_and_learning_rate(m
 
 def test_modules_that_the_model_lacks_are_named_beside_those_it_has(make_task: MakeTask) -> None:
     with pytest.raises(FineTuneError, match=r"target_modules: llama has no W_pack, query; it has .*down_proj.*q_proj"):
-        train(make_task(lora=LoraOptions(target_modules=("q_proj", "W_pack", "query"))))
+        train(make_task(lora=LoraOptions(target_modules=["q_proj", "W_pack", "query"])))
 
 
 def test_a_longer_sequence_than_the_context_is_refused_with_both_lengths(make_task: MakeTask) -> None:
-    with pytest.raises(FineTuneError, match="max_seq_length is 4096, but the base model's context is 2048"):
+    with pytest.raises(FineTuneError, match="max_seq_length is 4096, but the base model's context length is 2048"):
         train(make_task(max_seq_length=4096))
 
 

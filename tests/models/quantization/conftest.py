@@ -16,8 +16,9 @@ import models.starter
 from models.loading.loader import load
 from models.loading.refs import ModelRef, Source
 from models.prompts.rows import Row
-from models.quantization.gptq import QuantizeTask, quantize
+from models.quantization.gptq import quantize
 from models.quantization.options import QuantizationOptions
+from models.quantization.task import QuantizeTask
 from models.tasks.reports import Report
 
 STARTER = ModelRef(Source.BUNDLED, "starter")
@@ -36,7 +37,7 @@ class Quantization:
 
     @property
     def made(self) -> ModelRef:
-        return ModelRef(Source.LOCAL, str(self.task.work_folder / "made"))
+        return ModelRef(Source.LOCAL, str(self.task.result_folder))
 
     def of_kind(self, kind: type[Kind]) -> list[Kind]:
         return [report for report in self.reports if isinstance(report, kind)]

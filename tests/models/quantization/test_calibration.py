@@ -10,7 +10,8 @@ from models.loading.refs import ModelRef
 from models.prompts.rows import Row
 from models.prompts.template import build_prompt
 from models.quantization.calibration import calibration_tokens, sample_rows
-from models.quantization.options import QuantizationError, QuantizationOptions
+from models.quantization.errors import QuantizationError
+from models.quantization.options import QuantizationOptions
 
 WriteRows = Callable[[Path, list[Row]], Path]
 WIDTHS = {"up": 256, "down": 768}
@@ -46,7 +47,7 @@ def test_too_few_tokens_are_counted_in_the_refusal(
 ) -> None:
     model, tokenizer = load(small, "cpu")
     file = write_rows(tmp_path / "rows.parquet", rows)
-    with pytest.raises(QuantizationError, match=r"samples: 2 rows of at most 100 .* 200 tokens, and 768 .*down"):
+    with pytest.raises(QuantizationError, match=r"samples: 2 rows of at most 100 .* 200 tokens, but 768 .*down"):
         calibration_tokens(file, model, tokenizer, QuantizationOptions(samples=2, max_length=100), WIDTHS)
-    with pytest.raises(QuantizationError, match="256 are needed"):
+    with pytest.raises(QuantizationError, match="256 are required"):
         calibration_tokens(file, model, tokenizer, QuantizationOptions(samples=2, max_length=100), {"narrow": 8})

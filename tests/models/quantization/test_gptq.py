@@ -17,11 +17,11 @@ from models.loading.refs import ModelLoadError, ModelRef, Source
 from models.prompts.rows import Row
 from models.prompts.template import build_prompt
 from models.quantization.calibration import calibration_tokens
+from models.quantization.errors import QuantizationError
 from models.quantization.gptq import quantize
-from models.quantization.layers import find_layers
-from models.quantization.options import QuantizationError
+from models.quantization.layerwise import find_layers
 from models.quantization.rounding import rounded
-from models.tasks.reports import LayerError, Quantized, Report, VariantMeasured
+from models.tasks.reports import MeasuredVariant, QuantizedLayer, QuantizedModule, Report
 from tests.adapters import make_adapter
 from tests.models.quantization.conftest import STARTER, MakeTask, Quantization
 
@@ -48,13 +48,13 @@ def mean_squares(outputs: torch.Tensor) -> float:
 
 
 def test_every_module_and_every_layer_is_reported_in_order(quantized: Quantization) -> None:
-    modules, layers = quantized.of_kind(LayerError), quantized.of_kind(Quantized)
+    modules, layers = quantized.of_kind(QuantizedModule), quantized.of_kind(QuantizedLayer)
     assert [report.module for report in modules] == MODULES
     assert {report.layer for report in modules} == {0}
     assert len({report.tokens for report in modules}) == 1
     assert all(report.seconds > 0 for report in modules)
-    assert layers == [Quantized(1, 1, 50.0, 0.0)], "the other half of the task is the variants"
-    variants = quantized.of_kind(VariantMeasured)
+    assert layers == [QuantizedLayer(1, 1, 50.0, 0.0)], "the other half of the task is the variants"
+    variants = quantized.of_kind(MeasuredVariant)
     assert [report.percent_done for report in variants] == pytest.approx([60, 70, 80, 90, 100])
     assert quantized.reports == [*modules, *layers, *variants]
 
@@ -75,7 +75,7 @@ def test_a_modules_error_is_how_far_its_outputs_moved(quantized: Quantization) -
         moved = mean_squares(first(seen) - after(seen))
         output = mean_squares(first(seen))
         nearest = mean_squares(seen @ (first.weight - rounded(first.weight.detach(), 4, 64, sym=True)).T)  # type: ignore[operator]  # a Linear
-    report = quantized.of_kind(LayerError)[0]
+    report = quantized.of_kind(QuantizedModule)[0]
     assert report.tokens == len(seen)
     assert report.error == pytest.approx(moved, rel=0.01)
     assert report.relative_error == pytest.approx(moved / output, rel=0.01)
@@ -148,7 +148,7 @@ def test_the_other_options_make_models_that_load_and_are_near_the_original(
         wanted = before(**inputs).logits
         moved = float((after(**inputs).logits - wanted).norm() / wanted.norm())
     assert moved < {8: 0.02, 3: 0.4, 2: 0.6}[options["bits"]]
-    errors = [report.relative_error for report in done.of_kind(LayerError)]
+    errors = [report.relative_error for report in done.of_kind(QuantizedModule)]
     assert all(error is not None and 0 < error < 0.2 for error in errors)
 
 
@@ -163,19 +163,18 @@ def test_told_to_stop_it_ends_before_the_next_module_and_leaves_nothing(make_tas
 def test_told_to_stop_while_it_measures_it_leaves_nothing(make_task: MakeTask, rows: list[Row]) -> None:
     task = make_task(evaluation=rows[:5])
     reports: list[Report] = []
-    assert not quantize(task, reports.append, lambda: bool(reports) and isinstance(reports[-1], VariantMeasured))
-    assert [report.variant for report in reports if isinstance(report, VariantMeasured)] == ["original"]
+    assert not quantize(task, reports.append, lambda: bool(reports) and isinstance(reports[-1], MeasuredVariant))
+    assert [report.variant for report in reports if isinstance(report, MeasuredVariant)] == ["original"]
     assert {file.name for file in task.work_folder.iterdir()} == {"calibration.parquet", "evaluation.parquet"}
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bits": 5}, "bits: 5"),
         ({"group_size": 128}, r"group_size: 128 does not divide the 64 inputs of model\.layers\.0\.self_attn\.q_proj"),
-        ({"samples": 1, "max_length": 32}, "samples: .* 32 tokens, and 256 are needed"),
+        ({"samples": 1, "max_length": 32}, "samples: .* 32 tokens, but 256 are required"),
     ],
-    ids=["bits", "group_size", "samples"],
+    ids=["group_size", "samples"],
 )
 def test_what_cannot_be_quantized_says_what_to_change_and_leaves_nothing(
     make_task: MakeTask, options: dict[str, Any], message: str
@@ -184,7 +183,7 @@ def test_what_cannot_be_quantized_says_what_to_change_and_leaves_nothing(
 
 
 def test_a_quantized_model_is_not_quantized_again(make_task: MakeTask, quantized: Quantization) -> None:
-    refused(make_task(model=quantized.made), "quantized already")
+    refused(make_task(model=quantized.made), "already quantized")
 
 
 def test_an_adapter_has_to_be_merged_first(make_task: MakeTask, tmp_path: Path) -> None:
@@ -196,7 +195,7 @@ def test_an_architecture_that_gptqmodel_does_not_know_is_named(make_task: MakeTa
 
     CTRLLMHeadModel(CTRLConfig(vocab_size=64, n_embd=32, dff=32, n_layer=1, n_head=2)).save_pretrained(tmp_path)
     load(STARTER, "cpu")[1].save_pretrained(tmp_path)
-    refused(make_task(model=ModelRef(Source.LOCAL, str(tmp_path))), "gptqmodel does not know .* ctrl")
+    refused(make_task(model=ModelRef(Source.LOCAL, str(tmp_path))), "gptqmodel does not support .* ctrl")
 
 
 def test_without_gptqmodel_it_says_what_to_install(make_task: MakeTask, monkeypatch: pytest.MonkeyPatch) -> None:

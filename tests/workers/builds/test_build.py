@@ -11,8 +11,8 @@ from db.queries import models
 from db.queries.generations import GenerationRow
 from db.tables.jobs import Job
 from db.vocabulary import ErrorType, JobKind, JobStatus, ModelKind, QueueName
-from models.tasks.process import MADE
 from models.tasks.reports import Outcome
+from models.tasks.specification import RESULT
 from tests.databases import on_sqlite
 from tests.processes import eventually
 from workers import queue
@@ -34,8 +34,8 @@ def job_id(submit_jobs: Callable[..., list[Job]]) -> uuid.UUID:
 
 @build_job(JobKind.MERGE)
 def write_weights(build: Build) -> ResultModel:
-    (build.folder / MADE).mkdir()
-    (build.folder / MADE / "weights").write_text(f"weights of attempt {build.lease.claim.attempt}")
+    (build.folder / RESULT).mkdir()
+    (build.folder / RESULT / "weights").write_text(f"weights of attempt {build.lease.claim.attempt}")
     with build.runtime.database.read() as session:
         [starter] = models.ids_by_name(session, ["starter"]).values()
     return ResultModel("result", ModelKind.FULL, starter, dataset_id=None, template=None, parameters=None)

@@ -16,7 +16,7 @@ from db.session import Database
 from db.tables.datasets import Dataset
 from db.vocabulary import ErrorType, JobStatus, ModelSource
 from models.serving.pool import ModelPool
-from models.tasks.reports import Checkpointed, Measured, Report
+from models.tasks.reports import Checkpoint, Report, Step
 from pagewright.settings import get_settings
 from tests.databases import on_sqlite
 from tests.processes import eventually
@@ -356,12 +356,12 @@ def test_a_step_is_stored_only_after_the_checkpoints_before_it(
     def put_folder(source: Path, path: str) -> None:
         shown.append((path.rsplit("-", 1)[-1], trained_steps(as_admin, job_id)))
 
-    def measured(step: int) -> Measured:
-        return Measured(step, epoch=0.1, percent_done=step, remaining_seconds=1, loss=2.0)
+    def measured(step: int) -> Step:
+        return Step(step, epoch=0.1, percent_done=step, remaining_seconds=1, loss=2.0)
 
     monkeypatch.setattr(runtime.artifacts, "put_folder", put_folder)
     folder = str(tmp_path)
-    reports: list[Report] = [measured(1), measured(2), Checkpointed(2, folder), measured(3), Checkpointed(3, folder)]
+    reports: list[Report] = [measured(1), measured(2), Checkpoint(2, folder), measured(3), Checkpoint(3, folder)]
     Checkpoints(Build(runtime, lease, tmp_path)).recorder.receive([*reports, measured(4)])
     assert shown == [("2", 2), ("3", 3)]
     assert trained_steps(as_admin, job_id) == 4
@@ -381,7 +381,7 @@ def test_training_continues_if_an_old_checkpoint_can_not_be_deleted(
     for step in (2, 3):
         (tmp_path / str(step)).mkdir()
     recorder = Checkpoints(Build(runtime, lease, tmp_path)).recorder
-    recorder.receive([Checkpointed(step, str(tmp_path / str(step))) for step in (2, 3)])
+    recorder.receive([Checkpoint(step, str(tmp_path / str(step))) for step in (2, 3)])
     assert show(job_id)["checkpoint_step"] == 3
 
 

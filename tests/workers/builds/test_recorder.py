@@ -8,7 +8,7 @@ from db import job_transitions
 from db.queries import job_events
 from db.session import Database
 from db.tables.jobs import Job
-from models.tasks.reports import Happened, Quantized, Report
+from models.tasks.reports import Event, QuantizedLayer, Report
 from tests.databases import on_sqlite
 from workers.builds.recorder import Recorder
 from workers.leases import Interrupt, Lease
@@ -16,8 +16,8 @@ from workers.runtime import Runtime
 
 pytestmark = on_sqlite
 
-EVENT = Happened("precision", "float16 is slow on this device")
-PROGRESS = Quantized(1, 4, percent_done=25, remaining_seconds=30)
+EVENT = Event("precision", "float16 is slow on this device")
+PROGRESS = QuantizedLayer(1, 4, percent_done=25, remaining_seconds=30)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_reports_are_stored_in_order_with_actions_between_their_transactions(run
         assert job_id == lease.job_id
         sessions.append(session)
 
-    recorder = Recorder(runtime, lease, {Quantized: store}, {Happened: lambda _: sessions.append(None)})
+    recorder = Recorder(runtime, lease, {QuantizedLayer: store}, {Event: lambda _: sessions.append(None)})
     recorder.receive([PROGRESS, PROGRESS, EVENT, PROGRESS])
     first, second, action, third = sessions
     assert first is second

@@ -12,15 +12,16 @@ from models.loading.loader import load
 from models.loading.refs import ModelRef, Source
 from models.prompts.rows import Row
 from models.prompts.template import build_prompt
-from models.quantization.options import QuantizationOptions, Stopped
-from models.quantization.report import Variant, complete, mean_loss, measure, measure_variants
-from models.tasks.reports import VariantMeasured
+from models.quantization.errors import Stopped
+from models.quantization.options import QuantizationOptions
+from models.quantization.variants import Variant, complete, mean_loss, measure, measure_variants
+from models.tasks.reports import MeasuredVariant
 from tests.models.quantization.conftest import STARTER, Quantization
 
 
 @pytest.fixture(scope="module")
-def variants(quantized: Quantization) -> dict[str, VariantMeasured]:
-    return {report.variant: report for report in quantized.of_kind(VariantMeasured)}
+def variants(quantized: Quantization) -> dict[str, MeasuredVariant]:
+    return {report.variant: report for report in quantized.of_kind(MeasuredVariant)}
 
 
 def test_the_loss_is_plain_transformers_over_the_completion_and_its_end(rows: list[Row]) -> None:
@@ -61,7 +62,7 @@ def test_the_starter_scores_as_it_does(rows: list[Row]) -> None:
     assert measured.seconds > 100
 
 
-def test_variants_are_measured_side_by_side(variants: dict[str, VariantMeasured], quantized: Quantization) -> None:
+def test_variants_are_measured_side_by_side(variants: dict[str, MeasuredVariant], quantized: Quantization) -> None:
     assert list(variants) == ["original", "gptq", "round-to-nearest", "bitsandbytes-8", "bitsandbytes-4"]
     original, gptq, nearest = (variants[name] for name in ("original", "gptq", "round-to-nearest"))
     for measured in variants.values():

@@ -1,4 +1,4 @@
-"""What each variant of a model costs and what it is worth: memory, speed, and how near its answers are."""
+"""Measures the variants of a model: memory, speed, and the quality of their completions."""
 
 import gc
 import logging
@@ -19,14 +19,15 @@ from models.loading.properties import context_length, eos_token_ids
 from models.loading.refs import ModelRef
 from models.prompts.rows import Row
 from models.prompts.template import build_prompt
-from models.quantization.layers import find_layers
-from models.quantization.options import QuantizationOptions, Stopped
+from models.quantization.errors import Stopped
+from models.quantization.layerwise import find_layers
+from models.quantization.options import QuantizationOptions
 from models.quantization.rounding import round_to_nearest
 from models.scoring.chrf import corpus_score
 from models.scoring.metrics import exact_match
 from models.serving.engine import Completion, RequestError, Sampling
 from models.serving.in_process.engine import InProcessEngine
-from models.tasks.reports import VariantMeasured
+from models.tasks.reports import MeasuredVariant
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +38,16 @@ BITSANDBYTES_8 = "bitsandbytes-8"
 BITSANDBYTES_4 = "bitsandbytes-4"
 
 _TICK_SECONDS = 0.2
+_MAX_LOSS = 700
+"""exp() of a larger loss is infinite as a float."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to have a model in memory. `seconds` went by before it could be loaded.
+    """A way to run a model. `seconds` is the time that was needed before the variant could be loaded.
 
-    With `rounding` the weights are rounded as the options say, in memory alone: only what they answer counts, not what
-    they take.
+    With `rounding`, the weights are rounded to nearest by these options after loading. That changes what the model
+    answers, but not its size or speed, so only the perplexity is measured.
     """
 
     name: str
@@ -61,12 +64,12 @@ def measure_variants(
     quantize_seconds: float,
     should_stop: Callable[[], bool],
     share_before: float = 0.0,
-) -> Iterator[VariantMeasured]:
-    """The model as it is, as it was quantized, rounded to nearest by the same options, and by bitsandbytes.
+) -> Iterator[MeasuredVariant]:
+    """Measure the original model, the quantized one, the original rounded to nearest, and bitsandbytes' 8 and 4 bits.
 
-    Each is in memory alone, on the default device in its default dtype. One that can't be loaded or run says why in
-    its `error`. Raises Stopped soon after `should_stop` says so. `share_before` (0 to 1) is the part of the task that
-    was done before, for `percent_done`.
+    One variant at a time is in memory, on the default device and in its default dtype. A variant that can't be loaded
+    or run is reported with its `error`. `share_before` (0 to 1) is the share of the task that was done before, for
+    `percent_done`. Raises Stopped if `should_stop` returns True.
     """
     variants = [
         Variant(ORIGINAL, original),
@@ -81,19 +84,19 @@ def measure_variants(
             measured = measure(variant, rows, should_stop)
         except Stopped:
             raise
-        except Exception as error:  # whatever it is, the other variants are still worth measuring
-            log.exception("%s could not be measured", variant.name)
-            measured = _not_measured(variant.name, error)
+        except Exception as error:  # any error: the other variants are still worth measuring
+            log.exception("the variant %s could not be measured", variant.name)
+            measured = MeasuredVariant(variant.name, percent_done, error=str(error) or type(error).__name__)
         yield replace(measured, percent_done=percent_done)
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
-def measure(variant: Variant, rows: Sequence[Row], should_stop: Callable[[], bool]) -> VariantMeasured:
-    """Load a variant and measure it on the rows, which count as VariantMeasured says.
+def measure(variant: Variant, rows: Sequence[Row], should_stop: Callable[[], bool]) -> MeasuredVariant:
+    """Load a variant and measure it on the rows.
 
-    Raises what loading or running it does, and Stopped.
+    Raises Stopped, and the errors of loading and running the variant.
     """
     start = time.monotonic()
     model, tokenizer = load(variant.ref)
@@ -102,27 +105,24 @@ def measure(variant: Variant, rows: Sequence[Row], should_stop: Callable[[], boo
     seconds = variant.seconds + time.monotonic() - start
     memory_bytes = tensor_bytes(model)
     loss = mean_loss(model, tokenizer, rows, should_stop)
-    measured = VariantMeasured(
-        variant=variant.name,
-        disk_bytes=describe(variant.ref).weight_bytes,
-        memory_bytes=memory_bytes,
-        perplexity=None if loss is None else _perplexity(loss),
-        exact_match=None,
-        chrf=None,
-        rows=len(rows),
-        tokens_per_second=None,
-        seconds=seconds,
+    measured = MeasuredVariant(
+        variant.name,
         percent_done=100.0,
+        rows=len(rows),
+        perplexity=math.exp(loss) if loss is not None and loss < _MAX_LOSS else None,
+        seconds=seconds,
     )
     if variant.rounding:
-        return replace(measured, disk_bytes=None, memory_bytes=None)
-    answers, tokens_per_second = complete(model, tokenizer, rows, should_stop)
+        return measured
+    texts, tokens_per_second = complete(model, tokenizer, rows, should_stop)
     references = [row.output for row in rows]
-    matches = sum(exact_match(answer, reference) for answer, reference in zip(answers, references, strict=True))
+    matches = sum(exact_match(text, reference) for text, reference in zip(texts, references, strict=True))
     return replace(
         measured,
+        disk_bytes=describe(variant.ref).weight_bytes,
+        memory_bytes=memory_bytes,
         exact_match=matches / len(rows) if rows else None,
-        chrf=corpus_score(answers, references) if rows else None,
+        chrf=corpus_score(texts, references) if rows else None,
         tokens_per_second=tokens_per_second,
     )
 
@@ -133,10 +133,10 @@ def mean_loss(
     rows: Sequence[Row],
     should_stop: Callable[[], bool] = lambda: False,
 ) -> float | None:
-    """The mean negative log-likelihood, in nats, of the completions' tokens and the token that ends them.
+    """Return the mean negative log-likelihood, in nats, of the outputs' tokens and the end-of-sequence token.
 
-    As fine-tuning's loss counts it, with rows beyond the context left out. None if no row is left. Raises Stopped, and
-    ValueError for a model that names no token that ends a text.
+    This is the loss of fine-tuning. Rows longer than the context are left out; None if no row is left. Raises Stopped,
+    and ValueError for a model without an end-of-sequence token.
     """
     [eos, *_] = eos_token_ids(model, tokenizer)
     total, tokens = 0.0, 0
@@ -151,9 +151,9 @@ def mean_loss(
             logits = model(
                 input_ids=batch["input_ids"].to(model.device), logits_to_keep=batch["logits_to_keep"].to(model.device)
             ).logits
-        wanted = batch["shift_labels"].to(logits.device)
-        total += float(cross_entropy(logits[0].float(), wanted[0], reduction="sum"))
-        tokens += wanted.numel()
+        labels = batch["shift_labels"].to(logits.device)
+        total += float(cross_entropy(logits[0].float(), labels[0], reduction="sum"))
+        tokens += labels.numel()
     return total / tokens if tokens else None
 
 
@@ -163,22 +163,22 @@ def complete(
     rows: Sequence[Row],
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[list[str], float | None]:
-    """Greedy completions of the rows, all in the engine's batch, and the tokens that came per second of it.
+    """Return greedy completions of the rows, and the throughput in tokens per second over all of them.
 
-    Each has at most the tokens of the longest reference. One whose prompt leaves no room in the context is empty.
-    Raises EngineFailed and Stopped.
+    A completion has at most as many tokens as the longest reference. It is empty if the prompt text leaves no room in
+    the context. Raises EngineFailed and Stopped.
     """
     engine = InProcessEngine(model, tokenizer)
     try:
         longest = 1 + max(engine.count_tokens([row.output for row in rows]), default=0)
-        prompts = [build_prompt(row.instruction, row.input) for row in rows]
-        rooms = [engine.context_length - tokens for tokens in engine.count_tokens(prompts, special=True)]
+        prompt_texts = [build_prompt(row.instruction, row.input) for row in rows]
+        rooms = [engine.context_length - tokens for tokens in engine.count_tokens(prompt_texts, special=True)]
         start = time.monotonic()
         futures: list[Future[Completion] | None] = []
-        for prompt, room in zip(prompts, rooms, strict=True):
+        for prompt_text, room in zip(prompt_texts, rooms, strict=True):
             try:
                 sampling = Sampling(max_new_tokens=max(1, min(longest, room)))
-                futures.append(engine.submit(prompt, sampling).future)
+                futures.append(engine.submit(prompt_text, sampling).future)
             except RequestError:
                 futures.append(None)
         running = {future for future in futures if future}
@@ -192,24 +192,3 @@ def complete(
         engine.close()
     tokens = sum(completion.completion_tokens for completion in completions if completion)
     return [completion.text if completion else "" for completion in completions], tokens / seconds if tokens else None
-
-
-def _perplexity(loss: float) -> float | None:
-    """e to the loss; None beyond what JSON can carry."""
-    return math.exp(loss) if loss < 700 else None
-
-
-def _not_measured(name: str, error: Exception) -> VariantMeasured:
-    return VariantMeasured(
-        variant=name,
-        disk_bytes=None,
-        memory_bytes=None,
-        perplexity=None,
-        exact_match=None,
-        chrf=None,
-        rows=0,
-        tokens_per_second=None,
-        seconds=None,
-        percent_done=100.0,
-        error=str(error) or type(error).__name__,
-    )
