@@ -1,4 +1,4 @@
-"""Rows to train on, and the starter model as their base."""
+"""Fixtures: rows to train on, with the starter model as the base model."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ HELD_OUT = models.starter.HELD_OUT
 
 @pytest.fixture(scope="session")
 def rows() -> list[Row]:
-    """Held-out rows whose pages all say something that the starter never would."""
+    """Held-out rows whose pages contain something that the starter model never writes."""
     lines = [json.loads(line) for line in HELD_OUT.read_text().splitlines()[::20]]
     return [Row(row["instruction"], row["input"], row["output"].replace("<body>", '<body id="new">')) for row in lines]
 
@@ -38,9 +38,9 @@ def write_rows() -> Callable[[Path, list[Row]], Path]:
 
 @pytest.fixture
 def make_task(tmp_path: Path, rows: list[Row], write_rows: Callable[[Path, list[Row]], Path]) -> Callable[..., Any]:
-    """A task on the rows, in a work folder of its own, with these training options."""
+    """Makes fine-tunes on the rows, each in a new work folder, with the given training options."""
     file = write_rows(tmp_path / "rows.parquet", rows)
-    made = 0
+    count = 0
 
     def make(
         *,
@@ -51,9 +51,9 @@ def make_task(tmp_path: Path, rows: list[Row], write_rows: Callable[[Path, list[
         evaluation: Path | None = None,
         **training: Any,
     ) -> FineTuneTask:
-        nonlocal made
-        made += 1
-        folder = tmp_path / f"work-{made}"
+        nonlocal count
+        count += 1
+        folder = tmp_path / f"work-{count}"
         folder.mkdir()
         return FineTuneTask(
             base=base,

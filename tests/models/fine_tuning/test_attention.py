@@ -1,4 +1,4 @@
-"""Nothing that one example of a batch holds changes what another is computed to."""
+"""No example of a batch affects the results of another one."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +27,7 @@ def random_states(heads: int, dtype: torch.dtype) -> torch.Tensor:
 @pytest.mark.parametrize("window", [None, 5], ids=["all", "window"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("key_heads", [4, 2])
-def test_each_example_attends_to_itself_alone(key_heads: int, dtype: torch.dtype, window: int | None) -> None:
+def test_each_example_attends_only_to_itself(key_heads: int, dtype: torch.dtype, window: int | None) -> None:
     torch.manual_seed(0)
     query, key, value = random_states(4, dtype), random_states(key_heads, dtype), random_states(key_heads, dtype)
     output, _ = attention.packed_attention(
@@ -43,7 +43,7 @@ def test_each_example_attends_to_itself_alone(key_heads: int, dtype: torch.dtype
         torch.testing.assert_close(output[:, begin:end].transpose(1, 2).float(), alone, atol=tolerance, rtol=tolerance)
 
 
-def test_attention_that_is_more_than_softmax_is_refused() -> None:
+def test_capped_attention_logits_are_refused() -> None:
     states = random_states(4, torch.float32)
     with pytest.raises(NotImplementedError, match="capped"):
         attention.packed_attention(
@@ -72,14 +72,14 @@ def on_device(batch: dict[str, Any]) -> dict[str, Any]:
 
 
 def gradients(model: Any) -> dict[str, torch.Tensor]:
-    found = {name: weights.grad.clone() for name, weights in model.named_parameters() if weights.grad is not None}
+    result = {name: weights.grad.clone() for name, weights in model.named_parameters() if weights.grad is not None}
     model.zero_grad()
-    assert found
-    return found
+    assert result
+    return result
 
 
 def test_packed_and_unpacked_losses_and_gradients_agree(model: Any, examples: list[Example]) -> None:
-    """Against transformers' own attention, mask and loss, one example at a time."""
+    """Compared with transformers' own attention, mask and loss, one example at a time."""
     total = torch.zeros((), device=DEVICE)
     tokens = 0
     for example in examples:
@@ -101,7 +101,7 @@ def test_packed_and_unpacked_losses_and_gradients_agree(model: Any, examples: li
             torch.testing.assert_close(gradient, expected[name], atol=1e-5, rtol=1e-3, msg=name)
 
 
-def test_a_neighbours_tokens_change_nothing(model: Any, examples: list[Example]) -> None:
+def test_the_tokens_of_a_neighbour_change_no_logits(model: Any, examples: list[Example]) -> None:
     model.base_model.model.set_attn_implementation(attention.NAME)
     first, second, other = examples[0], examples[1], Example(examples[1].tokens[::-1].copy(), examples[1].learn_from)
     with torch.no_grad():

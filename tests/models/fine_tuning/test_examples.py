@@ -18,7 +18,7 @@ def examples_of(lengths: list[int]) -> list[Example]:
     return [Example(np.full(length, number, dtype=np.int32), learn_from=1) for number, length in enumerate(lengths)]
 
 
-def test_an_example_is_the_prompt_as_generation_has_it_then_the_completion_then_the_end() -> None:
+def test_an_example_is_the_prompt_text_of_generation_then_the_output_then_the_end_token() -> None:
     _, tokenizer = load(STARTER, "cpu")
     example = encode(ROW, tokenizer, 2)
     prompt = tokenizer(build_prompt(ROW.instruction, ROW.input))["input_ids"]
@@ -27,14 +27,14 @@ def test_an_example_is_the_prompt_as_generation_has_it_then_the_completion_then_
     assert example.tokens[-1] == 2
 
 
-def test_the_prompt_is_learnt_only_when_that_is_asked_for() -> None:
+def test_the_loss_covers_the_prompt_only_with_train_on_prompt() -> None:
     _, tokenizer = load(STARTER, "cpu")
     assert encode(ROW, tokenizer, 2, train_on_prompt=True).learn_from == 1
     assert encode(ROW, tokenizer, 2).learn_from > 10
 
 
 @given(lengths)
-def test_packing_keeps_every_example_whole_and_fills_no_row_over(lengths: list[int]) -> None:
+def test_packing_keeps_every_example_whole_and_overfills_no_row(lengths: list[int]) -> None:
     rows = pack(examples_of(lengths), max_tokens=40)
     packed = sorted(int(example.tokens[0]) for row in rows for example in row)
     assert packed == list(range(len(lengths)))
@@ -48,14 +48,14 @@ def test_no_two_packed_rows_would_fit_into_one(lengths: list[int]) -> None:
 
 
 @given(lengths)
-def test_packing_comes_out_the_same_each_time(lengths: list[int]) -> None:
+def test_packing_gives_the_same_rows_each_time(lengths: list[int]) -> None:
     once, again = (pack(examples_of(lengths), max_tokens=40) for _ in range(2))
     assert [[int(example.tokens[0]) for example in row] for row in once] == [
         [int(example.tokens[0]) for example in row] for row in again
     ]
 
 
-def test_a_batch_is_one_row_that_says_where_each_example_begins() -> None:
+def test_a_batch_is_one_row_with_the_bounds_of_its_examples() -> None:
     first = Example(np.array([5, 6, 7, 8], dtype=np.int32), learn_from=2)
     second = Example(np.array([9, 10, 11], dtype=np.int32), learn_from=1)
     batch = collate([[first], [second]])
@@ -65,7 +65,7 @@ def test_a_batch_is_one_row_that_says_where_each_example_begins() -> None:
     assert batch["labels"].tolist() == [[IGNORED, IGNORED, 7, 8, IGNORED, 10, 11]]
 
 
-def test_logits_are_asked_for_where_the_next_token_counts_and_nowhere_else() -> None:
+def test_logits_are_computed_only_where_the_next_token_counts_in_the_loss() -> None:
     example = Example(np.array([5, 6, 7, 8], dtype=np.int32), learn_from=2)
     batch = collate([[example, example]])
     following = batch["input_ids"][0][batch["logits_to_keep"] + 1]

@@ -1,4 +1,4 @@
-"""Adapters that are trained on weights that are quantized, and served over them."""
+"""Adapters trained and served over quantized base models."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +25,7 @@ from tests.quantized import STARTER, in_autogptq_layout, make_gptq
 MakeTask = Callable[..., FineTuneTask]
 
 HARD = {"learning_rate": 3e-3, "packing": True}
-ASKED = Row("Say it.", "", "<p>It</p>")
+ROW = Row("Say it.", "", "<p>It</p>")
 TOKENS = 12
 IN_8_BITS, IN_4_BITS = replace(STARTER, bitsandbytes=8), replace(STARTER, bitsandbytes=4)
 
@@ -46,7 +46,7 @@ def losses(reports: list[Report]) -> dict[int, float]:
 
 
 def served(refs: list[ModelRef], prompt: str) -> list[str]:
-    """What engines over the same weights say at once."""
+    """Return what engines over the same weights generate at the same time."""
     pool = ModelPool(2**29, device="cpu")
     leases = [pool.borrow(ref) for ref in refs]
     engines = [lease.__enter__() for lease in leases]
@@ -58,7 +58,7 @@ def served(refs: list[ModelRef], prompt: str) -> list[str]:
     return texts
 
 
-def test_on_a_gptq_base_the_adapter_is_trained_on_the_quantized_weights(
+def test_an_adapter_over_a_gptq_base_changes_its_logits_and_resumes(
     make_task: MakeTask, gptq: ModelRef, rows: list[Row]
 ) -> None:
     task = make_task(base=gptq, max_steps=12, save_steps=6, **HARD)
@@ -81,11 +81,11 @@ def test_on_a_gptq_base_the_adapter_is_trained_on_the_quantized_weights(
 
 @pytest.fixture
 def short(tmp_path: Path, write_rows: Callable[[Path, list[Row]], Path]) -> Path:
-    return write_rows(tmp_path / "short.parquet", [ASKED] * 8)
+    return write_rows(tmp_path / "short.parquet", [ROW] * 8)
 
 
 @pytest.mark.parametrize("kind", ["gptq", "autogptq", "8 bits", "4 bits"])
-def test_an_adapter_is_trained_on_quantized_weights_and_served_over_them(
+def test_an_adapter_over_a_quantized_base_learns_and_is_served(
     make_task: MakeTask, short: Path, gptq: ModelRef, tmp_path: Path, kind: str
 ) -> None:
     if kind.endswith("bits"):
@@ -100,7 +100,7 @@ def test_an_adapter_is_trained_on_quantized_weights_and_served_over_them(
     assert measured[10] < 0.5 * measured[1]
 
     adapted = replace(base, adapter=str(task.result_folder))
-    prompt = build_prompt(ASKED.instruction)
+    prompt = build_prompt(ROW.instruction)
     texts = served([base, adapted], prompt)
     assert texts == [generated(load(ref, "cpu")[0], prompt, TOKENS) for ref in (base, adapted)]
     assert texts[0] != texts[1]

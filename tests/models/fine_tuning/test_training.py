@@ -1,4 +1,4 @@
-"""Fine-tuning the starter model, in this process."""
+"""Fine-tunes of the starter model, in the test's own process."""
 
 import json
 import math
@@ -27,11 +27,11 @@ SMALL_STEPS = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 
 
 
 def train(task: FineTuneTask, stop_after: int | None = None) -> list[Report]:
-    """The reports of a run, which is asked to stop after that many measured steps."""
+    """Run a task and return its reports. It is told to stop after `stop_after` steps."""
     reports: list[Report] = []
 
     def stop() -> bool:
-        # asked before the step is reported
+        # called before the step is reported
         return stop_after is not None and len(steps(reports)) >= stop_after - 1
 
     assert fine_tune(task, reports.append, stop) == (stop_after is None)
@@ -50,7 +50,7 @@ def events(reports: list[Report]) -> dict[str, str]:
     return {report.event: report.message for report in reports if isinstance(report, Event)}
 
 
-def test_the_loss_falls_and_plain_peft_generates_as_trained(
+def test_the_loss_falls_and_plain_peft_generates_what_was_trained(
     make_task: MakeTask, rows: list[Row], write_rows: Callable[[Path, list[Row]], Path], tmp_path: Path
 ) -> None:
     few = write_rows(tmp_path / "few.parquet", rows[:6])
@@ -75,7 +75,7 @@ def test_the_loss_falls_and_plain_peft_generates_as_trained(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU adds up in no fixed order")
-def test_a_stopped_run_goes_on_as_if_it_had_not_been(make_task: MakeTask) -> None:
+def test_a_resumed_run_has_the_steps_of_an_uninterrupted_one(make_task: MakeTask) -> None:
     options = {"max_steps": 6, "save_steps": 4, "warmup_steps": 1, "learning_rate": 1e-3, **SMALL_STEPS}
     whole = steps(train(make_task(**options)))
     stopped = train(make_task(**options), stop_after=3)
@@ -89,7 +89,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(make_task: MakeTask) -> Non
     assert len({report.loss for report in whole.values()}) == 6
 
 
-def test_a_run_that_was_lost_after_its_last_step_only_writes_its_adapter(make_task: MakeTask) -> None:
+def test_a_run_resumed_from_its_last_step_only_writes_the_adapter(make_task: MakeTask) -> None:
     task = make_task(max_steps=2)
     last = checkpoint(train(task))
     again = make_task(max_steps=2, checkpoint=last)
@@ -103,7 +103,7 @@ def test_a_checkpoint_holds_no_pickled_arguments(make_task: MakeTask) -> None:
     assert not list(checkpoint(train(make_task(max_steps=1))).glob("*.bin"))
 
 
-def test_the_other_split_is_evaluated_by_its_tokens(make_task: MakeTask, tmp_path: Path) -> None:
+def test_the_evaluation_loss_is_a_mean_over_tokens(make_task: MakeTask, tmp_path: Path) -> None:
     task = make_task(max_steps=2, eval_steps=1, learning_rate=1e-30, evaluation=tmp_path / "rows.parquet")
     losses = [report.eval_loss for report in train(task) if isinstance(report, Step) and report.eval_loss]
     assert len(losses) == 2
@@ -112,49 +112,49 @@ def test_the_other_split_is_evaluated_by_its_tokens(make_task: MakeTask, tmp_pat
     assert losses[0] == pytest.approx(everything.loss, abs=1e-4)
 
 
-def test_epochs_count_when_no_steps_are_given(make_task: MakeTask) -> None:
+def test_training_ends_after_the_given_epochs(make_task: MakeTask) -> None:
     task = make_task(max_steps=None, num_train_epochs=2, per_device_train_batch_size=25, gradient_accumulation_steps=1)
     measured = steps(train(task))
     assert sorted(measured) == [1, 2]
     assert measured[2].epoch == 2
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_its_step_and_learning_rate(make_task: MakeTask) -> None:
+def test_a_loss_that_is_not_a_number_ends_the_run_with_its_step_and_learning_rate(make_task: MakeTask) -> None:
     with pytest.raises(Diverged, match=r"at step \d+, .* 1e\+20") as raised:
         train(make_task(max_steps=30, learning_rate=1e20, warmup_steps=0, lr_scheduler_type="constant"))
     assert "lower learning_rate" in str(raised.value)
 
 
-def test_modules_that_the_model_lacks_are_named_beside_those_it_has(make_task: MakeTask) -> None:
+def test_unknown_target_modules_are_refused_with_the_names_that_the_model_has(make_task: MakeTask) -> None:
     with pytest.raises(FineTuneError, match=r"target_modules: llama has no W_pack, query; it has .*down_proj.*q_proj"):
         train(make_task(lora=LoraOptions(target_modules=["q_proj", "W_pack", "query"])))
 
 
-def test_a_longer_sequence_than_the_context_is_refused_with_both_lengths(make_task: MakeTask) -> None:
+def test_a_max_seq_length_beyond_the_context_is_refused_with_both_lengths(make_task: MakeTask) -> None:
     with pytest.raises(FineTuneError, match="max_seq_length is 4096, but the base model's context length is 2048"):
         train(make_task(max_seq_length=4096))
 
 
-def test_rows_that_are_too_long_are_left_out_and_counted(make_task: MakeTask) -> None:
+def test_rows_that_are_too_long_are_left_out_with_an_event(make_task: MakeTask) -> None:
     left_out = events(train(make_task(max_steps=1, max_seq_length=150)))["rows-left-out"]
     count, of = (int(word) for word in left_out.split() if word.isdigit() and word != "150")
     assert 0 < count < of == 25
 
 
-def test_rows_that_are_all_too_long_are_refused_with_the_shortest(make_task: MakeTask) -> None:
+def test_a_dataset_of_too_long_rows_only_is_refused(make_task: MakeTask) -> None:
     with pytest.raises(FineTuneError, match="max_seq_length: each of the 25 rows is longer than 8 tokens"):
         train(make_task(max_seq_length=8))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do it")
-def test_what_a_cpu_cannot_do_is_done_in_float32_and_said(make_task: MakeTask) -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU supports float16")
+def test_on_a_cpu_fp16_is_replaced_by_float32_with_an_event(make_task: MakeTask) -> None:
     reports = train(make_task(max_steps=1, fp16=True))
     assert "float32" in events(reports)["precision"]
     assert steps(reports)
 
 
 @pytest.mark.parametrize("options", [{"bf16": True}, {"gradient_checkpointing": True}, {"optim": "adafactor"}])
-def test_other_ways_to_compute_come_to_much_the_same(make_task: MakeTask, options: dict[str, Any]) -> None:
+def test_the_loss_hardly_depends_on_how_it_is_computed(make_task: MakeTask, options: dict[str, Any]) -> None:
     plain = steps(train(make_task(max_steps=2, lora=NO_DROPOUT, **SMALL_STEPS)))
     other = steps(train(make_task(max_steps=2, lora=NO_DROPOUT, **SMALL_STEPS, **options)))
     assert other[1].loss == pytest.approx(plain[1].loss, rel=0.02)

@@ -1,4 +1,4 @@
-"""A starter model of one layer, the rows to quantize it on, and what came of that."""
+"""Fixtures: small models, calibration rows, and quantizations of the models."""
 
 import json
 from collections.abc import Callable
@@ -30,13 +30,13 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True)
 class Quantization:
-    """A task that was run to its end, and what it reported."""
+    """A finished task and its reports."""
 
     task: QuantizeTask
     reports: list[Report]
 
     @property
-    def made(self) -> ModelRef:
+    def result(self) -> ModelRef:
         return ModelRef(Source.LOCAL, str(self.task.result_folder))
 
     def of_kind(self, kind: type[Kind]) -> list[Kind]:
@@ -72,7 +72,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
-    """One narrow layer of random weights, which takes a tenth of the time."""
+    """One narrow layer with random weights, which is quantized in a tenth of the time."""
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
     config: Any = LlamaConfig.from_pretrained(
@@ -91,7 +91,7 @@ def make_task(
     rows: list[Row],
     write_rows: Callable[[Path, list[Row]], Path],
 ) -> MakeTask:
-    """A task in a work folder of its own: the tiny model, calibrated on most rows, with these options."""
+    """Makes tasks, each in a new work folder, by default for the tiny model and calibrated on most rows."""
 
     def make(
         *,
@@ -114,7 +114,7 @@ def make_task(
 
 @pytest.fixture(scope="session")
 def run(make_task: MakeTask) -> Callable[..., Quantization]:
-    """Runs a task of these options to its end."""
+    """Runs a new task with the given options to its end."""
 
     def run(**options: Any) -> Quantization:
         task = make_task(**options)
@@ -127,5 +127,5 @@ def run(make_task: MakeTask) -> Callable[..., Quantization]:
 
 @pytest.fixture(scope="session")
 def quantized(run: Callable[..., Quantization], small: ModelRef, rows: list[Row]) -> Quantization:
-    """The small model in 4 bits, measured beside its other variants."""
+    """The small model in 4 bits, with its variants measured."""
     return run(model=small, evaluation=rows[:5])

@@ -1,4 +1,4 @@
-"""Which texts a quantization looks at."""
+"""Calibration texts: which rows are sampled, and how many tokens are required."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_a_sample_is_the_same_each_time_and_in_the_order_of_the_file(
     assert sample_rows(file, 1000, seed=1) == rows
 
 
-def test_texts_are_prompts_and_completions_cut_off_at_the_length_asked_for(
+def test_texts_are_prompt_text_and_output_cut_off_at_max_length(
     small: ModelRef, rows: list[Row], write_rows: WriteRows, tmp_path: Path
 ) -> None:
     model, tokenizer = load(small, "cpu")
@@ -42,7 +42,7 @@ def test_texts_are_prompts_and_completions_cut_off_at_the_length_asked_for(
     assert [text.tolist() for text in cut] == [text[:50].tolist() for text in texts]
 
 
-def test_too_few_tokens_are_counted_in_the_refusal(
+def test_too_few_tokens_are_refused_with_their_number(
     small: ModelRef, rows: list[Row], write_rows: WriteRows, tmp_path: Path
 ) -> None:
     model, tokenizer = load(small, "cpu")

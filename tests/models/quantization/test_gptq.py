@@ -59,8 +59,8 @@ def test_every_module_and_every_layer_is_reported_in_order(quantized: Quantizati
     assert quantized.reports == [*modules, *layers, *variants]
 
 
-def test_a_modules_error_is_how_far_its_outputs_moved(quantized: Quantization) -> None:
-    """Measured beside it for the first module, whose inputs are those of the model as it was."""
+def test_the_error_of_a_module_is_the_squared_distance_of_its_outputs(quantized: Quantization) -> None:
+    """Measured here for the first module, whose inputs are those of the original model."""
     task = quantized.task
     model, tokenizer = load(task.model, "cpu")
     inputs: list[torch.Tensor] = []
@@ -70,7 +70,7 @@ def test_a_modules_error_is_how_far_its_outputs_moved(quantized: Quantization) -
     for text in calibration_tokens(task.calibration, model, tokenizer, task.options, widths):
         model(torch.from_numpy(text)[None].long())
     seen = torch.cat(inputs)
-    after = load(quantized.made, "cpu", for_training=True)[0].get_submodule("model.layers.0.self_attn.q_proj")
+    after = load(quantized.result, "cpu", for_training=True)[0].get_submodule("model.layers.0.self_attn.q_proj")
     with torch.no_grad():
         moved = mean_squares(first(seen) - after(seen))
         output = mean_squares(first(seen))
@@ -82,11 +82,11 @@ def test_a_modules_error_is_how_far_its_outputs_moved(quantized: Quantization) -
     assert moved < nearest
 
 
-def test_what_is_made_is_small_and_says_what_it_is_and_nothing_of_the_calibration(
+def test_the_result_is_smaller_and_describes_its_quantization_without_the_calibration_texts(
     quantized: Quantization, rows: list[Row]
 ) -> None:
-    folder = Path(quantized.made.location)
-    description = describe(quantized.made)
+    folder = Path(quantized.result.location)
+    description = describe(quantized.result)
     assert description.quantized
     assert description.dtype == torch.bfloat16
     assert description.weight_bytes < describe(quantized.task.model).weight_bytes
@@ -109,19 +109,19 @@ def test_what_is_made_is_small_and_says_what_it_is_and_nothing_of_the_calibratio
     assert str(quantized.task.work_folder) not in texts
 
 
-def test_plain_transformers_in_a_fresh_process_says_what_our_loader_does(
+def test_plain_transformers_in_a_new_process_generates_the_same_as_our_loader(
     quantized: Quantization, rows: list[Row]
 ) -> None:
     prompt = build_prompt(rows[0].instruction, rows[0].input)
     process = subprocess.run(
-        [sys.executable, "-c", PLAIN_TRANSFORMERS, quantized.made.location, prompt, "40"],
+        [sys.executable, "-c", PLAIN_TRANSFORMERS, quantized.result.location, prompt, "40"],
         capture_output=True,
         text=True,
         check=True,
         cwd=quantized.task.work_folder,
     )
     model: Any
-    model, tokenizer = load(quantized.made, "cpu", for_training=True)
+    model, tokenizer = load(quantized.result, "cpu", for_training=True)
     inputs: Any = tokenizer(prompt, return_tensors="pt")
     ours = model.generate(**inputs, max_new_tokens=40, do_sample=False)[0, inputs["input_ids"].shape[1] :]
     assert process.stdout.split("->")[-1].strip() == str(ours.tolist())
@@ -137,12 +137,12 @@ def test_plain_transformers_in_a_fresh_process_says_what_our_loader_does(
     ],
     ids=str,
 )
-def test_the_other_options_make_models_that_load_and_are_near_the_original(
+def test_with_other_options_the_result_loads_and_is_close_to_the_original(
     run: Callable[..., Quantization], options: dict[str, Any], rows: list[Row]
 ) -> None:
     done = run(**options)
     before, tokenizer = load(done.task.model, "cpu")
-    after, _ = load(done.made, "cpu", for_training=True)
+    after, _ = load(done.result, "cpu", for_training=True)
     inputs: Any = tokenizer(build_prompt(rows[0].instruction, rows[0].input), return_tensors="pt")
     with torch.no_grad():
         wanted = before(**inputs).logits
@@ -152,7 +152,7 @@ def test_the_other_options_make_models_that_load_and_are_near_the_original(
     assert all(error is not None and 0 < error < 0.2 for error in errors)
 
 
-def test_told_to_stop_it_ends_before_the_next_module_and_leaves_nothing(make_task: MakeTask) -> None:
+def test_told_to_stop_the_task_ends_before_the_next_module_and_leaves_no_files(make_task: MakeTask) -> None:
     task = make_task()
     reports: list[Report] = []
     assert not quantize(task, reports.append, lambda: len(reports) == 3)
@@ -160,7 +160,9 @@ def test_told_to_stop_it_ends_before_the_next_module_and_leaves_nothing(make_tas
     assert {file.name for file in task.work_folder.iterdir()} == {"calibration.parquet"}
 
 
-def test_told_to_stop_while_it_measures_it_leaves_nothing(make_task: MakeTask, rows: list[Row]) -> None:
+def test_told_to_stop_while_variants_are_measured_the_task_leaves_no_files(
+    make_task: MakeTask, rows: list[Row]
+) -> None:
     task = make_task(evaluation=rows[:5])
     reports: list[Report] = []
     assert not quantize(task, reports.append, lambda: bool(reports) and isinstance(reports[-1], MeasuredVariant))
@@ -176,21 +178,23 @@ def test_told_to_stop_while_it_measures_it_leaves_nothing(make_task: MakeTask, r
     ],
     ids=["group_size", "samples"],
 )
-def test_what_cannot_be_quantized_says_what_to_change_and_leaves_nothing(
+def test_options_that_do_not_fit_the_model_are_refused_and_leave_no_files(
     make_task: MakeTask, options: dict[str, Any], message: str
 ) -> None:
     refused(make_task(**options), message)
 
 
-def test_a_quantized_model_is_not_quantized_again(make_task: MakeTask, quantized: Quantization) -> None:
-    refused(make_task(model=quantized.made), "already quantized")
+def test_a_quantized_model_is_refused(make_task: MakeTask, quantized: Quantization) -> None:
+    refused(make_task(model=quantized.result), "already quantized")
 
 
-def test_an_adapter_has_to_be_merged_first(make_task: MakeTask, tmp_path: Path) -> None:
+def test_an_adapter_is_refused_with_the_advice_to_merge_it(make_task: MakeTask, tmp_path: Path) -> None:
     refused(make_task(model=replace(STARTER, adapter=make_adapter(tmp_path))), "merge it")
 
 
-def test_an_architecture_that_gptqmodel_does_not_know_is_named(make_task: MakeTask, tmp_path: Path) -> None:
+def test_an_architecture_that_gptqmodel_does_not_support_is_refused_with_its_name(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
     from transformers import CTRLConfig, CTRLLMHeadModel
 
     CTRLLMHeadModel(CTRLConfig(vocab_size=64, n_embd=32, dff=32, n_layer=1, n_head=2)).save_pretrained(tmp_path)
@@ -198,12 +202,12 @@ def test_an_architecture_that_gptqmodel_does_not_know_is_named(make_task: MakeTa
     refused(make_task(model=ModelRef(Source.LOCAL, str(tmp_path))), "gptqmodel does not support .* ctrl")
 
 
-def test_without_gptqmodel_it_says_what_to_install(make_task: MakeTask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_gptqmodel_the_error_says_what_to_install(make_task: MakeTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gptqmodel", None)
     refused(make_task(), "gptqmodel is not installed")
 
 
-def test_a_model_that_is_not_there_is_another_error(make_task: MakeTask, tmp_path: Path) -> None:
+def test_a_missing_model_is_a_load_error(make_task: MakeTask, tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="no model"):
         quantize(make_task(model=ModelRef(Source.LOCAL, str(tmp_path))), print, lambda: False)
 

@@ -23,18 +23,18 @@ def test_the_levels_are_those_that_gptq_rounds_to(bits: int, sym: bool) -> None:
     torch.testing.assert_close(rounded(weight, bits, 32, sym), torch.cat(groups, dim=1))
 
 
-def test_a_group_has_at_most_as_many_levels_as_its_bits_can_tell_apart() -> None:
+def test_a_group_has_at_most_as_many_levels_as_its_bits_can_represent() -> None:
     weight = torch.randn(4, 128)
     for group in rounded(weight, 2, 64, sym=False).reshape(-1, 64):
         assert len(group.unique()) <= 4
 
 
-def test_one_group_for_each_row_is_a_group_as_wide_as_the_row() -> None:
+def test_a_group_size_of_minus_1_is_a_group_as_wide_as_the_row() -> None:
     weight = torch.randn(4, 96)
     assert torch.equal(rounded(weight, 4, -1, sym=True), rounded(weight, 4, 96, sym=True))
 
 
-def test_rounded_weights_stay_as_they_are_when_rounded_again() -> None:
+def test_rounding_again_changes_nothing() -> None:
     once = rounded(torch.randn(4, 64), 4, 32, sym=False)
     torch.testing.assert_close(rounded(once, 4, 32, sym=False), once)
 
@@ -44,7 +44,7 @@ def test_a_group_of_zeros_stays_zero() -> None:
         assert not rounded(torch.zeros(2, 32), 4, 32, sym).any()
 
 
-def test_groups_go_along_the_inputs_however_a_layer_keeps_its_weights() -> None:
+def test_groups_run_along_the_inputs_in_both_layouts_of_weights() -> None:
     weight = torch.randn(6, 64)
     linear, conv = nn.Linear(64, 6), Conv1D(6, 64)
     linear.weight.data, conv.weight.data = weight.clone(), weight.T.clone()

@@ -1,4 +1,4 @@
-"""What is measured of a model's variants."""
+"""The measurements of a model's variants."""
 
 import math
 from pathlib import Path
@@ -24,7 +24,7 @@ def variants(quantized: Quantization) -> dict[str, MeasuredVariant]:
     return {report.variant: report for report in quantized.of_kind(MeasuredVariant)}
 
 
-def test_the_loss_is_plain_transformers_over_the_completion_and_its_end(rows: list[Row]) -> None:
+def test_the_loss_is_that_of_plain_transformers_over_the_output_and_the_end_token(rows: list[Row]) -> None:
     model, tokenizer = load(STARTER, "cpu")
     total, tokens = 0.0, 0
     for row in rows[:4]:
@@ -40,7 +40,7 @@ def test_the_loss_is_plain_transformers_over_the_completion_and_its_end(rows: li
     assert mean_loss(model, tokenizer, rows[:4]) == pytest.approx(total / tokens, rel=1e-4)
 
 
-def test_rows_beyond_the_context_are_left_out_of_the_loss_and_have_empty_completions(rows: list[Row]) -> None:
+def test_rows_longer_than_the_context_do_not_count_in_the_loss_and_have_empty_completions(rows: list[Row]) -> None:
     model, tokenizer = load(STARTER, "cpu")
     long = Row("Create a page. " * 1000, "", rows[0].output)
     assert mean_loss(model, tokenizer, [long]) is None
@@ -51,7 +51,7 @@ def test_rows_beyond_the_context_are_left_out_of_the_loss_and_have_empty_complet
     assert tokens_per_second > 0
 
 
-def test_the_starter_scores_as_it_does(rows: list[Row]) -> None:
+def test_the_starter_model_reproduces_its_held_out_rows(rows: list[Row]) -> None:
     measured = measure(Variant("original", STARTER, seconds=100), rows[:3], lambda: False)
     assert (measured.exact_match, measured.rows) == (1, 3)
     assert measured.chrf == pytest.approx(100)
@@ -62,7 +62,7 @@ def test_the_starter_scores_as_it_does(rows: list[Row]) -> None:
     assert measured.seconds > 100
 
 
-def test_variants_are_measured_side_by_side(variants: dict[str, MeasuredVariant], quantized: Quantization) -> None:
+def test_each_variant_is_measured(variants: dict[str, MeasuredVariant], quantized: Quantization) -> None:
     assert list(variants) == ["original", "gptq", "round-to-nearest", "bitsandbytes-8", "bitsandbytes-4"]
     original, gptq, nearest = (variants[name] for name in ("original", "gptq", "round-to-nearest"))
     for measured in variants.values():
@@ -85,7 +85,9 @@ def test_variants_are_measured_side_by_side(variants: dict[str, MeasuredVariant]
     assert (nearest.disk_bytes, nearest.memory_bytes, nearest.exact_match) == (None, None, None)
 
 
-def test_a_variant_that_cannot_be_loaded_says_why_and_the_others_are_measured(rows: list[Row], tmp_path: Path) -> None:
+def test_a_variant_that_cannot_be_loaded_has_an_error_and_the_others_are_measured(
+    rows: list[Row], tmp_path: Path
+) -> None:
     missing = ModelRef(Source.LOCAL, str(tmp_path / "nowhere"))
     variants = measure_variants(
         STARTER, missing, QuantizationOptions(), rows[:1], quantize_seconds=1.0, should_stop=lambda: False
@@ -98,20 +100,20 @@ def test_a_variant_that_cannot_be_loaded_says_why_and_the_others_are_measured(ro
     assert gptq.percent_done == pytest.approx(40)
 
 
-def test_measuring_ends_when_it_is_told_to(rows: list[Row]) -> None:
-    asked = 0
+def test_measuring_stops_when_it_is_told_to(rows: list[Row]) -> None:
+    calls = 0
 
     def later() -> bool:
-        nonlocal asked
-        asked += 1
-        return asked > len(rows) + 1
+        nonlocal calls
+        calls += 1
+        return calls > len(rows) + 1
 
     with pytest.raises(Stopped):
         measure(Variant("original", STARTER), rows, later)
-    assert asked == len(rows) + 2, "once for each row, and then while the completions come"
+    assert calls == len(rows) + 2, "once for each row, and then while the completions come"
 
 
-def test_rounding_costs_more_than_nothing(rows: list[Row]) -> None:
+def test_rounding_to_2_bits_raises_the_perplexity(rows: list[Row]) -> None:
     whole = measure(Variant("original", STARTER), rows[:2], lambda: False)
     options = QuantizationOptions(bits=2, group_size=256)
     nearest = measure(Variant("round-to-nearest", STARTER, rounding=options), rows[:2], lambda: False)
