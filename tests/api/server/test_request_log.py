@@ -124,7 +124,7 @@ def test_lines_of_other_modules_name_the_job(
     monkeypatch.setattr(queue, "_paused_until", 0.0)
     job = submit(as_user)["id"]
     warning, line = lines()
-    assert "could not publish" in warning["message"]
+    assert "could not be published" in warning["message"]
     assert warning["job_id"] == line["job_id"] == job
 
 
