@@ -159,8 +159,9 @@ def test_on_a_terminal_the_logs_go_to_files_and_errors_to_the_terminal_too(setti
         assert sorted(ready[2:]) == ["api", "build worker", "inference worker"]
         assert str(logs) in printed()
         assert '"level"' not in printed()
-        for name, line in (("build-worker", "serves builds"), ("inference-worker", "serves generation")):
-            eventually(lambda file=logs / f"{name}.log", line=line: line in file.read_text(), line)  # type: ignore[misc]
+        for role in ("build", "inference"):
+            log = logs / f"{role}-worker.log"
+            eventually(lambda log=log: '"logger": "workers.main"' in log.read_text(), f"a line in {log}")  # type: ignore[misc]
 
         worker_of(psutil.Process(process.pid), "build").kill()
         restart = f"The build worker ended with status -9. Starting it again. Its log: {logs / 'build-worker.log'}"
