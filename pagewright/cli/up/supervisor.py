@@ -17,6 +17,8 @@ RESTART_WINDOW_SECONDS = 60
 MAX_RESTARTS = 5
 """A part that ends more often than this within the window is broken: `up` ends instead of restarting it."""
 
+_interrupted = False
+
 
 def run(settings: Settings, *, log_to_files: bool) -> None:
     """Run until SIGINT or SIGTERM. Raises UpError if a part can't start or keeps ending.
@@ -64,7 +66,7 @@ def _start(parts: list[Part], address: str) -> None:
                 raise UpError(f"the {part.name} ended with status {part.exit_status}; {_last_output(part)}")
         if time.monotonic() > deadline:
             raise UpError(f"the server is not ready after {START_SECONDS} seconds: {state.detail}")
-        time.sleep(0.2)
+        _sleep(0.2)
 
 
 def _is_ready(name: str, state: Readiness) -> bool:
@@ -92,7 +94,7 @@ def _supervise(parts: list[Part]) -> None:
             log = f" Its log: {part.log.file}" if part.log else ""
             print(f"The {part.name} ended with status {part.exit_status}. Starting it again.{log}", flush=True)
             part.start()
-        time.sleep(0.5)
+        _sleep(0.5)
 
 
 def _wait_for_redis(part: Part, deadline: float) -> None:
@@ -103,7 +105,7 @@ def _wait_for_redis(part: Part, deadline: float) -> None:
         except RedisError as error:
             if time.monotonic() > deadline or part.exit_status is not None:
                 raise UpError(f"redis-server does not start: {error}") from None
-            time.sleep(0.05)
+            _sleep(0.05)
         else:
             return
 
@@ -134,4 +136,13 @@ def _address(settings: Settings) -> str:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    global _interrupted
+    _interrupted = True
     raise KeyboardInterrupt
+
+
+def _sleep(seconds: float) -> None:
+    """Sleep, or raise KeyboardInterrupt after a signal whose exception Python discarded, as it does in a destructor."""
+    if _interrupted:
+        raise KeyboardInterrupt
+    time.sleep(seconds)
