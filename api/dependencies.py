@@ -118,7 +118,6 @@ async def _wait_seconds(
         Header(
             description="`wait=N` makes the request wait for the job to finish, for up to N seconds (at most "
             f"{MAX_WAIT_SECONDS}).",
-            examples=["wait=30"],
         ),
     ] = None,
 ) -> int:
