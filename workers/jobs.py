@@ -8,8 +8,9 @@ from functools import wraps
 from typing import Protocol
 
 from db.vocabulary import ErrorType, JobKind, QueueName
-from models.loading.refs import ModelLoadError
 from models.serving.engine import EngineFailed, RequestError
+from models.tasks.errors import TaskError
+from models.tasks.reports import Outcome
 from pagewright.settings import Settings
 from workers import queue
 from workers.celery_app import app
@@ -17,6 +18,14 @@ from workers.leases import Lease, Leases, job_log_fields
 from workers.runtime import Runtime, get_runtime
 
 log = logging.getLogger(__name__)
+
+ERROR_TYPES = {
+    Outcome.INVALID: ErrorType.INVALID_REQUEST,
+    Outcome.MODEL_UNAVAILABLE: ErrorType.MODEL_UNAVAILABLE,
+    Outcome.DIVERGED: ErrorType.DIVERGED,
+    Outcome.OUT_OF_MEMORY: ErrorType.OUT_OF_MEMORY,
+}
+"""The error type of a job, by the outcome of the `TaskError` that failed it."""
 
 Work = Callable[[Runtime, list[Lease]], None]
 """Does the work of claimed jobs and ends them. If it raises, `end_on_error` ends the jobs that it has not ended."""
@@ -79,8 +88,8 @@ def end_on_error(leases: Leases, jobs: Sequence[Lease]) -> Iterator[None]:
         yield
     except RequestError as error:
         leases.fail(_held(leases, jobs), ErrorType.INVALID_REQUEST, str(error))
-    except ModelLoadError as error:
-        leases.fail(_held(leases, jobs), ErrorType.MODEL_UNAVAILABLE, str(error))
+    except TaskError as error:
+        leases.fail(_held(leases, jobs), ERROR_TYPES[error.outcome], str(error))
     except (AttemptFailed, EngineFailed) as error:
         leases.requeue(_held(leases, jobs), str(error))
     except Exception as error:

@@ -1,14 +1,18 @@
 """The base class of the errors that end a task. Imports no torch."""
 
-from typing import ClassVar
-
 from models.tasks.reports import Outcome
 
 
 class TaskError(ValueError):
     """A task failed, and trying it again would fail in the same way. The message says what to change.
 
-    `outcome` is what the task's process reports. A subclass may set another one.
+    `outcome` is what the task's process reports, and decides the error type of a failed job. A subclass sets the
+    outcome of its errors.
     """
 
-    outcome: ClassVar[Outcome] = Outcome.INVALID
+    outcome = Outcome.INVALID
+
+    def __init__(self, message: str, outcome: Outcome | None = None) -> None:
+        super().__init__(message)
+        if outcome is not None:
+            self.outcome = outcome

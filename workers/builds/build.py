@@ -17,12 +17,13 @@ from sqlalchemy.orm import Session
 
 from db.queries import models
 from db.vocabulary import ErrorType, JobKind, ModelKind
+from models.tasks.errors import TaskError
 from models.tasks.reports import Outcome
 from models.tasks.specification import RESULT, Task, write_specification
 from pagewright.work_folders import work_folder
 from workers.builds.process import run_process
 from workers.builds.recorder import Recorder
-from workers.jobs import RunJobs, job
+from workers.jobs import RunJobs, end_on_error, job
 from workers.leases import Lease
 from workers.retrying import STORE_RETRY_SECONDS, retry
 from workers.runtime import Runtime
@@ -32,13 +33,6 @@ log = logging.getLogger(__name__)
 
 MIN_FREE_BYTES = 100_000_000
 """Disk space that must be free before a build worker starts a job."""
-
-ERROR_TYPES = {
-    Outcome.INVALID: ErrorType.INVALID_REQUEST,
-    Outcome.MODEL_UNAVAILABLE: ErrorType.MODEL_UNAVAILABLE,
-    Outcome.DIVERGED: ErrorType.DIVERGED,
-    Outcome.OUT_OF_MEMORY: ErrorType.OUT_OF_MEMORY,
-}
 
 
 @dataclass(frozen=True)
@@ -51,14 +45,6 @@ class ResultModel:
     dataset_id: uuid.UUID | None
     template: str | None
     parameters: dict[str, Any] | None
-
-
-class TaskFailed(Exception):
-    """The task failed, and would fail again if it were tried again. The message says what to change."""
-
-    def __init__(self, outcome: Outcome, message: str) -> None:
-        super().__init__(message)
-        self.outcome = outcome
 
 
 class BuildInterrupted(Exception):
@@ -84,7 +70,7 @@ class Build:
     def run_process(self, task: Task, recorder: Recorder, *, devices: int = 1, grace_seconds: float = 0.0) -> None:
         """Run the task in a process until it is done. See `workers.builds.process.run_process`.
 
-        Raises TaskFailed, BuildInterrupted and ProcessCrashed.
+        Raises TaskError, BuildInterrupted and ProcessCrashed.
         """
         specification = write_specification(task)
         ended = run_process(specification, self.lease, recorder.receive, devices=devices, grace_seconds=grace_seconds)
@@ -92,7 +78,7 @@ class Build:
             return
         if ended is None or self.lease.interrupted:
             raise BuildInterrupted
-        raise TaskFailed(ended.outcome, ended.message)
+        raise TaskError(ended.message, ended.outcome)
 
 
 def build_job(kind: JobKind) -> Callable[[Callable[[Build], ResultModel]], RunJobs]:
@@ -108,7 +94,7 @@ def build_job(kind: JobKind) -> Callable[[Callable[[Build], ResultModel]], RunJo
         @wraps(make)
         def run(runtime: Runtime, leases: list[Lease]) -> None:
             [lease] = leases
-            with work_folder(runtime.work_folders) as folder:
+            with work_folder(runtime.work_folders) as folder, end_on_error(runtime.leases, leases):
                 _run(Build(runtime, lease, folder), make)
             remove_checkpoints(runtime.database, runtime.artifacts, lease.job_id)
 
@@ -137,8 +123,6 @@ def _run(build: Build, make: Callable[[Build], ResultModel]) -> None:
         _store(build)
     except BuildInterrupted:
         leases.finish([build.lease], build.lease.interrupted)
-    except TaskFailed as error:
-        leases.fail([build.lease], ERROR_TYPES[error.outcome], str(error))
     else:
         _register(build, result)
 

@@ -14,9 +14,10 @@ from db.vocabulary import JobKind, ModelKind, ModelSource, Split
 from models.fine_tuning.options import LoraOptions, TrainingOptions, halve_batch
 from models.fine_tuning.task import FineTuneTask
 from models.prompts.template import TEMPLATE_NAME
+from models.tasks.errors import TaskError
 from models.tasks.process import REPORTS
 from models.tasks.reports import Checkpoint, Outcome, Step
-from workers.builds.build import Build, ResultModel, TaskFailed, build_job
+from workers.builds.build import Build, ResultModel, build_job
 from workers.builds.recorder import Recorder
 from workers.model_refs import model_ref
 from workers.sweeper import checkpoints_path
@@ -74,7 +75,7 @@ def _train(build: Build, row: FineTuneRow) -> TrainingOptions:
                 devices=fine_tune.devices,
                 grace_seconds=runtime.settings.shutdown_grace_seconds,
             )
-        except TaskFailed as error:
+        except TaskError as error:
             if error.outcome != Outcome.OUT_OF_MEMORY:
                 raise
             training = _halve(build, checkpoints.recorder, training, error)
@@ -84,12 +85,12 @@ def _train(build: Build, row: FineTuneRow) -> TrainingOptions:
             return training
 
 
-def _halve(build: Build, recorder: Recorder, training: TrainingOptions, error: TaskFailed) -> TrainingOptions:
-    """Store the training options with half the batch size, and an event. Raises TaskFailed at a batch size of 1."""
+def _halve(build: Build, recorder: Recorder, training: TrainingOptions, error: TaskError) -> TrainingOptions:
+    """Store the training options with half the batch size, and an event. Raises TaskError at a batch size of 1."""
     smaller = halve_batch(training)
     if smaller is None:
         advice = "lower max_seq_length, turn on gradient_checkpointing, or load the base model in 4 bits"
-        raise TaskFailed(error.outcome, f"{error}; one row at a time does not fit either: {advice}")
+        raise TaskError(f"{error}; one row at a time does not fit either: {advice}", error.outcome)
     message = (
         f"out of memory: training continues with per_device_train_batch_size {smaller.per_device_train_batch_size} "
         f"instead of {training.per_device_train_batch_size}, and gradient_accumulation_steps "

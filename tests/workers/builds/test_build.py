@@ -11,13 +11,14 @@ from db.queries import models
 from db.queries.generations import GenerationRow
 from db.tables.jobs import Job
 from db.vocabulary import ErrorType, JobKind, JobStatus, ModelKind, QueueName
+from models.tasks.errors import TaskError
 from models.tasks.reports import Outcome
 from models.tasks.specification import RESULT
 from tests.databases import on_sqlite
 from tests.processes import eventually
 from workers import queue
 from workers.builds import build as build_module
-from workers.builds.build import Build, ResultModel, TaskFailed, build_job
+from workers.builds.build import Build, ResultModel, build_job
 from workers.leases import Interrupt
 from workers.runtime import Runtime
 
@@ -43,7 +44,7 @@ def write_weights(build: Build) -> ResultModel:
 
 @build_job(JobKind.MERGE)
 def fail(build: Build) -> ResultModel:
-    raise TaskFailed(Outcome.DIVERGED, "lower learning_rate")
+    raise TaskError("lower learning_rate", Outcome.DIVERGED)
 
 
 def in_background(runtime: Runtime, job_id: uuid.UUID) -> threading.Thread:
