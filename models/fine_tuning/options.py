@@ -127,7 +127,7 @@ class TrainingOptions(Options):
 
 
 def replace_removed_optimizer(options: TrainingOptions) -> TrainingOptions:
-    """Return the options with an optimizer that transformers still has; the same ones if it has it already."""
+    """Return the options with an optimizer that transformers has: unchanged unless theirs was removed."""
     optimizer = REPLACED_OPTIMIZERS.get(options.optim)
     return options.model_copy(update={"optim": optimizer}) if optimizer else options
 

@@ -25,7 +25,7 @@ def calibrated(**options: Any) -> Any:
 
 def test_optimums_loop_creates_gptqmodels_class_by_its_global_name() -> None:
     assert loop.GPTQ is GPTQ
-    assert "GPTQ" in GPTQQuantizer.quantize_model.__code__.co_names
+    assert "GPTQ" in inspect.unwrap(GPTQQuantizer.quantize_model).__code__.co_names
 
 
 def test_optimums_loop_calls_fasterquant_with_keyword_arguments() -> None:
