@@ -32,9 +32,9 @@ def measured() -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_an_alert_uses_metrics_that_exist(rule: dict[str, Any], measured: dict[str, set[str]]) -> None:
-    metrics = re.findall(r"(pagewright_\w+)", rule["expr"])
-    assert set(metrics) <= measured.keys()
-    assert metrics or rule["expr"].startswith("up{")
+    series = re.findall(r"(pagewright_\w+)", rule["expr"])
+    assert set(series) <= measured.keys()
+    assert series or rule["expr"].startswith("up{")
 
 
 def test_a_route_that_an_alert_names_exists() -> None:
