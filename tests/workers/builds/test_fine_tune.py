@@ -154,7 +154,7 @@ def test_an_adapter_trained_in_4_bits_is_served_with_the_load_options_of_the_req
 @pytest.mark.parametrize(
     ("options", "error_type", "message"),
     [
-        ({"max_seq_length": 100_000}, ErrorType.INVALID_REQUEST, "context is 2048"),
+        ({"max_seq_length": 100_000}, ErrorType.INVALID_REQUEST, "context length is 2048"),
         ({"lora": {"target_modules": ["W_pack"]}}, ErrorType.INVALID_REQUEST, "it has down_proj"),
         ({"learning_rate": 1e20, "warmup_steps": 0, "max_steps": 30}, ErrorType.DIVERGED, "lower learning_rate"),
     ],
@@ -334,7 +334,7 @@ SMALL_MEMORY = """
 import resource, sys, threading, time
 
 def limit():
-    while "models.fine_tuning.training" not in sys.modules:
+    while not hasattr(sys.modules.get("models.fine_tuning.training"), "fine_tune"):  # until all is imported
         time.sleep(0.01)
     time.sleep(0.5)
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
