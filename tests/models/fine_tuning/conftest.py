@@ -1,4 +1,4 @@
-"""Fixtures: rows to train on, with the starter model as the base model."""
+"""Fixtures: rows to train on, and fine-tunes of a small base model."""
 
 import json
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from models.fine_tuning.options import LoraOptions, TrainingOptions
 from models.fine_tuning.task import FineTuneTask
 from models.loading.refs import ModelRef, Source
 from models.prompts.rows import Row
+from tests.small_model import make_small
 
 STARTER = ModelRef(Source.BUNDLED, "starter")
 HELD_OUT = models.starter.HELD_OUT
@@ -36,15 +37,25 @@ def write_rows() -> Callable[[Path, list[Row]], Path]:
     return write
 
 
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
+    """The starter's first layer, for tests in which it does not matter how well the base model writes."""
+    folder = tmp_path_factory.mktemp("base") / "small"
+    make_small(folder)
+    return ModelRef(Source.LOCAL, str(folder))
+
+
 @pytest.fixture
-def make_task(tmp_path: Path, rows: list[Row], write_rows: Callable[[Path, list[Row]], Path]) -> Callable[..., Any]:
+def make_task(
+    tmp_path: Path, rows: list[Row], write_rows: Callable[[Path, list[Row]], Path], small: ModelRef
+) -> Callable[..., Any]:
     """Makes fine-tunes on the rows, each in a new work folder, with the given training options."""
     file = write_rows(tmp_path / "rows.parquet", rows)
     count = 0
 
     def make(
         *,
-        base: ModelRef = STARTER,
+        base: ModelRef = small,
         lora: LoraOptions | None = None,
         checkpoint: Path | None = None,
         train: Path = file,

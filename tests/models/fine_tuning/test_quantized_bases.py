@@ -1,6 +1,7 @@
 """Adapters trained and served over quantized base models."""
 
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,14 +49,10 @@ def losses(reports: list[Report]) -> dict[int, float]:
 def served(refs: list[ModelRef], prompt: str) -> list[str]:
     """Return what engines over the same weights generate at the same time."""
     pool = ModelPool(2**29, device="cpu")
-    leases = [pool.borrow(ref) for ref in refs]
-    engines = [lease.__enter__() for lease in leases]
-    running = [engine.submit(prompt, Sampling(max_new_tokens=TOKENS)) for engine in engines]
-    texts = [request.future.result(60).text for request in running]
-    for lease in leases:
-        lease.__exit__(None, None, None)
-    pool.close()
-    return texts
+    with closing(pool), ExitStack() as stack:
+        engines = [stack.enter_context(pool.borrow(ref)) for ref in refs]
+        running = [engine.submit(prompt, Sampling(max_new_tokens=TOKENS)) for engine in engines]
+        return [request.future.result().text for request in running]
 
 
 def test_an_adapter_over_a_gptq_base_changes_its_logits_and_resumes(
@@ -68,7 +65,7 @@ def test_an_adapter_over_a_gptq_base_changes_its_logits_and_resumes(
 
     model: Any
     model, tokenizer = load(gptq, "cpu", torch.float32, for_training=True)
-    prompt = tokenizer(build_prompt(rows[0].instruction, rows[0].input), return_tensors="pt")
+    prompt = tokenizer(build_prompt(rows[0].instruction, rows[0].input), return_tensors="pt").to(model.device)
     with torch.no_grad():
         before = model(**prompt).logits
         after = PeftModel.from_pretrained(model, str(task.result_folder))(**prompt).logits
