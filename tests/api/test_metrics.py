@@ -68,8 +68,8 @@ def test_unfinished_jobs_are_counted_by_queue_kind_and_status(
     assert values["pagewright_jobs{fine_tune,builds,queued}"] == 1
     assert values["pagewright_jobs{merge,builds,queued}"] == 0
     assert values["pagewright_jobs{evaluation,evaluation,queued}"] == 0
-    assert 3600 <= values["pagewright_queue_oldest_job_age_seconds{generation}"] < 3700
-    assert 0 < values["pagewright_queue_oldest_job_age_seconds{builds}"] < 100
+    assert values["pagewright_queue_oldest_job_age_seconds{generation}"] >= 3600
+    assert 0 < values["pagewright_queue_oldest_job_age_seconds{builds}"] < 3600
     assert values["pagewright_queue_oldest_job_age_seconds{evaluation}"] == 0
 
 

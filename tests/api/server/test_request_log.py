@@ -57,7 +57,7 @@ def test_a_request_is_logged_with_its_route_and_status(as_user: TestClient, line
     assert line["request_id"] == response.headers["X-Request-ID"]
     assert len(line["request_id"]) == 32
     assert (line["method"], line["route"], line["status"]) == ("GET", "/v1/models", 200)
-    assert 0 < line["duration_seconds"] < 10
+    assert line["duration_seconds"] > 0
     assert line["level"] == "INFO"
     assert "job_id" not in line
     assert as_user.get("/v1/models").headers["X-Request-ID"] != line["request_id"]
