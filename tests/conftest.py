@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,6 +18,9 @@ from redis import Redis
 
 from pagewright.cli.up.parts import free_port
 from tests.processes import start_redis
+
+# A shell starts background processes with SIGINT ignored, and they pass that on: tests that send SIGINT would hang.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Two test processes share two cores: more threads of torch, here and in processes that tests start, only slow them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
