@@ -65,10 +65,11 @@ def test_an_adapter_over_a_gptq_base_changes_its_logits_and_resumes(
 
     model: Any
     model, tokenizer = load(gptq, "cpu", torch.float32, for_training=True)
-    prompt = tokenizer(build_prompt(rows[0].instruction, rows[0].input), return_tensors="pt").to(model.device)
+    prompt = tokenizer(build_prompt(rows[0].instruction, rows[0].input), return_tensors="pt")
     with torch.no_grad():
         before = model(**prompt).logits
-        after = PeftModel.from_pretrained(model, str(task.result_folder))(**prompt).logits
+        adapted = PeftModel.from_pretrained(model, str(task.result_folder))  # PEFT moves it to a GPU if there is one
+        after = adapted(**prompt.to(adapted.device)).logits.cpu()
     assert not torch.allclose(before, after, atol=1e-3)
 
     first = next(report for report in reports if isinstance(report, Checkpoint))
