@@ -218,6 +218,7 @@ def test_a_client_that_does_not_read_its_response_is_disconnected(
             connection.sendall(request)
             if not reads_steadily:
                 address = connection.getsockname()
+                eventually(lambda: address in established(api), "the server accepted the connection")
                 eventually(lambda: address not in established(api), "the server closed the connection")
             total = 0
             while size := _received(connection):

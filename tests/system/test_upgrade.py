@@ -113,7 +113,9 @@ def test_jobs_of_before_during_and_after_an_upgrade_are_done_once(
     log = tmp_path / "log"
     with running("worker", log=log, **FAST) as old:
         eventually(workers(1), "the old worker")
-        jobs.update(submit_batch(as_user, 5)["job_ids"])
+        first = set(submit_batch(as_user, 5)["job_ids"])
+        jobs.update(first)
+        eventually(lambda: statuses(first) == {JobStatus.SUCCEEDED}, "jobs that the old worker has finished")
         long = {accepted(**LONG, seed=number) for number in range(8)}
         eventually(lambda: JobStatus.RUNNING in statuses(long), "running jobs")
         stream.start()
