@@ -1,4 +1,4 @@
-"""An upgrade as docs/operations.md has it: migrate while all works, start the new, stop the old. No job is lost.
+"""The upgrade of docs/operations.md: migrate while everything runs, start new workers, stop old ones. No job is lost.
 
 The old worker is today's code over a schema of tomorrow: one more migration than the code knows.
 """
