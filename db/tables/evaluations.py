@@ -2,18 +2,19 @@
 
 import uuid
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text
+from sqlalchemy import JSON, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Table
-from db.tables.mixins import LoadColumn, SamplingColumns, UsesDataset
+from db.tables.mixins import ExtractColumn, LoadColumn, PromptColumns, SamplingColumns, UsesDataset
 
 CHRF = "chrf"
 """The metric whose overall score is computed from `chrf_statistics` rather than as a mean of the rows' scores."""
 
 
-class Evaluation(UsesDataset, SamplingColumns, LoadColumn, Table):
+class Evaluation(UsesDataset, SamplingColumns, LoadColumn, PromptColumns, ExtractColumn, Table):
     """The request of an evaluation job, and how many rows are done.
 
     If the request has no `max_new_tokens`, the worker that runs the job sets it.
@@ -50,6 +51,8 @@ class Prediction(Table):
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     row: Mapped[int] = mapped_column(primary_key=True)
     """The number of the row in its split, from 0."""
+    context: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+    """The messages before the prompt, in order; None if there are none."""
     prompt: Mapped[str] = mapped_column(Text)
     input: Mapped[str] = mapped_column(Text)
     completion: Mapped[str] = mapped_column(Text)

@@ -8,10 +8,10 @@ from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Table
-from db.tables.mixins import LoadColumn, MakesModel, UsesDataset
+from db.tables.mixins import LoadColumn, MakesModel, PromptColumns, UsesDataset
 
 
-class FineTune(MakesModel, UsesDataset, LoadColumn, Table):
+class FineTune(MakesModel, UsesDataset, LoadColumn, PromptColumns, Table):
     """The request of a fine-tuning job, and the checkpoint that its next attempt resumes from."""
 
     __tablename__ = "fine_tunes"

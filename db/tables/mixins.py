@@ -6,7 +6,7 @@ Queries and pruning find a table by its mixins, so a new kind of job needs no ch
 import uuid
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, String
+from sqlalchemy import JSON, BigInteger, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.vocabulary import Split
@@ -50,3 +50,26 @@ class LoadColumn:
 
     load: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     """`method` and the options of that method; None loads the weights as they are stored."""
+
+
+class PromptColumns:
+    """How a job's messages become a prompt text."""
+
+    template: Mapped[str | None] = mapped_column(String(64))
+    """The name of a prompt template, or the sha256 of a stored one.
+
+    If the request names none, or `auto`, the worker that runs the job stores which one it took.
+    """
+    template_sha256: Mapped[str | None] = mapped_column(String(64))
+    """The hash of the Jinja text that the prompts are rendered with. The worker that runs the job sets it."""
+    system: Mapped[str | None] = mapped_column(Text)
+    """The system message of chats that have none."""
+    chat_template_kwargs: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Variables for the template."""
+
+
+class ExtractColumn:
+    """Which part of a completion is the page."""
+
+    extract: Mapped[str | None] = mapped_column(String(16))
+    """If the request does not say it, the worker that runs the job sets it. None until then: the whole completion."""

@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
@@ -30,9 +30,16 @@ class Model(Table):
     """The model that this one is derived from: the base model of an adapter."""
     dataset_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("datasets.id"))
     template: Mapped[str | None] = mapped_column(String(64))
-    """The name of the prompt template that the model was fine-tuned with."""
+    """The name of a prompt template, or the sha256 of a stored one: the one that the model was fine-tuned with, or that
+    it was registered with. None: `auto`."""
+    template_sha256: Mapped[str | None] = mapped_column(String(64))
+    """The hash of the Jinja text that the model was fine-tuned with."""
     parameters: Mapped[dict[str, Any] | None]
     """The options of the job whose result the model is, or how a local model is quantized."""
     job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id"), unique=True)
     """The job whose result the model is; None if it was registered by a client."""
+    engine: Mapped[str | None] = mapped_column(String(32))
+    """The engine that a worker chose for the model; None until one has served it."""
+    engine_reason: Mapped[str | None] = mapped_column(Text)
+    """Why the model is not served by the fast engine; None if it is."""
     created_at: Mapped[datetime]

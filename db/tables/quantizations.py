@@ -7,10 +7,10 @@ from sqlalchemy import BigInteger, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Table
-from db.tables.mixins import MakesModel, UsesDataset
+from db.tables.mixins import MakesModel, PromptColumns, UsesDataset
 
 
-class Quantization(MakesModel, UsesDataset, Table):
+class Quantization(MakesModel, UsesDataset, PromptColumns, Table):
     """The request of a quantization job. Calibration uses rows of `split`; the report uses rows of the other split."""
 
     __tablename__ = "quantizations"
