@@ -65,7 +65,9 @@ def row_of(values: Mapping[str, Any]) -> Row:
     """Return the row that has these values in its columns: the inverse of `columns_of`."""
     context = values.get("context")
     return Row(
-        *(values[name] for name in COLUMNS),
+        values["instruction"],
+        values["input"],
+        values["output"],
         context=tuple(Message(**message) for message in json.loads(context)) if context else (),
         learn=values.get("learn", True),
     )
