@@ -1,5 +1,7 @@
 """Properties of a model that its configuration states."""
 
+from itertools import chain
+
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -9,13 +11,12 @@ def context_length(config: PreTrainedConfig) -> int:
 
 
 def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the ids of the tokens that end a completion.
+    """Return the ids of the tokens that end a completion, in this order: those that the model's generation
+    configuration names, its configuration, and its tokenizer. The list can be empty.
 
-    They are those of the model's generation configuration; if it has none, the tokenizer's. The list can be empty.
+    Some models name another in each: the end of a turn, and the end of a text.
     """
-    ids = model.generation_config.eos_token_id if model.generation_config else None
-    if ids is None:
-        ids = tokenizer.eos_token_id
-    if ids is None:
-        return []
-    return list(ids) if isinstance(ids, list | tuple) else [int(ids)]
+    places = (model.generation_config, model.config, model.config.get_text_config(), tokenizer)
+    named = [getattr(place, "eos_token_id", None) for place in places]
+    ids = chain.from_iterable(each if isinstance(each, list | tuple) else [each] for each in named)
+    return list(dict.fromkeys(int(id) for id in ids if id is not None and id >= 0))

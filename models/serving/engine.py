@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Sampling:
     - `top_k`: at least 0. Only the `top_k` likeliest tokens are sampled from; 0 means all of them.
     - `seed`: a 64-bit signed integer. None picks a random seed.
     - `stop`: non-empty strings. The text ends before the first of them that appears.
+    - `stop_token_ids`: tokens that end the completion, beside the model's own end tokens. They don't show in the text.
 
     Raises ValueError, naming the field, for a value out of range.
     """
@@ -28,6 +29,7 @@ class Sampling:
     top_k: int = 0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
@@ -42,10 +44,12 @@ class Sampling:
             raise ValueError(f"seed must be a 64-bit signed integer, not {self.seed}")
         if not all(self.stop):
             raise ValueError("stop must not contain an empty string")
+        if any(token < 0 for token in self.stop_token_ids):
+            raise ValueError(f"stop_token_ids must be token ids of at least 0, not {list(self.stop_token_ids)}")
 
 
 class FinishReason(StrEnum):
-    STOP = "stop"  # the model generated an end-of-sequence token, or the text contained a stop string
+    STOP = "stop"  # the model generated an end token, or the text contained a stop string
     LENGTH = "length"  # max_new_tokens were generated
     CANCELLED = "cancelled"
 
@@ -64,7 +68,7 @@ class EngineFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Completion:
-    """The result of a request. `completion_tokens` counts all generated tokens, an end-of-sequence token included."""
+    """The result of a request. `completion_tokens` counts all generated tokens, an end token included."""
 
     text: str
     prompt_tokens: int
@@ -111,6 +115,10 @@ class Engine(Protocol):
     """Generates completions with one model. All members can be used from any thread."""
 
     @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of transformers that the engine uses on its own thread. Copy it to use it on another."""
+
+    @property
     def context_length(self) -> int:
         """The largest number of tokens of a prompt text and its completion together."""
 
@@ -130,10 +138,11 @@ class Engine(Protocol):
     def alive(self) -> bool:
         """Whether the engine accepts requests."""
 
-    def submit(self, prompt_text: str, sampling: Sampling) -> Request:
+    def submit(self, prompt: str | Sequence[int], sampling: Sampling) -> Request:
         """Queue a request.
 
-        `prompt_text` is the whole text that the model continues. Raises PromptTooLong or another RequestError for a
+        `prompt` is all that the model continues: a prompt text, which the tokenizer encodes with its default special
+        tokens, or token ids, which are taken as they are. Raises PromptTooLong or another RequestError for a
         request that can't run, and EngineFailed if the engine is not alive.
         """
 

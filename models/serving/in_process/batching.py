@@ -142,7 +142,6 @@ class Batcher(ContinuousBatchingManager):
         self,
         model: PreTrainedModel,
         limits: EngineLimits,
-        eos_token_ids: list[int],
         receive: Callable[[Progress], None],
         on_exit: Callable[[], None],
     ) -> None:
@@ -160,7 +159,7 @@ class Batcher(ContinuousBatchingManager):
             # Flash attention does not support float32.
             auto_switch_to_flash=model.dtype != torch.float32,
         )
-        generation_config = GenerationConfig(do_sample=False, eos_token_id=eos_token_ids or -1)
+        generation_config = GenerationConfig(do_sample=False, eos_token_id=-1)  # each request names its own
         untyped: Any = model  # the manager declares a narrower type than it accepts
         super().__init__(untyped, generation_config, config)
         uses_graphs = any(self.continuous_batching_config.cuda_graph_booleans)
@@ -168,9 +167,25 @@ class Batcher(ContinuousBatchingManager):
         self.output_router = _Outputs(receive)
         self._on_exit = on_exit
 
-    def submit(self, request_id: str, token_ids: list[int], max_new_tokens: int, sampling: Sampling, seed: int) -> bool:
+    def submit(
+        self,
+        request_id: str,
+        token_ids: list[int],
+        max_new_tokens: int,
+        end_token_ids: list[int],
+        sampling: Sampling,
+        seed: int,
+    ) -> bool:
         """Queue a request. Returns False if the thread has stopped or is stopping."""
-        accepted = self.add_request(token_ids, request_id, max_new_tokens, streaming=True, sampling=sampling, seed=seed)
+        accepted = self.add_request(
+            token_ids,
+            request_id,
+            max_new_tokens,
+            streaming=True,
+            eos_token_id=end_token_ids or -1,
+            sampling=sampling,
+            seed=seed,
+        )
         return accepted is not None
 
     def switch_to_cb_friendly_attn(self, model: Any, auto_switch_to_flash: bool = True) -> None:

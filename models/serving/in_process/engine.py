@@ -84,7 +84,7 @@ class InProcessEngine:
         self._dead = False
         self._finished = 0
         self._tokens_generated = 0
-        self._batcher = Batcher(model, self.limits, self._eos, self._receive, self._on_exit)
+        self._batcher = Batcher(model, self.limits, self._receive, self._on_exit)
         self._batcher.start()
         atexit.register(_close_at_exit, weakref.ref(self))
 
@@ -100,13 +100,9 @@ class InProcessEngine:
     def alive(self) -> bool:
         return not self._dead
 
-    def submit(self, prompt_text: str, sampling: Sampling) -> InProcessRequest:
-        """Queue a request; it joins the batch at the next step that has room. See `Engine.submit`.
-
-        The tokenizer adds its default special tokens to `prompt_text`.
-        """
-        with self._encode_lock:
-            ids: list[int] = self.tokenizer(prompt_text, verbose=False)["input_ids"]
+    def submit(self, prompt: str | Sequence[int], sampling: Sampling) -> InProcessRequest:
+        """Queue a request; it joins the batch at the next step that has room. See `Engine.submit`."""
+        ids = self._encode(prompt) if isinstance(prompt, str) else list(prompt)
         max_new_tokens = self._token_limit(ids, sampling)
         seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         with self._lock:
@@ -114,14 +110,22 @@ class InProcessEngine:
                 raise EngineFailed("the engine has stopped")
             request = InProcessRequest(self, str(next(self._ids)), len(ids), sampling)
             self._requests[request.id] = request
-        if not self._batcher.submit(request.id, ids, max_new_tokens, sampling, seed):
+        ends = [*self._eos, *sampling.stop_token_ids]
+        if not self._batcher.submit(request.id, ids, max_new_tokens, ends, sampling, seed):
             self._fail(request, EngineFailed("the engine has stopped"))
         return request
+
+    def _encode(self, text: str) -> list[int]:
+        with self._encode_lock:
+            ids: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
+        return ids
 
     def _token_limit(self, ids: list[int], sampling: Sampling) -> int:
         """Return the number of tokens that the request may generate. Raises RequestError if it can't run."""
         if not ids:
             raise RequestError("the prompt is empty: it has no tokens")
+        if min(ids) < 0:
+            raise RequestError(f"the prompt has token {min(ids)}: token ids start at 0")
         if max(ids) >= self._vocabulary:
             raise RequestError(
                 f"the tokenizer does not fit the model: the prompt has token {max(ids)}, and the model's vocabulary "
@@ -196,8 +200,11 @@ class InProcessEngine:
             self._batcher.cancel_request(request.id)
 
     def _finish_reason(self, request: InProcessRequest) -> FinishReason:
-        ended = bool(request.tokens) and request.tokens[-1] in self._eos
-        return FinishReason.STOP if ended else FinishReason.LENGTH
+        return FinishReason.STOP if self._has_ended(request) else FinishReason.LENGTH
+
+    def _has_ended(self, request: InProcessRequest) -> bool:
+        last = request.tokens[-1:]
+        return bool(last) and (last[0] in self._eos or last[0] in request.sampling.stop_token_ids)
 
     def _may_contain_stop(self, request: InProcessRequest) -> bool:
         """Return whether the newest token may complete a stop string. Looks only at the last tokens, so it is fast."""
@@ -215,7 +222,8 @@ class InProcessEngine:
         With `reason` None, it is resolved only if the text contains a stop string.
         """
         tokens = request.tokens
-        text = self._decode(tokens)
+        # An end token is not always a special token of the tokenizer, which `_decode` leaves out.
+        text = self._decode(tokens[:-1] if self._has_ended(request) else tokens)
         cuts = [position for stop in request.sampling.stop if (position := text.find(stop)) >= 0]
         if cuts and reason is not FinishReason.CANCELLED:
             reason = FinishReason.STOP

@@ -19,6 +19,7 @@ from models.serving.engine import Sampling
         ("top_k", 2**31),
         ("seed", 2**63),
         ("stop", ("",)),
+        ("stop_token_ids", (-1,)),
     ],
 )
 def test_a_sampling_parameter_out_of_range_is_refused_by_name(field: str, value: Any) -> None:

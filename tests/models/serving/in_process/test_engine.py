@@ -152,6 +152,43 @@ def test_a_completion_ends_at_the_end_of_sequence_token_or_at_its_token_limit(
     assert engine.tokenizer.eos_token not in ended.text
 
 
+def test_token_ids_are_taken_as_they_are(engine: InProcessEngine, prompts: list[str]) -> None:
+    ids = engine.tokenizer(prompts[0])["input_ids"]
+    of_ids, of_text = engine.submit(ids, GREEDY), engine.submit(prompts[0], GREEDY)
+    assert of_ids.future.result(LIMIT_SECONDS) == of_text.future.result(LIMIT_SECONDS)
+    with pytest.raises(RequestError, match="token -1"):
+        engine.submit([5, -1], GREEDY)
+
+
+def test_a_stop_token_of_the_request_ends_it_and_does_not_show(
+    engine: InProcessEngine, prompts: list[str], references: list[list[int]]
+) -> None:
+    """The token is an ordinary one of the tokenizer, as the end of a turn is in some models."""
+    stop = references[0][12]
+    place = references[0].index(stop)
+    stopped = run(engine, prompts[0], replace(GREEDY, stop_token_ids=(stop,)))
+    assert (stopped.finish_reason, stopped.completion_tokens) == (FinishReason.STOP, place + 1)
+    assert stopped.text == engine.tokenizer.decode(references[0][:place])
+    assert_same(run(engine, prompts[0], GREEDY), references[0], engine.tokenizer)
+
+
+def test_an_end_token_that_is_no_special_token_does_not_show(
+    loaded: tuple[Any, Any], prompts: list[str], references: list[list[int]]
+) -> None:
+    model, tokenizer = loaded
+    end = references[0][12]
+    place = references[0].index(end)
+    model.config.eos_token_id, kept = end, model.config.eos_token_id
+    engine = InProcessEngine(model, tokenizer)
+    model.config.eos_token_id = kept
+    try:
+        ended = run(engine, prompts[0], GREEDY)
+    finally:
+        engine.close()
+    assert (ended.finish_reason, ended.completion_tokens) == (FinishReason.STOP, place + 1)
+    assert ended.text == tokenizer.decode(references[0][:place])
+
+
 def test_a_stop_string_that_spans_tokens_ends_the_completion(engine: InProcessEngine, prompts: list[str]) -> None:
     whole = run(engine, prompts[0], GREEDY)
     stop = whole.text[20:32]
