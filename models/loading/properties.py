@@ -1,13 +1,60 @@
 """Properties of a model that its configuration states."""
 
 from itertools import chain
+from typing import Any
 
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+DEFAULT_CONTEXT_LENGTH = 4096
+"""Of a model that names no limit: its positions are biases (alibi), or it has none, as recurrent models."""
+
+LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "model_max_length", "context_length")
+"""Fields of configurations that limit the context, the first that a configuration has."""
+
+GROWING = ("linear", "dynamic", "yarn")
+"""Kinds of RoPE scaling with which `max_position_embeddings` may be that before the scaling."""
 
 
 def context_length(config: PreTrainedConfig) -> int:
     """Return the largest number of tokens, prompt text and completion together, that the model has positions for."""
-    return int(config.get_text_config().max_position_embeddings)
+    return _positions(config)[1]
+
+
+def position_scaling(config: PreTrainedConfig) -> str | None:
+    """Return how scaled RoPE changes the context length, for error messages, or None if it does not."""
+    stated, scaled = _positions(config)
+    if stated == scaled:
+        return None
+    rope = rope_parameters(config)[0]
+    return f"the model has {stated} positions, scaled by {rope['factor']:g} ({rope['rope_type']}) to {scaled}"
+
+
+def rope_parameters(config: PreTrainedConfig) -> list[dict[str, Any]]:
+    """Return the RoPE parameters: one of all layers, or those of each type of layer; empty without RoPE."""
+    parameters = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    by_layer = [each for each in parameters.values() if isinstance(each, dict)]
+    return by_layer or ([parameters] if parameters else [])
+
+
+def _positions(config: PreTrainedConfig) -> tuple[int, int]:
+    """Return the number of positions before and after scaling.
+
+    Checkpoints of YaRN (Qwen2.5) state 32768 positions, a factor of 4 and `original_max_position_embeddings` of 32768;
+    others (DeepSeek-V3) already state the product. Those of `linear` and `dynamic` state the positions before the
+    scaling and no original ones. `llama3` and `longrope` state those after the scaling, and so do models whose
+    scaling differs by layer (Gemma 3).
+    """
+    text = config.get_text_config()
+    values = (getattr(text, name, None) for name in LIMITS)
+    stated = next((value for value in values if isinstance(value, int) and value > 0), None)
+    if stated is None or getattr(text, "alibi", None) is True:
+        return DEFAULT_CONTEXT_LENGTH, DEFAULT_CONTEXT_LENGTH
+    ropes = rope_parameters(config)
+    if len(ropes) != 1 or ropes[0].get("rope_type") not in GROWING:
+        return stated, stated
+    original = ropes[0].get("original_max_position_embeddings") or stated
+    scaled = max(stated, int(original * float(ropes[0].get("factor") or 1)))
+    return (stated if scaled == stated else original), scaled
 
 
 def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -7,6 +7,10 @@ from enum import StrEnum
 from math import isfinite
 from typing import Any, Protocol
 
+PAGED = "transformers-paged"
+PLAIN = "transformers-plain"
+"""Names of engines: continuous batching, and transformers' own `generate`, which is slower and runs every model."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -113,6 +117,14 @@ class Request(Protocol):
 
 class Engine(Protocol):
     """Generates completions with one model. All members can be used from any thread."""
+
+    @property
+    def name(self) -> str:
+        """How the model is served: `transformers-paged` or `transformers-plain`."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why the model is not served by the fastest engine, in one sentence; None if it is."""
 
     @property
     def tokenizer(self) -> Any:

@@ -23,7 +23,7 @@ from models.loading import adapters
 from models.loading.loader import default_device, load, loaded_bytes
 from models.loading.refs import ModelLoadError, ModelRef
 from models.serving.engine import Engine
-from models.serving.in_process.engine import InProcessEngine
+from models.serving.in_process.choosing import start_engine
 from models.serving.in_process.limits import EngineLimits, cache_bytes_per_token
 
 log = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ class ModelPool:
         self._make_room(adapter_bytes + limits.cache_tokens * cache_bytes_per_token(model))
         try:
             # A tokenizer can't be used by two threads at once.
-            engine = InProcessEngine(model, copy.deepcopy(base.tokenizer), limits)
+            engine = start_engine(model, copy.deepcopy(base.tokenizer), limits)
         except ValueError as error:
             raise ModelLoadError(
                 f"{_name(ref)}: the memory budget of {self._budget:,} bytes is too small: {error}"

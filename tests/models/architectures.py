@@ -90,23 +90,36 @@ SPECIAL = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS}
 
 OVERRIDES: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1], "mamba_n_heads": 8},
-    "cohere_compass_text": {"layer_types": ["sliding_attention", "full_attention"], "num_hidden_layers": 2},
-    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0}},
-    "dots3_note": {"num_key_value_heads": HEADS},
+    "cohere_compass_text": {
+        "layer_types": ["sliding_attention", "full_attention"],
+        "num_hidden_layers": 2,
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": 10000.0} for kind in ("sliding_attention", "full_attention")
+        },
+    },
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0}},
+    "dots1": {"n_routed_experts": EXPERTS, "n_shared_experts": 1, "moe_intermediate_size": 32},
+    "dots3_note": {"num_key_value_heads": HEADS, "text_config": {"num_key_value_heads": HEADS}},
     "dots3_note_text": {"num_key_value_heads": HEADS},
     "falcon_h1": {"mamba_d_ssm": 128},
+    "gemma2": {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 5.0},  # so low that they matter
     "gemma3n_text": {"num_kv_shared_layers": 0},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
-    "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
+    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"], "num_hidden_layers": 2},
     "hunyuan_v1_dense": {"head_dim": HEAD_DIM},
     "hunyuan_v1_moe": {"head_dim": HEAD_DIM},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "mamba2": {"num_heads": 8, "head_dim": 16},
     "ministral": {"head_dim": HEAD_DIM},
-    "nemotron": {"head_dim": HEAD_DIM},
+    "nemotron": {"head_dim": HEAD_DIM, "num_key_value_heads": KV_HEADS},
     "recurrent_gemma": {"num_hidden_layers": 3},
     "reformer": {"axial_pos_embds": False, "attn_layers": ["local", "lsh"], "num_hidden_layers": 2},
     "roc_bert": {"pronunciation_vocab_size": 8, "shape_vocab_size": 8},
+    "xlstm": {"qk_dim_factor": 1.0},
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
+    "zamba": {"attention_hidden_size": 2 * HIDDEN, "attention_head_dim": 2 * HIDDEN // HEADS},
+    "zamba2": {"attention_hidden_size": 2 * HIDDEN, "attention_head_dim": 2 * HIDDEN // HEADS},
     "zaya": {"num_experts_per_tok": 1},
 }
 """What else an architecture needs to be small and whole."""
@@ -144,6 +157,7 @@ COMMON = (
 
 _IMAGES_OR_AUDIO = "it generates from images or audio, which Pagewright does not take"
 NOT_MADE: dict[str, str] = {
+    "blt": "it reads bytes in patches, and transformers' own `generate` does not run it",
     "gemma4_assistant": "it drafts for another model and runs on that model's cache",
     "gemma4_unified_assistant": "it drafts for another model and runs on that model's cache",
     "gemma3n": "its image encoder needs the package timm",
@@ -170,9 +184,7 @@ def shrunk(config: Any) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     fields = config.to_dict()
     for name, value in fields.items():
-        if name in SIZES and isinstance(value, int) and not isinstance(value, bool):
-            changes[name] = SIZES[name]
-        elif name in SIZES and isinstance(value, list):
+        if name in SIZES and isinstance(value, int | list) and not isinstance(value, bool):
             changes[name] = SIZES[name]
         elif name in SPECIAL:
             changes[name] = SPECIAL[name]
@@ -180,7 +192,8 @@ def shrunk(config: Any) -> dict[str, Any]:
             changes[name] = VOCABULARY - 1
     for name in PATTERNS:
         types = getattr(config, name, None)
-        if types and not isinstance(getattr(type(config), name, None), property):
+        attribute = getattr(config, "attribute_map", {}).get(name, name)
+        if types and not isinstance(getattr(type(config), attribute, None), property):
             changes[name] = list(dict.fromkeys(types))
     length = max([2, *(len(changes[name]) for name in PATTERNS if name in changes)])
     for name in PATTERNS:
@@ -192,23 +205,25 @@ def shrunk(config: Any) -> dict[str, Any]:
         part = getattr(config, name, None)
         if part is not None and not isinstance(part, dict):
             changes[name] = shrunk(part)
-    if "qk_rope_head_dim" in fields and "head_dim" in changes:
-        changes["head_dim"] = changes["qk_rope_head_dim"]  # the rotary part of a head
+    if "kv_lora_rank" in fields:  # multi-head latent attention
+        changes["num_key_value_heads"] = HEADS
+        if "head_dim" in changes:
+            changes["head_dim"] = changes["qk_rope_head_dim"]  # the rotary part of a head
     if "tie_word_embeddings" in fields:
         changes["tie_word_embeddings"] = False  # tied, a random model repeats its last token
     if "is_decoder" in fields:
         changes["is_decoder"] = True
     if "use_cache" in fields:
         changes["use_cache"] = True
-    return changes
+    return changes | OVERRIDES.get(config.model_type, {})
 
 
 def make_config(name: str) -> Any:
     """Return the tiny configuration of an architecture or a variant."""
     model_type, variant = VARIANTS.get(name, (name, {}))
     config_class = CONFIG_MAPPING[model_type]
-    changes = shrunk(config_class()) | OVERRIDES.get(model_type, {}) | variant
-    return config_class(**{key: value for key, value in changes.items() if value is not ...})
+    changes = shrunk(config_class()) | variant
+    return config_class(**changes)
 
 
 def make(name: str, seed: int = 0) -> tuple[Any, PreTrainedTokenizerFast]:
@@ -231,7 +246,7 @@ def enlarge(model: Any) -> None:
         if parameter.ndim < 2 or not 0.001 < spread < 0.1:
             continue
         fan_in = parameter.shape[-1] if parameter.ndim == 2 else min(parameter.shape[1:])
-        parameter.mul_((0.7 if "embed" in name else 1.5 / math.sqrt(fan_in)) / spread)
+        parameter.mul_((0.2 if "embeddings" in name or "embed_tokens" in name else 2.0 / math.sqrt(fan_in)) / spread)
 
     head = model.get_output_embeddings()
     if head is not None and not model.config.tie_word_embeddings:

@@ -17,7 +17,7 @@ processor. What it does not offer is overridden here:
 
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
@@ -31,17 +31,12 @@ from transformers.generation.continuous_batching.requests import FutureRequestSt
 
 from models.serving.engine import Sampling
 from models.serving.in_process import attention
+from models.serving.in_process.base import Progress, Work
 from models.serving.in_process.limits import EngineLimits
 from models.serving.in_process.sampling import pick_tokens, uniform
 
-
-class Progress(NamedTuple):
-    """The state of a request after a step: all tokens generated so far, and the error if it failed."""
-
-    request_id: str
-    tokens: list[int]
-    finished: bool
-    error: str | None
+Watch = Callable[[list[str], torch.Tensor], None]
+"""Is called with the requests that get a token in a step, and their logits, [at least requests, vocabulary]."""
 
 
 class _Sampler(ContinuousBatchingLogitsProcessor):
@@ -98,9 +93,11 @@ def _as_int32(rows: list[tuple[float, float, float]], top_ks: list[int]) -> torc
 class _SamplerList(ContinuousBatchingLogitsProcessorList):
     """A list of the sampler alone, which gets all rows of the manager's storage for processor arguments."""
 
-    def __init__(self, sampler: _Sampler) -> None:
+    def __init__(self, sampler: _Sampler, watch: Watch | None) -> None:
         super().__init__(LogitsProcessorList([sampler]))
         self.sampler = sampler
+        self._watch = watch
+        self._with_new_token: list[str] = []
         self.tensors_required = sampler.values_per_request
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
@@ -109,13 +106,18 @@ class _SamplerList(ContinuousBatchingLogitsProcessorList):
     def prepare_tensor_args(
         self, requests_in_batch: list[FutureRequestState], arg_storage: torch.Tensor
     ) -> torch.Tensor:
-        parameters = self.sampler.prepare_tensor_args([each for each in requests_in_batch if each.has_new_token])
+        with_new_token = [each for each in requests_in_batch if each.has_new_token]
+        if self._watch is not None:
+            self._with_new_token = [each.state.request_id for each in with_new_token]
+        parameters = self.sampler.prepare_tensor_args(with_new_token)
         arg_storage[:, : parameters.shape[1]] = parameters.to(arg_storage.device)
         return arg_storage
 
     def __call__(
         self, input_ids: torch.Tensor, scores: torch.Tensor, logits_processor_args: torch.Tensor
     ) -> torch.Tensor:
+        if self._watch is not None:
+            self._watch(self._with_new_token, scores)
         return self.sampler(scores, logits_processor_args)
 
 
@@ -144,10 +146,12 @@ class Batcher(ContinuousBatchingManager):
         limits: EngineLimits,
         receive: Callable[[Progress], None],
         on_exit: Callable[[], None],
+        watch: Watch | None = None,
     ) -> None:
         """`receive` gets every request's progress after each step, `on_exit` is called when the thread ends.
 
-        Both run on the manager's thread and must not raise.
+        Both run on the manager's thread and must not raise. With `watch` one step is computed at a time, and without
+        CUDA graphs, which would call it only while they are captured.
         """
         config = ContinuousBatchingConfig(
             page_size=limits.page_size,
@@ -158,33 +162,27 @@ class Batcher(ContinuousBatchingManager):
             allow_block_sharing=False,
             # Flash attention does not support float32.
             auto_switch_to_flash=model.dtype != torch.float32,
+            use_cuda_graph=None if watch is None else False,
+            use_async_batching=None if watch is None else False,
         )
         generation_config = GenerationConfig(do_sample=False, eos_token_id=-1)  # each request names its own
         untyped: Any = model  # the manager declares a narrower type than it accepts
         super().__init__(untyped, generation_config, config)
         uses_graphs = any(self.continuous_batching_config.cuda_graph_booleans)
-        self.logit_processor = _SamplerList(_Sampler(always_sample=uses_graphs))
+        self.logit_processor = _SamplerList(_Sampler(always_sample=uses_graphs), watch)
         self.output_router = _Outputs(receive)
         self._on_exit = on_exit
 
-    def submit(
-        self,
-        request_id: str,
-        token_ids: list[int],
-        max_new_tokens: int,
-        end_token_ids: list[int],
-        sampling: Sampling,
-        seed: int,
-    ) -> bool:
+    def submit(self, work: Work) -> bool:
         """Queue a request. Returns False if the thread has stopped or is stopping."""
         accepted = self.add_request(
-            token_ids,
-            request_id,
-            max_new_tokens,
+            work.prompt,
+            work.request_id,
+            work.max_new_tokens,
             streaming=True,
-            eos_token_id=end_token_ids or -1,
-            sampling=sampling,
-            seed=seed,
+            eos_token_id=work.end_token_ids or -1,
+            sampling=work.sampling,
+            seed=work.seed,
         )
         return accepted is not None
 

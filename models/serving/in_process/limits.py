@@ -1,6 +1,6 @@
 """How much memory an engine takes for its cache, and how many requests and tokens fit into its batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import PreTrainedModel
@@ -18,6 +18,7 @@ class EngineLimits:
     - `cache_tokens`: tokens that the key-value cache holds, in pages of `page_size`.
     - `max_batch_tokens`, `max_requests`: the most tokens and requests that one step of the model computes.
     - `default_max_new_tokens`: the token limit of a request that names none.
+    - `context_length`: the most tokens of a prompt and its completion; None takes the model's.
     """
 
     cache_tokens: int
@@ -25,10 +26,13 @@ class EngineLimits:
     max_batch_tokens: int = 512
     max_requests: int = 64
     default_max_new_tokens: int = 2048
+    context_length: int | None = None
 
     @classmethod
-    def for_model(cls, model: PreTrainedModel, cache_bytes: int | None = None) -> "EngineLimits":
-        """Return limits that suit the model and its device.
+    def for_model(
+        cls, model: PreTrainedModel, cache_bytes: int | None = None, context: int | None = None
+    ) -> "EngineLimits":
+        """Return limits that suit the model and its device. `context` replaces the model's context length.
 
         `cache_bytes` bounds the cache. It defaults to 2 GiB on a CPU and to 0.8 of the free memory on a GPU. The cache
         is never larger than a full batch can use.
@@ -46,15 +50,19 @@ class EngineLimits:
         bytes_per_token = cache_bytes_per_token(model) + limits.max_batch_tokens * model.dtype.itemsize + 8
         # If the cache runs full, requests are evicted and computed again. On a CPU, where most contexts stay far from
         # full, room for a batch of 512 tokens per request is enough.
-        context = context_length(model.config)
+        context = context or context_length(model.config)
         wanted = limits.max_requests * context if on_gpu else max(limits.max_requests * min(context, 512), 4 * context)
         tokens = min(wanted, cache_bytes // bytes_per_token) // limits.page_size * limits.page_size
-        return cls(tokens, limits.page_size, limits.max_batch_tokens, limits.max_requests)
+        return replace(limits, cache_tokens=tokens, context_length=context)
 
 
 def cache_bytes_per_token(model: PreTrainedModel) -> int:
     """Return the bytes that the keys and values of one token take in all layers."""
     config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize)
+    layers = getattr(config, "num_hidden_layers", None) or len(getattr(config, "layer_types", None) or "1")
+    heads = getattr(config, "num_attention_heads", None)
+    if not isinstance(heads, int):  # recurrent models have a state instead, which is smaller
+        return int(2 * layers * config.hidden_size * model.dtype.itemsize)
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    cached_heads = getattr(config, "num_key_value_heads", None) or heads
+    return int(2 * layers * cached_heads * head_dim * model.dtype.itemsize)
