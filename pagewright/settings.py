@@ -163,6 +163,12 @@ class Settings(BaseSettings):
         "least recently used model is unloaded. Default: 85 % of the GPU's memory, or half of RAM without a GPU.",
     )
 
+    context_length: PositiveInt | None = Field(
+        None,
+        description="Most tokens of a prompt and its completion, for every model. Default: the positions in the "
+        "model's configuration, scaled as it says, or 4096 if it names none.",
+    )
+
     @property
     def database(self) -> str:
         """The SQLAlchemy URL of the database."""

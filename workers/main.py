@@ -97,4 +97,4 @@ def _model_pool(settings: Settings) -> "ModelPool":
     from models.serving.pool import ModelPool
 
     disable_progress_bar()  # progress bars are not readable in a log
-    return ModelPool(memory_budget_bytes=settings.model_memory_bytes)
+    return ModelPool(settings.model_memory_bytes, context_length=settings.context_length)

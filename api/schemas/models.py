@@ -92,6 +92,11 @@ class ModelOut(BaseModel):
         "and for hub models, whose files the API does not read.",
         examples=[{"method": "gptq", "bits": 4, "group_size": 128}],
     )
+    engine: str | None = Field(
+        description="How the model is served: `transformers-paged`, or `transformers-plain`, which is slower. Null "
+        "until a worker has loaded it."
+    )
+    engine_reason: str | None = Field(description="Why the model is not served by the faster engine.")
     job_id: uuid.UUID | None = Field(description="The job that created the model.")
     created_at: datetime
 

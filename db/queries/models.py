@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import exists, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -81,6 +81,11 @@ def _add(session: Session, model: Model) -> Model | None:
             raise
         return None
     return model
+
+
+def set_engine(session: Session, model_id: uuid.UUID, engine: str, reason: str | None) -> None:
+    """Store which engine serves the model, and why not a faster one."""
+    session.execute(update(Model).where(Model.id == model_id).values(engine=engine, engine_reason=reason))
 
 
 def name_is_free(session: Session, name: str) -> bool:

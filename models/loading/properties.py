@@ -36,6 +36,15 @@ def rope_parameters(config: PreTrainedConfig) -> list[dict[str, Any]]:
     return by_layer or ([parameters] if parameters else [])
 
 
+def config_values(config: PreTrainedConfig, name: str) -> list[Any]:
+    """Return the text configuration's field, or that of each layer if its layers differ in it; None if it has none."""
+    text = config.get_text_config()
+    try:
+        return [getattr(text, name, None)]
+    except RuntimeError:  # transformers refuses to read it from the whole
+        return [getattr(layer, name, None) for layer in text.per_layer_config]
+
+
 def _positions(config: PreTrainedConfig) -> tuple[int, int]:
     """Return the number of positions before and after scaling.
 

@@ -73,10 +73,14 @@ class PoolStatistics:
 class ModelPool:
     """Loads models and lends their engines. All methods can be called from any thread."""
 
-    def __init__(self, memory_budget_bytes: int | None = None, device: str | None = None) -> None:
+    def __init__(
+        self, memory_budget_bytes: int | None = None, device: str | None = None, context_length: int | None = None
+    ) -> None:
         """`memory_budget_bytes` bounds weights and caches together. It defaults to 0.85 of the GPU's memory, or half of
         the RAM on a CPU. `device` is `cuda` or `cpu`, by default `cuda` if there is a GPU.
+        `context_length` replaces that of every model's configuration.
         """
+        self._context_length = context_length
         self._device = device or default_device()
         self._budget = memory_budget_bytes or _default_budget(self._device)
         self._loaded: OrderedDict[ModelRef, _Loaded] = OrderedDict()  # least recently used first
@@ -162,7 +166,7 @@ class ModelPool:
             model = adapters.apply(model, Path(ref.adapter))
         adapter_bytes = adapters.tensor_bytes(model, shared=base.model)
         cache = min(int(CACHE_SHARE * self._budget), max(self._budget - base.bytes - adapter_bytes, 0))
-        limits = EngineLimits.for_model(model, cache)
+        limits = EngineLimits.for_model(model, cache, self._context_length)
         self._make_room(adapter_bytes + limits.cache_tokens * cache_bytes_per_token(model))
         try:
             # A tokenizer can't be used by two threads at once.
@@ -171,7 +175,9 @@ class ModelPool:
             raise ModelLoadError(
                 f"{_name(ref)}: the memory budget of {self._budget:,} bytes is too small: {error}"
             ) from error
-        log.info("started the engine of %s: cache of %d MiB", _name(ref), engine.cache_bytes >> 20)
+        log.info("started %s for %s: cache of %d MiB", engine.name, _name(ref), engine.cache_bytes >> 20)
+        if engine.reason is not None:
+            log.warning("%s is served by %s, which is slow, because %s", _name(ref), engine.name, engine.reason)
         loaded = _Loaded(engine, base, adapter_bytes + engine.cache_bytes, users=1)
         with self._changed:
             self._loaded[ref] = loaded

@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer, decoders
 from tokenizers.models import BPE
 from tokenizers.processors import TemplateProcessing
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 VOCABULARY = 256
@@ -98,14 +98,24 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         },
     },
     "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0}},
-    "dots1": {"n_routed_experts": EXPERTS, "n_shared_experts": 1, "moe_intermediate_size": 32},
-    "dots3_note": {"num_key_value_heads": HEADS, "text_config": {"num_key_value_heads": HEADS}},
+    "deepseek_v2": {"num_experts_per_tok": 2},
+    "dots1": {
+        "num_experts_per_tok": 2,
+        "n_routed_experts": EXPERTS,
+        "n_shared_experts": 1,
+        "moe_intermediate_size": 32,
+    },
+    "dots3_note": {"num_key_value_heads": HEADS},
     "dots3_note_text": {"num_key_value_heads": HEADS},
     "falcon_h1": {"mamba_d_ssm": 128},
     "gemma2": {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 5.0},  # so low that they matter
     "gemma3n_text": {"num_kv_shared_layers": 0},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
-    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"], "num_hidden_layers": 2},
+    "granitemoehybrid": {
+        "layer_types": ["linear_attention", "full_attention"],
+        "layers_block_type": ["linear_attention", "full_attention"],
+        "num_hidden_layers": 2,
+    },
     "hunyuan_v1_dense": {"head_dim": HEAD_DIM},
     "hunyuan_v1_moe": {"head_dim": HEAD_DIM},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
@@ -113,6 +123,16 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "mamba2": {"num_heads": 8, "head_dim": 16},
     "ministral": {"head_dim": HEAD_DIM},
     "nemotron": {"head_dim": HEAD_DIM, "num_key_value_heads": KV_HEADS},
+    **dict.fromkeys(
+        ("qwen4_exp", "qwen4_exp_text"),
+        {
+            "indexer_n_heads": 2,
+            "indexer_kv_heads": 1,
+            "indexer_head_dim": HEAD_DIM,
+            "indexer_budget": 64,
+            "indexer_compress_ratio": 4,
+        },
+    ),
     "recurrent_gemma": {"num_hidden_layers": 3},
     "reformer": {"axial_pos_embds": False, "attn_layers": ["local", "lsh"], "num_hidden_layers": 2},
     "roc_bert": {"pronunciation_vocab_size": 8, "shape_vocab_size": 8},
@@ -232,9 +252,7 @@ def make(name: str, seed: int = 0) -> tuple[Any, PreTrainedTokenizerFast]:
     torch.manual_seed(seed)
     model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     enlarge(model)
-    generation = model.generation_config
-    if generation is not None:
-        generation.pad_token_id, generation.bos_token_id, generation.eos_token_id = PAD, BOS, EOS
+    model.generation_config = GenerationConfig(pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS)
     return model.eval(), tokenizer()
 
 
@@ -249,7 +267,7 @@ def enlarge(model: Any) -> None:
         parameter.mul_((0.2 if "embeddings" in name or "embed_tokens" in name else 2.0 / math.sqrt(fan_in)) / spread)
 
     head = model.get_output_embeddings()
-    if head is not None and not model.config.tie_word_embeddings:
+    if head is not None and not getattr(model.config, "tie_word_embeddings", False):
         head.weight[: UNKNOWN + 1] = 0  # special tokens don't show in texts, and an early end would hide what follows
 
 

@@ -21,11 +21,11 @@ from models.scoring.baselines import fit_baseline
 from models.scoring.chrf import SIGNATURE as CHRF_SIGNATURE
 from models.scoring.metrics import Scores
 from pagewright import statistics
+from workers.inference.engines import borrow_engine
 from workers.inference.predicting import Answer, NumberedRow, longest_reference, predict_by_baseline, predict_by_engine
 from workers.inference.scoring import score_in_process
 from workers.jobs import AttemptFailed, job
 from workers.leases import Interrupt, Lease
-from workers.model_refs import model_ref
 from workers.runtime import Runtime
 
 MAX_UNSCORED = 512
@@ -76,8 +76,7 @@ class _Attempt:
             baseline = fit_baseline(evaluation.model_name, folder / f"{Split.TRAIN}.parquet")
             self._score(predict_by_baseline(baseline, remaining, in_train=evaluation.split == Split.TRAIN))
             return
-        ref = model_ref(runtime, self._model, evaluation.load)
-        with runtime.pool.borrow(ref) as engine:
+        with borrow_engine(runtime, self._model, evaluation.load) as engine:
             limit = evaluation.max_new_tokens or longest_reference(engine, self._rows(file))
             self._save(lambda session: evaluations.set_token_limit(session, self._lease.job_id, limit), self._done)
             self._score(predict_by_engine(engine, evaluation, limit, remaining))

@@ -17,9 +17,9 @@ from db.vocabulary import JobKind
 from models.prompts.template import build_prompt
 from models.serving.engine import Completion, Engine, FinishReason, Request, Sampling
 from pagewright.telemetry import COMPLETION_TOKENS, PROMPT_TOKENS
+from workers.inference.engines import borrow_engine
 from workers.jobs import end_on_error, job
 from workers.leases import Interrupt, Lease, job_log_fields
-from workers.model_refs import model_ref
 from workers.runtime import Runtime
 
 
@@ -34,8 +34,7 @@ def generate(runtime: Runtime, leases: list[Lease]) -> None:
         by_model[model, json.dumps(generation.load)].append((lease_of[generation.job_id], generation))
     for (model, load_options), jobs in by_model.items():
         with end_on_error(runtime.leases, [lease for lease, _ in jobs]):
-            ref = model_ref(runtime, model, json.loads(load_options))
-            with runtime.pool.borrow(ref) as engine:
+            with borrow_engine(runtime, model, json.loads(load_options)) as engine:
                 _run_on(runtime, engine, jobs)
 
 

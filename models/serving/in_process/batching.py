@@ -29,6 +29,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 from transformers.generation.continuous_batching.continuous_api import ContinuousBatchingManager, OutputRouter
 from transformers.generation.continuous_batching.requests import FutureRequestState, GenerationOutput, RequestStatus
 
+from models.loading.properties import config_values
 from models.serving.engine import Sampling
 from models.serving.in_process import attention
 from models.serving.in_process.base import Progress, Work
@@ -187,7 +188,8 @@ class Batcher(ContinuousBatchingManager):
         return accepted is not None
 
     def switch_to_cb_friendly_attn(self, model: Any, auto_switch_to_flash: bool = True) -> None:
-        sliding = "sliding_attention" in (getattr(model.config.get_text_config(), "layer_types", None) or ())
+        windows = "sliding_attention" in (getattr(model.config.get_text_config(), "layer_types", None) or ())
+        sliding = windows or any(config_values(model.config, "sliding_window"))
         if model.device.type == "cpu" and model.config._attn_implementation in ("sdpa", attention.NAME) and not sliding:
             # Never set back: without a paged cache it is SDPA, and another engine may run the same model.
             model.set_attn_implementation(attention.NAME)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from transformers import PreTrainedModel
 
-from models.loading.properties import context_length
+from models.loading.properties import config_values, context_length
 
 _DEFAULT_CPU_CACHE_BYTES = 2 * 2**30
 _DEFAULT_GPU_CACHE_SHARE = 0.8
@@ -60,9 +60,13 @@ def cache_bytes_per_token(model: PreTrainedModel) -> int:
     """Return the bytes that the keys and values of one token take in all layers."""
     config = model.config.get_text_config()
     layers = getattr(config, "num_hidden_layers", None) or len(getattr(config, "layer_types", None) or "1")
-    heads = getattr(config, "num_attention_heads", None)
-    if not isinstance(heads, int):  # recurrent models have a state instead, which is smaller
+    heads = [max(config_values(config, name), key=_or_0) for name in ("num_key_value_heads", "num_attention_heads")]
+    cached_heads = heads[0] or heads[1]
+    if not isinstance(cached_heads, int):  # recurrent models have a state instead, which is smaller
         return int(2 * layers * config.hidden_size * model.dtype.itemsize)
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    cached_heads = getattr(config, "num_key_value_heads", None) or heads
+    head_dim = max(map(_or_0, config_values(config, "head_dim"))) or config.hidden_size // (heads[1] or cached_heads)
     return int(2 * layers * cached_heads * head_dim * model.dtype.itemsize)
+
+
+def _or_0(value: int | None) -> int:
+    return value or 0
