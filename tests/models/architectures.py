@@ -88,6 +88,14 @@ PATTERNS = ("layer_types", "layers_block_type", "mlp_layer_types", "block_types"
 
 SPECIAL = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS}
 
+_QWEN4_INDEXER = {
+    "indexer_n_heads": 2,
+    "indexer_kv_heads": 1,
+    "indexer_head_dim": HEAD_DIM,
+    "indexer_budget": 64,
+    "indexer_compress_ratio": 4,
+}
+
 OVERRIDES: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1], "mamba_n_heads": 8},
     "cohere_compass_text": {
@@ -105,7 +113,6 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "n_shared_experts": 1,
         "moe_intermediate_size": 32,
     },
-    "dots3_note": {"num_key_value_heads": HEADS},
     "dots3_note_text": {"num_key_value_heads": HEADS},
     "falcon_h1": {"mamba_d_ssm": 128},
     "gemma2": {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 5.0},  # so low that they matter
@@ -123,16 +130,8 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "mamba2": {"num_heads": 8, "head_dim": 16},
     "ministral": {"head_dim": HEAD_DIM},
     "nemotron": {"head_dim": HEAD_DIM, "num_key_value_heads": KV_HEADS},
-    **dict.fromkeys(
-        ("qwen4_exp", "qwen4_exp_text"),
-        {
-            "indexer_n_heads": 2,
-            "indexer_kv_heads": 1,
-            "indexer_head_dim": HEAD_DIM,
-            "indexer_budget": 64,
-            "indexer_compress_ratio": 4,
-        },
-    ),
+    "qwen4_exp_text": _QWEN4_INDEXER,
+    "qwen4_exp": _QWEN4_INDEXER,
     "recurrent_gemma": {"num_hidden_layers": 3},
     "reformer": {"axial_pos_embds": False, "attn_layers": ["local", "lsh"], "num_hidden_layers": 2},
     "roc_bert": {"pronunciation_vocab_size": 8, "shape_vocab_size": 8},
@@ -177,6 +176,7 @@ COMMON = (
 
 _IMAGES_OR_AUDIO = "it generates from images or audio, which Pagewright does not take"
 NOT_MADE: dict[str, str] = {
+    "dots3_note": "its encoders of images and sound fix each other's sizes; its language model is dots3_note_text",
     "blt": "it reads bytes in patches, and transformers' own `generate` does not run it",
     "gemma4_assistant": "it drafts for another model and runs on that model's cache",
     "gemma4_unified_assistant": "it drafts for another model and runs on that model's cache",

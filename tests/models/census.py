@@ -1,6 +1,6 @@
 """Writes docs/models.md: what Pagewright can do with each architecture, found out with tiny random models.
 
-    python -m tests.models.census > docs/models.md
+    python -m tests.models.census
 
 A column is a function from the name of an architecture to a word and a reason. It raises AssertionError where the
 result is wrong: then there is nothing to write down.
@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from models.serving.in_process.choosing import start_engine
 from tests.models import architectures
 from tests.processes import LIMIT_SECONDS
 
+PAGE = Path(__file__).parents[2] / "docs/models.md"
+
 TOKENS = 20
 PROMPT_LENGTHS = (4, 18, 18, 41)
 """Two of one length. Windows and the border of longrope are within the longer ones and their completions."""
@@ -27,7 +30,7 @@ PROMPT_LENGTHS = (4, 18, 18, 41)
 HEAD = """# Models
 
 What Pagewright does with each causal architecture of transformers {version}, found out with tiny random models:
-`python -m tests.models.census > docs/models.md` writes this page, and `make test-long` compares each with transformers.
+`python -m tests.models.census` writes this page, and `make test-long` compares each with transformers.
 
 - **paged**: continuous batching. **plain**: transformers' own `generate`, in batches of prompts of one length; slower
   and as exact. A model with a column of plain works as it is; `GET /v1/models/{{id}}` says so in `engine`.
@@ -108,4 +111,4 @@ def _short(reason: str) -> str:
 
 
 if __name__ == "__main__":
-    print(table(), end="")
+    PAGE.write_text(table())

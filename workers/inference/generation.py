@@ -33,9 +33,11 @@ def generate(runtime: Runtime, leases: list[Lease]) -> None:
     for generation, model in rows:
         by_model[model, json.dumps(generation.load)].append((lease_of[generation.job_id], generation))
     for (model, load_options), jobs in by_model.items():
-        with end_on_error(runtime.leases, [lease for lease, _ in jobs]):
-            with borrow_engine(runtime, model, json.loads(load_options)) as engine:
-                _run_on(runtime, engine, jobs)
+        with (
+            end_on_error(runtime.leases, [lease for lease, _ in jobs]),
+            borrow_engine(runtime, model, json.loads(load_options)) as engine,
+        ):
+            _run_on(runtime, engine, jobs)
 
 
 def _run_on(runtime: Runtime, engine: Engine, jobs: list[tuple[Lease, Generation]]) -> None:

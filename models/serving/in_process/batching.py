@@ -15,6 +15,7 @@ processor. What it does not offer is overridden here:
 `attention.py` beside this module reads the manager's paged cache, which transformers passes to attention functions.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +36,11 @@ from models.serving.in_process import attention
 from models.serving.in_process.base import Progress, Work
 from models.serving.in_process.limits import EngineLimits
 from models.serving.in_process.sampling import pick_tokens, uniform
+
+COMPARISON = "engine comparison"
+"""The thread that finds out whether a model is supported. An error there is an answer, and not logged."""
+
+logging.getLogger("ContinuousBatchingLogger").addFilter(lambda record: record.threadName != COMPARISON)
 
 Watch = Callable[[list[str], torch.Tensor], None]
 """Is called with the requests that get a token in a step, and their logits, [at least requests, vocabulary]."""
@@ -173,6 +179,7 @@ class Batcher(ContinuousBatchingManager):
         self.logit_processor = _SamplerList(_Sampler(always_sample=uses_graphs), watch)
         self.output_router = _Outputs(receive)
         self._on_exit = on_exit
+        self._thread_name = "engine" if watch is None else COMPARISON
 
     def submit(self, work: Work) -> bool:
         """Queue a request. Returns False if the thread has stopped or is stopping."""
@@ -199,7 +206,7 @@ class Batcher(ContinuousBatchingManager):
     def start(self) -> None:
         """Start the thread as a daemon, so that a program that does not close its engine can exit."""
         self.background_thread_status.clear()
-        thread: Any = threading.Thread(target=self._run_generation_loop, name="engine", daemon=True)
+        thread: Any = threading.Thread(target=self._run_generation_loop, name=self._thread_name, daemon=True)
         self._generation_thread = thread
         thread.start()
 

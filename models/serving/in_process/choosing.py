@@ -8,6 +8,7 @@ with plain forward passes of each text alone.
 
 import logging
 import random
+import threading
 from typing import Any
 
 import torch
@@ -79,15 +80,15 @@ def reason_against_paging(model: PreTrainedModel, limits: EngineLimits) -> str |
     if reason is not None:
         return reason
     try:
-        error = _largest_error(model, limits, context)
+        difference = _largest_error(model, limits, context)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
         return f"continuous batching can't run {architecture(model)}: {_sentence(error)}"
-    if not error <= tolerance(model.dtype):  # not-a-number is no agreement
+    if not difference <= tolerance(model.dtype):  # not-a-number is no agreement
         return (
             f"continuous batching computes other logits than {architecture(model)} alone: they differ by "
-            f"{error:.1%} of their spread"
+            f"{difference:.1%} of their spread"
         )
     return None
 
@@ -155,11 +156,17 @@ def _run_batch(
     generated: dict[str, list[int]] = {}
     logits: dict[str, list[torch.Tensor]] = {id: [] for id in prompts}
     failed: list[str] = []
+    running = set(prompts)
+    ended = threading.Event()
 
     def receive(progress: Progress) -> None:
+        generated[progress.request_id] = list(progress.tokens)
         if progress.error is not None:
             failed.append(progress.error)
-        generated[progress.request_id] = list(progress.tokens)
+        if progress.finished or progress.error is not None:
+            running.discard(progress.request_id)
+        if not running:
+            ended.set()
 
     def watch(ids: list[str], scores: torch.Tensor) -> None:
         for id, row in zip(ids, scores, strict=False):
@@ -168,14 +175,16 @@ def _run_batch(
     page = limits.page_size if model.device.type == "cuda" else 32
     pages = sum(-(-(len(prompt) + STEPS) // page) + 2 for prompt in prompts.values())
     small = EngineLimits(pages * page, page, limits.max_batch_tokens, max(len(prompts), 2))
-    batcher = Batcher(model, small, receive, lambda: None, watch)
+    batcher = Batcher(model, small, receive, ended.set, watch)
     if any(config_values(model.config, "attn_logit_softcapping")) and "flash" not in model.config._attn_implementation:
         # In short random texts the cap may change too little to be seen.
         raise NotImplementedError("the attention for packed batches on this device does not cap scores")
     for id, prompt in prompts.items():
         batcher.submit(Work(id, prompt, STEPS, [], Sampling(), 0))
     batcher.start()
-    batcher.stop()  # lets the requests end
+    ended.wait()
+    if batcher.is_running():
+        batcher.stop(hard_stop=True)
     if failed:
         raise RuntimeError(failed[0])
     if any(len(logits[id]) != STEPS or len(generated.get(id, ())) != STEPS for id in prompts):

@@ -1,14 +1,11 @@
 """Every causal architecture of transformers: its greedy text is that of `generate`, or it is refused clearly."""
 
-from pathlib import Path
-
 import pytest
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from tests.models import architectures, census
 
 TRIED = [name for name in architectures.NAMES if name not in architectures.NOT_MADE]
-PAGE = Path(__file__).parents[3] / "docs/models.md"
 
 
 @pytest.mark.parametrize("name", architectures.COMMON)
@@ -27,7 +24,7 @@ def test_every_model_writes_what_generate_writes_or_is_refused_by_its_name(name:
 
 @pytest.mark.long
 def test_the_page_about_models_is_current() -> None:
-    assert PAGE.read_text() == census.table()
+    assert census.PAGE.read_text() == census.table()
 
 
 def test_every_architecture_of_transformers_is_made_or_has_a_reason_not_to_be() -> None:
