@@ -2,6 +2,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,10 +18,11 @@ from models.loading.merging import merge
 from models.loading.refs import ModelRef, Source
 from models.prompts.template import build_prompt
 from models.serving.pool import ModelPool
-from pagewright.artifacts import ArtifactStore
+from pagewright.artifacts import ArtifactStore, get_artifacts
 from pagewright.settings import get_settings
 from tests.adapters import generated, make_adapter, plain_peft
 from tests.databases import on_sqlite
+from tests.models import architectures
 from workers import queue
 from workers.inference.generation import generate
 from workers.roles import WorkerRole
@@ -44,6 +46,34 @@ def pool() -> Iterator[ModelPool]:
 @pytest.fixture
 def runtime(database: Database, pool: ModelPool) -> Runtime:
     return Runtime(get_settings(), database, WorkerRole.INFERENCE, pool)
+
+
+def test_a_model_shows_which_engine_serves_it_and_why(
+    runtime: Runtime, submit_jobs: SubmitJobs, change: Change, tmp_path: Path, database: Database
+) -> None:
+    model, tokenizer = architectures.make("opt")
+    model.save_pretrained(tmp_path / "files")
+    tokenizer.save_pretrained(tmp_path / "files")
+    get_artifacts().put_folder(tmp_path / "files", "models/opt")
+    with database.write() as session:
+        [starter] = models.ids_by_name(session, ["starter"]).values()
+        options: dict[str, Any] = dict.fromkeys(("dataset_id", "template", "parameters", "job_id"))
+        opt = models.add_result_model(
+            session, name="opt", kind=ModelKind.FULL, location="models/opt", parent_id=starter, **options
+        )
+        assert opt is not None
+    plain, paged = submit_jobs(2)
+    change(plain.id, model_id=opt.id, max_new_tokens=3)
+    change(paged.id, max_new_tokens=3)
+    for job in (plain, paged):
+        generate(runtime, job.id)
+    with database.read() as session:
+        rows = {name: models.get_by_name(session, name) for name in ("opt", "starter")}
+    assert rows["opt"] is not None
+    assert rows["opt"].engine == "transformers-plain"
+    assert "can't run OPTForCausalLM" in str(rows["opt"].engine_reason)
+    assert rows["starter"] is not None
+    assert (rows["starter"].engine, rows["starter"].engine_reason) == ("transformers-paged", None)
 
 
 def test_a_job_succeeds_with_the_completion_of_its_model(
