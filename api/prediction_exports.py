@@ -2,12 +2,14 @@
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from enum import StrEnum
 from types import NoneType
 from typing import Any, get_args
 
+from api.schemas.common import MessageOut
 from api.schemas.predictions import PredictionOut
 from db.tables.evaluations import Prediction
 
@@ -42,7 +44,9 @@ def _csv(batches: Batches) -> Iterator[bytes]:
     writer = csv.DictWriter(text, PredictionOut.model_fields)
     writer.writeheader()
     for batch in batches:
-        writer.writerows(_rows(batch))
+        for row in _rows(batch):
+            context = row["context"] and json.dumps(row["context"], ensure_ascii=False)
+            writer.writerow(row | {"context": context})
         yield text.getvalue().encode()
         text.seek(0)
         text.truncate()
@@ -52,7 +56,14 @@ def _parquet(batches: Batches) -> Iterator[bytes]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types = {str: pa.string(), int: pa.int64(), float: pa.float64(), datetime: pa.timestamp("us", "UTC")}
+    message = pa.struct([(name, pa.string()) for name in MessageOut.model_fields])
+    types = {
+        list[MessageOut]: pa.list_(message),
+        str: pa.string(),
+        int: pa.int64(),
+        float: pa.float64(),
+        datetime: pa.timestamp("us", "UTC"),
+    }
     columns = [(name, types[_plain_type(field.annotation)]) for name, field in PredictionOut.model_fields.items()]
     schema = pa.schema(columns)
     sink = _Sink()

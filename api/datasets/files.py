@@ -28,10 +28,14 @@ class Rows:
 
     `read(columns)` iterates over the rows from the start. A row should be a dictionary, but can be any JSON value; a
     ValueError stands for a row that can't be read. Raises Unreadable if the file itself is invalid.
+
+    `count_filled(columns)` counts the rows that have something in each column that `read(columns)` leaves out. A count
+    is None if it would need too much memory.
     """
 
     columns: list[str]
     read: Callable[[Collection[str]], Iterable[Any]]
+    count_filled: Callable[[Collection[str]], dict[str, int | None]] = lambda _: {}
 
 
 def open_rows(file: IO[bytes], name: str) -> Rows:
@@ -116,7 +120,7 @@ def _parquet(file: IO[bytes]) -> Rows:
     except (parquet.Failed, ValueError):
         raise Unreadable("the file is not a readable Parquet file") from None
     _check_names(names)
-    return Rows(names, read)
+    return Rows(names, read, lambda used: parquet.count_filled(file, [name for name in names if name not in used]))
 
 
 def _lines(file: IO[bytes]) -> Iterator[str]:

@@ -46,7 +46,15 @@ def open_hub(name: str, revision: str, folder: Path, open_files: ExitStack, *, m
             except Unreadable as error:
                 raise Unreadable(f"{path}: {error}") from None
 
-    return Rows(list(dict.fromkeys(column for rows in files.values() for column in rows.columns)), read)
+    def count_filled(columns: Collection[str]) -> dict[str, int | None]:
+        counts: dict[str, int | None] = {}
+        for rows in files.values():
+            for column, count in rows.count_filled(columns).items():
+                before = counts.get(column, 0)
+                counts[column] = None if before is None or count is None else before + count
+        return counts
+
+    return Rows(list(dict.fromkeys(column for rows in files.values() for column in rows.columns)), read, count_filled)
 
 
 def _fetch(name: str, revision: str, folder: Path, max_bytes: int) -> list[str]:

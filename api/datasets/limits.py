@@ -3,6 +3,9 @@
 MAX_ROW_BYTES = 10_000_000
 """The size of a row in its file. Three texts of the maximum length take less, in any encoding and escaping."""
 
+MAX_CHARACTERS = 200_000
+"""The length of a text of a row, and of all messages of a chat together."""
+
 MAX_ROWS = 10_000_000
 MAX_COLUMNS = 1000
 MAX_NAME = 500

@@ -11,16 +11,18 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from api.datasets.rows import Row
+from api.datasets.chats import characters_of
 from api.errors import invalid
 from db.vocabulary import Split
+from models.prompts.rows import COLUMNS, Row, columns_of, row_of
 
 GROUP_ROWS = 1000
 """The number of rows in a row group of a file, which is what must be read for one page of rows."""
 
 BATCH_CHARACTERS = 10_000_000
 
-_SCHEMA = pa.schema([(column, pa.string()) for column in Row._fields])
+_SCHEMA = pa.schema([(column, pa.string()) for column in COLUMNS])
+_CHAT_SCHEMA = pa.schema([*_SCHEMA, ("context", pa.string()), ("learn", pa.bool_())])
 
 
 @dataclass(frozen=True)
@@ -42,24 +44,28 @@ def write_splits(rows: Iterable[Row], folder: Path, *, test_fraction: float, see
     """
     with TemporaryDirectory(dir=folder.parent) as work:  # `datasets` writes files of its own beside the rows
         whole = Path(work) / "rows.arrow"
-        if not _write_stream(rows, whole):
+        count, has_chats = _write_stream(rows, whole)
+        if not count:
             return None
         everything = datasets.Dataset.from_file(str(whole))
+        if not has_chats:
+            everything = everything.select_columns(list(COLUMNS))
         if test_fraction:
             splits = _split(everything, test_fraction, seed)
         else:
             splits = {Split.TRAIN: everything, Split.TEST: everything.select(())}
-        return _write_files(splits, folder)
+        return _write_files(splits, folder, _CHAT_SCHEMA if has_chats else _SCHEMA)
 
 
-def _write_stream(rows: Iterable[Row], file: Path) -> int:
-    count = 0
-    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, _SCHEMA) as writer:
+def _write_stream(rows: Iterable[Row], file: Path) -> tuple[int, bool]:
+    """Write the rows. Returns how many there are, and whether any of them is a chat."""
+    count, has_chats = 0, False
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, _CHAT_SCHEMA) as writer:
         for batch in _in_batches(rows):
-            columns = [pa.array(column, pa.string()) for column in zip(*batch, strict=True)]
-            writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
+            writer.write_batch(pa.RecordBatch.from_pylist(list(map(columns_of, batch)), _CHAT_SCHEMA))
             count += len(batch)
-    return count
+            has_chats = has_chats or any(row.is_chat for row in batch)
+    return count, has_chats
 
 
 def _in_batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -67,7 +73,7 @@ def _in_batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
     characters = 0
     for row in rows:
         batch.append(row)
-        characters += sum(map(len, row))
+        characters += characters_of(row)
         if len(batch) == GROUP_ROWS or characters > BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
@@ -82,38 +88,43 @@ def _split(rows: datasets.Dataset, test_fraction: float, seed: int) -> dict[Spli
     return {name: split[name.value] for name in Split}
 
 
-def _write_files(splits: dict[Split, datasets.Dataset], folder: Path) -> SplitFiles:
+def _write_files(splits: dict[Split, datasets.Dataset], folder: Path, schema: pa.Schema) -> SplitFiles:
     content = hashlib.sha256()
+    if schema is _CHAT_SCHEMA:
+        content.update(b"chats\n")
     seen: set[bytes] = set()
     overlapping = 0
     for name in (Split.TRAIN, Split.TEST):
         rows = splits[name]
         content.update(f"{name.value} {len(rows)}\n".encode())
-        with pq.ParquetWriter(folder / f"{name.value}.parquet", _SCHEMA) as writer:
-            for table in _batches(rows):
+        with pq.ParquetWriter(folder / f"{name.value}.parquet", schema) as writer:
+            for table in _batches(rows, schema):
                 writer.write_table(table)
-                for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
-                    _update(content, row)
+                for values in table.to_pylist():
+                    _update(content, map(str, values.values()))
                     if name == Split.TEST:
-                        overlapping += _without_whitespace(row) in seen
+                        overlapping += _without_whitespace(row_of(values)) in seen
                     elif len(splits[Split.TEST]):
-                        seen.add(_without_whitespace(row))
+                        seen.add(_without_whitespace(row_of(values)))
     return SplitFiles(content.hexdigest(), len(splits[Split.TRAIN]), len(splits[Split.TEST]), overlapping)
 
 
-def _batches(rows: datasets.Dataset) -> Iterator[pa.Table]:
+def _batches(rows: datasets.Dataset, schema: pa.Schema) -> Iterator[pa.Table]:
     for start in range(0, len(rows), GROUP_ROWS):
-        yield rows.with_format("arrow")[start : start + GROUP_ROWS].cast(_SCHEMA)
+        yield rows.with_format("arrow")[start : start + GROUP_ROWS].cast(schema)
 
 
-def _update(content: "hashlib._Hash", row: Iterable[str]) -> None:
-    for text in row:
+def _update(content: "hashlib._Hash", texts: Iterable[str]) -> None:
+    for text in texts:
         data = text.encode()
         content.update(f"{len(data)}\n".encode())
         content.update(data)
 
 
-def _without_whitespace(row: Iterable[str]) -> bytes:
-    """Return a hash of a row that is the same for rows that differ only in the amount of whitespace."""
-    normalized = "\0".join(" ".join(text.split()) for text in row)
+def _without_whitespace(row: Row) -> bytes:
+    """Return a hash of a row's texts that is the same for rows that differ only in the amount of whitespace."""
+    texts = [row.instruction, row.input, row.output]
+    for message in row.context:
+        texts += [message.role, message.content]
+    normalized = "\0".join(" ".join(text.split()) for text in texts)
     return hashlib.blake2b(normalized.encode(), digest_size=16).digest()

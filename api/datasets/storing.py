@@ -15,6 +15,7 @@ from db.queries import datasets
 from db.session import Database
 from db.tables.datasets import Dataset
 from db.vocabulary import Split
+from models.prompts.rows import Row, row_of
 from pagewright.artifacts import ArtifactStore, os_errors
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def delete(database: Database, artifacts: ArtifactStore, dataset_id: uuid.UUID) 
     _delete_unused_files(database, artifacts, dataset.sha256)
 
 
-def read_rows(artifacts: ArtifactStore, sha256: str, split: Split, start: int, count: int) -> list[dict[str, str]]:
+def read_rows(artifacts: ArtifactStore, sha256: str, split: Split, start: int, count: int) -> list[Row]:
     """Return up to `count` rows of a split, starting with number `start`.
 
     Raises a 404 Problem if the dataset's files are missing, and 503 if the artifact store is not available.
@@ -67,10 +68,10 @@ def read_rows(artifacts: ArtifactStore, sha256: str, split: Split, start: int, c
             groups = range(first, min((start + count - 1) // GROUP_ROWS + 1, parquet.num_row_groups))
             # In small batches: a group of rows of the maximum length has gigabytes.
             batches = parquet.iter_batches(BATCH_ROWS, row_groups=groups)
-            rows: list[dict[str, str]] = []
+            rows: list[Row] = []
             skip = start - first * GROUP_ROWS
             while len(rows) < count and (batch := next(batches, None)) is not None:
-                rows += batch.slice(skip, count - len(rows)).to_pylist()
+                rows += map(row_of, batch.slice(skip, count - len(rows)).to_pylist())
                 skip = max(0, skip - len(batch))
     except FileNotFoundError:
         detail = "the files of the dataset are no longer in the artifact store"

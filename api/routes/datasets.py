@@ -2,6 +2,7 @@
 
 import uuid
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -93,7 +94,7 @@ def list_dataset_rows(
     start, end = query.after + 1, dataset.rows_of(query.split)
     count = max(0, min(query.limit, end - start))
     rows = storing.read_rows(artifacts, dataset.sha256, query.split, start, count) if count else []
-    items = [DatasetRowOut(row=number, **row) for number, row in enumerate(rows, start)]
+    items = [DatasetRowOut.model_validate({"row": number, **asdict(row)}) for number, row in enumerate(rows, start)]
     return DatasetRowsOut(items=items, next=items[-1].row if items and items[-1].row + 1 < end else None)
 
 
@@ -142,6 +143,7 @@ def _prepare(form: DatasetIn, settings: Settings, folder: Path) -> Dataset:
     source = "hub" if form.file is None else "file"
     folder_of_splits = folder / "splits"
     folder_of_splits.mkdir()
+    unused_columns: dict[str, int | None] = {}
     with ExitStack() as open_files:
         try:
             if form.file is None:
@@ -150,7 +152,7 @@ def _prepare(form: DatasetIn, settings: Settings, folder: Path) -> Dataset:
             else:
                 unchecked = open_rows(form.file.file, form.file.filename or "")
             columns = choose_columns(unchecked.columns, form.columns.named() if form.columns else None)
-            rows = check_rows(unchecked, columns, max_characters=settings.max_upload_bytes)
+            rows = check_rows(unchecked, columns, unused_columns, max_characters=settings.max_upload_bytes)
             splits = write_splits(rows, folder_of_splits, test_fraction=form.test_fraction, seed=form.seed)
         except Unreadable as error:
             raise invalid(source, str(error)) from None
@@ -162,6 +164,7 @@ def _prepare(form: DatasetIn, settings: Settings, folder: Path) -> Dataset:
         location=form.file.filename if form.file else form.hub,
         revision=form.revision,
         columns=columns,
+        unused_columns=unused_columns,
         test_fraction=form.test_fraction,
         seed=form.seed,
         sha256=splits.sha256,

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from db.pages import Page
 from db.vocabulary import JobStatus
+from models.prompts.rows import Role
 from models.scoring.names import BASELINE_PREFIX
 
 T = TypeVar("T")
@@ -76,6 +77,13 @@ def _not_reserved(name: str) -> str:
 
 NewModelName = Annotated[Name, AfterValidator(_not_reserved)]
 """A name under which a model can be registered."""
+
+
+class MessageOut(BaseModel):
+    """A message of a chat."""
+
+    role: Role
+    content: str
 
 
 class PageOut(BaseModel, Generic[T]):

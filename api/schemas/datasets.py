@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, Json, StringConstraints, field_validator, model_validator
 
-from api.schemas.common import MAX_INT32, Name, QueryParameters, RequestBody, Text, storable
+from api.schemas.common import MAX_INT32, MessageOut, Name, QueryParameters, RequestBody, Text, storable
 from api.schemas.models import COMMIT, HUB_NAME
 from db.tables.datasets import Dataset
 from db.vocabulary import DatasetSource, Split
@@ -17,17 +17,23 @@ ColumnName = Annotated[Text, StringConstraints(min_length=1, max_length=500)]
 
 
 class ColumnsIn(RequestBody):
-    """The file's column for each part of a row: `instruction`, `output` and optionally `input`, or only `messages`."""
+    """The file's column for each part of a row: `instruction` and `output`, or `messages`, and optional parts."""
 
-    instruction: ColumnName | None = None
-    input: ColumnName | None = None
-    output: ColumnName | None = None
-    messages: ColumnName | None = None
+    instruction: ColumnName | None = Field(None, description="Texts, or lists of messages (a chat without its end).")
+    input: ColumnName | None = Field(None, description="Texts that belong to `instruction`.")
+    output: ColumnName | None = Field(None, description="Texts, or lists of messages (the end of a chat).")
+    history: ColumnName | None = Field(None, description="Earlier turns: lists of pairs `[user, assistant]`.")
+    messages: ColumnName | None = Field(None, description="Lists of messages.")
+    system: ColumnName | None = Field(None, description="System messages.")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if set(self.named()) not in ({"instruction", "output"}, {"instruction", "input", "output"}, {"messages"}):
-            raise ValueError("must have `instruction`, `output` and optionally `input`, or only `messages`")
+        named = set(self.named()) - {"system"}
+        if named != {"messages"} and named - {"input", "history"} != {"instruction", "output"}:
+            raise ValueError(
+                "must have `instruction`, `output` and optionally `input` and `history`, or else `messages`; and "
+                "optionally `system`"
+            )
         return self
 
     def named(self) -> dict[str, str]:
@@ -69,9 +75,9 @@ class DatasetIn(BaseModel):  # not a RequestBody, because a form's numbers arriv
     )
     columns: Json[ColumnsIn] | None = Field(
         None,
-        description="The columns to read, as a JSON object: `instruction`, `output` and optionally `input`, or only "
-        "`messages` (chats of a user's message and its answer). Default: the columns with these names, or `prompt` and "
-        "`completion`.",
+        description="The columns to read, as a JSON object: `instruction`, `output` and optionally `input` and "
+        "`history`, or else `messages` (chats, as OpenAI or ShareGPT write them); and optionally `system`. Default: "
+        "the columns with these names, or `prompt` and `completion`, or `conversations`.",
     )
     test_fraction: float = Field(0.0, ge=0, lt=1, description="The share of rows that go to the test split.")
     seed: int = Field(42, ge=0, le=2**32 - 1, description="The seed of the random choice of test rows.")
@@ -91,6 +97,11 @@ class DatasetOut(BaseModel):
     location: str = Field(description="The name of the uploaded file, or `owner/name` on the hub.")
     revision: str | None = Field(description="The commit of a hub dataset.")
     columns: dict[str, str] = Field(description="The file's column for each part of a row.")
+    unused_columns: dict[str, int | None] | None = Field(
+        description="The columns that are not used, and the fields of messages that are not used (`messages[].name`), "
+        "each with the number of rows that have something in it; the number is null if the column was too large to "
+        "count. Null for datasets that were created before this was recorded."
+    )
     test_fraction: float
     seed: int
     train_rows: int = Field(description="The number of rows in the train split.")
@@ -105,11 +116,20 @@ class DatasetOut(BaseModel):
         return cls.model_validate(dataset, from_attributes=True)
 
 
+class DatasetTurnOut(MessageOut):
+    learn: bool = Field(description="False if a fine-tune's loss leaves this answer out (`weight` 0).")
+
+
 class DatasetRowOut(BaseModel):
     row: int = Field(description="The row's number in the split, from 0.")
-    instruction: str
+    context: list[DatasetTurnOut] = Field(
+        description="The messages of a chat before `instruction`, in order: an optional system message, then those of "
+        "the user and the assistant in turn."
+    )
+    instruction: str = Field(description="What to do. In a chat, the last message of the user.")
     input: str
-    output: str
+    output: str = Field(description="The page to write. In a chat, the last message of the assistant.")
+    learn: bool = Field(description="False if a fine-tune's loss leaves `output` out (`weight` 0).")
 
 
 class DatasetRowsQuery(QueryParameters):

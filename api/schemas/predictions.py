@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
-from api.schemas.common import MAX_INT32, QueryParameters, Text
+from api.schemas.common import MAX_INT32, MessageOut, QueryParameters, Text
 from api.schemas.evaluations import SortQuery
 from db.queries.predictions import Filter
 from db.tables.evaluations import Prediction
@@ -70,7 +70,8 @@ class PredictionOut(ScoresOut):
     """A row of the dataset, the model's completion for it, and the completion's scores."""
 
     row: int = Field(description="The row's number in the split, from 0.")
-    prompt: str = Field(description="The row's instruction.")
+    context: list[MessageOut] | None = Field(description="The messages of a chat before `prompt`, in order.")
+    prompt: str = Field(description="The row's instruction. In a chat, the last message of the user.")
     input: str
     completion: str = Field(description="What the model generated.")
     reference: str = Field(description="The row's output.")
@@ -130,6 +131,7 @@ class ChangedRowOut(BaseModel):
     """A row whose score differs between the two evaluations."""
 
     row: int
+    context: list[MessageOut] | None
     prompt: str
     input: str
     reference: str
@@ -142,6 +144,7 @@ class ChangedRowOut(BaseModel):
     def of(cls, a: Prediction, b: Prediction) -> Self:
         return cls(
             row=a.row,
+            context=a.context,
             prompt=a.prompt,
             input=a.input,
             reference=a.reference,

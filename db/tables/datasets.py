@@ -3,7 +3,7 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Index, String
+from sqlalchemy import JSON, BigInteger, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
@@ -27,7 +27,9 @@ class Dataset(Table):
     revision: Mapped[str | None] = mapped_column(String(64))
     """The commit of a hub dataset."""
     columns: Mapped[dict[str, str]]
-    """The source's column for each part of a row (`instruction`, `input`, `output`)."""
+    """The source's column for each part of a row (`instruction`, `output`, `messages`, …)."""
+    unused_columns: Mapped[dict[str, int | None] | None] = mapped_column(JSON(none_as_null=True))
+    """How many rows had something in each column that is not used; None for datasets of older versions."""
     sha256: Mapped[str] = mapped_column(String(64), index=True)
     """Hash of the rows and of the way they are split. It names the dataset's folder in the artifact store."""
     test_fraction: Mapped[float]

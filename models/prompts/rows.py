@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow.parquet as pq
-
 Role = Literal["system", "user", "assistant"]
 
 
@@ -54,6 +52,8 @@ def read_rows(file: Path) -> Iterator[Row]:
 
     Holds 100 rows in memory at a time.
     """
+    import pyarrow.parquet as pq  # loads slowly, and the API needs only the types of this module to start
+
     with pq.ParquetFile(file) as parquet:
         columns = [name for name in (*COLUMNS, *CHAT_COLUMNS) if name in parquet.schema_arrow.names]
         for batch in parquet.iter_batches(batch_size=100, columns=columns):

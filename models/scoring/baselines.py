@@ -5,6 +5,7 @@ is fitted to a dataset's training split and answers only with outputs of that sp
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from models.prompts.rows import Row
+from models.prompts.rows import Row, read_rows
 from models.scoring.names import Baseline
 
 CONSTANT_ROWS = 1000
@@ -43,7 +44,7 @@ class FittedBaseline(Protocol):
 
 
 class NearestNeighbour:
-    """Answers with the output of the training row whose instruction and input are most similar.
+    """Answers with the output of the training row whose instruction, input and earlier turns are most similar.
 
     The similarity is the cosine of scikit-learn's TF-IDF vectors with default settings: lower-case words of two letters
     or more, weighted by smoothed inverse document frequencies of the training rows. Among equally similar rows the
@@ -51,7 +52,7 @@ class NearestNeighbour:
     """
 
     def __init__(self, train: Path) -> None:
-        """Fit to `train`, a Parquet file with the string columns instruction, input and output.
+        """Fit to `train`, a file that `read_rows` reads.
 
         The vectors are kept in memory, about 12 bytes for each distinct word of each row. Raises ValueError if there
         are no rows.
@@ -69,7 +70,7 @@ class NearestNeighbour:
         return _outputs(self._train, nearest)
 
     def _nearest(self, rows: Sequence[Row], own: Sequence[int | None]) -> list[int | None]:
-        queries = self._vectorizer.transform(_question(row.instruction, row.input) for row in rows)
+        queries = self._vectorizer.transform(map(_question, rows))
         best, best_similarity = np.zeros(len(rows), dtype=int), np.full(len(rows), -1.0)
         for start in range(0, self._vectors.shape[0], TRAINING_ROWS_AT_ONCE):
             block = self._vectors[start : start + TRAINING_ROWS_AT_ONCE]
@@ -94,7 +95,7 @@ class Constant:
     """
 
     def __init__(self, train: Path) -> None:
-        """Fit to `train`, a Parquet file with the string column output. Raises ValueError if there are no rows."""
+        """Fit to `train`, a file that `read_rows` reads. Raises ValueError if there are no rows."""
         _, vectors = _fit_vectorizer(train, _first_outputs)
         to_itself = np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel()
         to_others = (vectors @ np.asarray(vectors.sum(axis=0)).ravel() - to_itself).round(DECIMALS)
@@ -114,7 +115,7 @@ BASELINES: dict[Baseline, Callable[[Path], FittedBaseline]] = {
 
 
 def fit_baseline(name: str, train: Path) -> FittedBaseline:
-    """Fit a baseline to a training split, a Parquet file with the string columns instruction, input and output.
+    """Fit a baseline to a training split, a file that `read_rows` reads.
 
     Raises ValueError for a name that is not a Baseline, and for a training split without rows.
     """
@@ -138,24 +139,16 @@ def _fit_vectorizer(train: Path, texts: Callable[[Path], Iterator[str]]) -> tupl
     return vectorizer, vectorizer.fit_transform(texts(train))
 
 
-def _question(instruction: str, input: str) -> str:
-    return f"{instruction}\n{input}"
+def _question(row: Row) -> str:
+    return "\n".join([*(message.content for message in row.context), row.instruction, row.input])
 
 
 def _questions(train: Path) -> Iterator[str]:
-    for instruction, input in _read(train, "instruction", "input"):
-        yield _question(instruction, input)
+    return map(_question, read_rows(train))
 
 
 def _first_outputs(train: Path) -> Iterator[str]:
-    for _, (output,) in zip(range(CONSTANT_ROWS), _read(train, "output"), strict=False):
-        yield output
-
-
-def _read(train: Path, *columns: str) -> Iterator[tuple[str, ...]]:
-    with pq.ParquetFile(train) as parquet:
-        for batch in parquet.iter_batches(batch_size=1000, columns=list(columns)):
-            yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
+    return (row.output for row in islice(read_rows(train), CONSTANT_ROWS))
 
 
 def _own_numbers(rows: Sequence[Row], leave_out: Sequence[int] | None) -> list[int | None]:

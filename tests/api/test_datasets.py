@@ -38,6 +38,7 @@ def test_an_uploaded_dataset_and_its_rows_are_shown(as_admin: TestClient, as_use
         "location": "my pages.json",
         "revision": None,
         "columns": columns,
+        "unused_columns": {"id": 8},
         "test_fraction": 0.25,
         "seed": 2**32 - 1,
         "train_rows": 6,
@@ -58,7 +59,10 @@ def test_by_default_all_rows_are_train_rows_in_their_order(as_admin: TestClient)
     created = create(as_admin)
     assert (created["test_fraction"], created["seed"]) == (0.0, 42)
     assert (created["train_rows"], created["test_rows"], created["overlapping_rows"]) == (8, 0, 0)
-    assert pages_of(as_admin, created["id"]) == [{"row": number, **row} for number, row in enumerate(ROWS)]
+    assert created["unused_columns"] == {}
+    assert pages_of(as_admin, created["id"]) == [
+        {"row": number, "context": [], "learn": True, **row} for number, row in enumerate(ROWS)
+    ]
     assert pages_of(as_admin, created["id"], split="test") == []
 
 
@@ -72,6 +76,40 @@ def test_the_stored_files_have_the_columns_that_training_reads(as_admin: TestCli
             table = pq.read_table(file)
         assert table.column_names == ["instruction", "input", "output"]
         assert table.num_rows == created[f"{split.value}_rows"]
+
+
+def test_a_chat_is_shown_with_the_messages_before_its_instruction(as_admin: TestClient, as_user: TestClient) -> None:
+    def message(role: str, content: str, **more: object) -> dict[str, object]:
+        return {"role": role, "content": content, **more}
+
+    chat = [message("user", "a"), message("assistant", "b", weight=0), message("user", "c"), message("assistant", "d")]
+    rows = [{"messages": chat[:2]}, {"messages": [message("system", "e"), *chat]}]
+    rows[0]["messages"] = [message("user", "a"), message("assistant", "b", name="x")]
+    created = create(as_admin, rows)
+    assert (created["columns"], created["unused_columns"]) == ({"messages": "messages"}, {"messages[].name": 1})
+    assert pages_of(as_user, created["id"]) == [
+        {"row": 0, "context": [], "instruction": "a", "input": "", "output": "b", "learn": True},
+        {
+            "row": 1,
+            "context": [
+                message("system", "e", learn=True),
+                message("user", "a", learn=True),
+                message("assistant", "b", learn=False),
+            ],
+            "instruction": "c",
+            "input": "",
+            "output": "d",
+            "learn": True,
+        },
+    ]
+
+
+def test_rows_whose_earlier_turns_differ_do_not_overlap(as_admin: TestClient) -> None:
+    def chats(first: list[str]) -> list[dict[str, object]]:
+        return [{"instruction": "a", "output": "b", "history": [[text, "c"]]} for text in first]
+
+    assert create(as_admin, chats(["d", "e"]), name="different", test_fraction=0.5)["overlapping_rows"] == 0
+    assert create(as_admin, chats(["d", " d\n"]), name="equal", test_fraction=0.5)["overlapping_rows"] == 1
 
 
 def test_rows_that_are_in_both_splits_are_counted(as_admin: TestClient) -> None:
@@ -239,6 +277,9 @@ def test_an_unavailable_artifact_store_is_503(
         ({"columns": '{"instruction": "instruction", "output": "output", "more": "x"}'}, "columns.more"),
         ({"columns": '{"instruction": "instruction", "output": "completion"}'}, "columns.output"),
         ({"columns": '{"messages": "messages"}'}, "columns.messages"),
+        ({"columns": '{"messages": "messages", "history": "history"}'}, "columns"),
+        ({"columns": '{"system": "system"}'}, "columns"),
+        ({"columns": '{"instruction": "instruction", "output": "output", "system": "system"}'}, "columns.system"),
         ({"colums": "{}"}, "colums"),
         ({"revision": COMMIT}, "revision"),
         ({"revision": "main"}, "revision"),
@@ -275,7 +316,9 @@ def test_an_invalid_form_field_is_422_and_named(as_admin: TestClient, fields: di
         ([7], "pages.json", "rows[0]"),
         ([{}], "pages.json", "rows[0].instruction"),
         ([*ROWS, {"instruction": "a", "input": "", "output": " "}], "pages.json", "rows[8].output"),
-        ([{"messages": [{"role": "user", "content": "a"}]}], "pages.json", "rows[0].messages"),
+        ([{"messages": [{"role": "user", "content": "a"}]}], "pages.json", "rows[0].messages[0]"),
+        ([{"conversations": "a"}], "pages.json", "rows[0].conversations"),
+        ([*ROWS, ROWS[0] | {"history": [["a"]]}], "pages.json", "rows[8].history[0]"),
     ],
     ids=lambda value: str(value)[:40],
 )

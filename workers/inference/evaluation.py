@@ -149,6 +149,7 @@ def _prediction(job_id: uuid.UUID, answer: Answer, scores: Scores) -> Prediction
     return Prediction(
         job_id=job_id,
         row=answer.number,
+        context=[{"role": turn.role, "content": turn.content} for turn in answer.row.context] or None,
         prompt=answer.row.instruction,
         input=answer.row.input,
         completion=answer.completion,

@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from api.datasets.files import READERS, open_rows
+from api.datasets.filled import is_filled
 from api.datasets.limits import Unreadable
 
 COLUMNS = ["instruction", "input", "output"]
@@ -139,6 +140,63 @@ def test_the_columns_are_those_of_all_rows() -> None:
     assert open_rows(io.BytesIO(b'[{"b": 1}, 7, {"a": 1, "b": 2}]'), "x.json").columns == ["b", "a"]
 
 
-def test_only_the_requested_columns_of_a_parquet_file_are_read() -> None:
-    rows = [{"instruction": "a", "input": "b", "output": "c"}]
-    assert read(as_parquet(rows), "x.parquet", ["output"]) == [{"output": "c"}]
+def test_only_the_requested_columns_of_a_parquet_file_are_read_and_the_others_are_counted() -> None:
+    rows = [{"instruction": "a", "input": " ", "output": "c"}, {"instruction": "a", "input": "b", "output": "c"}]
+    assert read(as_parquet(rows), "x.parquet", ["output"]) == [{"output": "c"}] * 2
+    file = open_rows(io.BytesIO(as_parquet(rows)), "x.parquet")
+    assert file.count_filled(["output"]) == {"instruction": 2, "input": 1}
+    assert file.count_filled(COLUMNS) == {}
+
+
+def test_what_a_parquet_file_has_in_other_columns_is_counted_whatever_its_type() -> None:
+    columns = {
+        "text": ["a", "b"],
+        "image": [{"bytes": b"x", "path": None}, {"bytes": None, "path": None}],
+        "bytes": [b"", b"x"],
+        "list": [[], [None]],
+        "pairs": [[["a", "b"]], None],
+        "number": [0, None],
+    }
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file)
+    counts = open_rows(file, "x.parquet").count_filled(["text"])
+    assert counts == {"image": 1, "bytes": 1, "list": 0, "pairs": 1, "number": 1}
+
+
+@pytest.mark.parametrize("order", [["bomb", "text"], ["text", "bomb"]])
+def test_a_column_that_is_too_large_to_count_does_not_keep_the_others_from_being_read(order: list[str]) -> None:
+    columns = {"bomb": pa.array(["x" * 10**8] * 64).dictionary_encode(), "text": pa.array(["a"] * 64)}
+    file = io.BytesIO()
+    pq.write_table(pa.table({name: columns[name] for name in order}), file, store_schema=False)
+    assert file.tell() < 10**7
+    rows = open_rows(file, "x.parquet")
+    assert list(rows.read(["text"])) == [{"text": "a"}] * 64
+    assert rows.count_filled(["text"]) == {"bomb": None}
+
+
+def test_chats_are_read_from_json_and_parquet_files() -> None:
+    rows = [
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "history": [["a", "b"]]}
+    ]
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    for content, name in (file.getvalue(), "x.parquet"), (json.dumps(rows).encode(), "x.json"):
+        assert read(content, name, ["messages", "history"]) == rows
+
+
+@pytest.mark.parametrize(
+    ("value", "filled"),
+    [
+        *((value, False) for value in (None, "", " \n", b"", [], {}, [None, [""]], {"a": {"b": None}}, ([],))),
+        *((value, True) for value in ("a", b"a", 0, False, [0], {"a": [{"b": "c"}]}, (("a", 1),))),
+    ],
+)
+def test_a_value_has_something_in_it_unless_it_is_null_or_blank_all_through(value: Any, filled: bool) -> None:
+    assert is_filled(value) == filled
+
+
+def test_a_deeply_nested_value_can_be_checked() -> None:
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert not is_filled(nested)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub.constants
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
@@ -49,11 +51,24 @@ def test_only_train_files_of_a_hub_dataset_are_read(as_admin: TestClient, hub: P
 
 
 def test_all_files_of_a_hub_dataset_without_train_files_are_read(as_admin: TestClient, hub: Path) -> None:
-    (hub / "a.csv").write_text("prompt,completion\nNA,007\n")
-    (hub / "b.jsonl").write_text(json.dumps({"prompt": "Restrain me.", "completion": "b"}))
+    (hub / "a.csv").write_text("prompt,completion,id\nNA,007,1\n")
+    (hub / "b.jsonl").write_text(json.dumps({"prompt": "Restrain me.", "completion": "b", "id": 2}))
+    pq.write_table(pa.table({"prompt": ["c"], "completion": ["d"], "id": [3], "more": ["e"]}), hub / "c.parquet")
     response = fetch(as_admin, test_fraction=0.5)
     assert response.status_code == 201, response.text
-    assert (response.json()["train_rows"], response.json()["test_rows"]) == (1, 1)
+    assert (response.json()["train_rows"], response.json()["test_rows"]) == (1, 2)
+    assert response.json()["unused_columns"] == {"id": 3, "more": 1}
+
+
+def test_chats_of_the_hub_are_read(as_admin: TestClient, hub: Path) -> None:
+    turns = [("human", "a"), ("gpt", "b"), ("human", "c"), ("gpt", "d")]
+    chat = [{"from": role, "value": text} for role, text in turns]
+    pq.write_table(pa.Table.from_pylist([{"conversations": chat, "system": "e"}]), hub / "train.parquet")
+    response = fetch(as_admin)
+    assert response.status_code == 201, response.text
+    [row] = pages_of(as_admin, response.json()["id"])
+    assert [message["content"] for message in row["context"]] == ["e", "a", "b"]
+    assert (row["instruction"], row["output"]) == ("c", "d")
 
 
 @pytest.mark.usefixtures("nothing_is_stored")

@@ -1,14 +1,15 @@
 """Choosing columns and checking rows."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from api.datasets.files import Rows
-from api.datasets.rows import MAX_CHARACTERS, Row, check_rows, choose_columns
+from api.datasets.limits import MAX_CHARACTERS, Unreadable
+from api.datasets.rows import MAX_UNUSED, check_rows, choose_columns
 from api.errors import Problem
+from models.prompts.rows import Row
 
 USUAL = {"instruction": "instruction", "output": "output"}
 CHAT = {"messages": "messages"}
@@ -16,7 +17,7 @@ GOOD = {"instruction": "Create a page.", "output": "<p>"}
 
 
 def check(rows: list[Any], columns: dict[str, str]) -> list[Row]:
-    return list(check_rows(Rows([], lambda _: rows), columns, max_characters=10**9))
+    return list(check_rows(Rows([], lambda _: rows), columns, {}, max_characters=10**9))
 
 
 def faults(rows: list[Any], columns: dict[str, str]) -> list[tuple[str, str]]:
@@ -38,6 +39,10 @@ def said(role: Any, content: Any) -> dict[str, Any]:
         (["prompt", "completion", "input"], {"instruction": "prompt", "output": "completion"}),
         (["messages", "prompt"], CHAT),
         (["messages", "prompt", "completion", "instruction", "output"], USUAL),
+        (["system", "history", "instruction", "output"], USUAL | {"system": "system", "history": "history"}),
+        (["prompt", "completion", "system"], {"instruction": "prompt", "output": "completion", "system": "system"}),
+        (["conversations", "system", "id"], {"messages": "conversations", "system": "system"}),
+        (["conversations", "messages", "input", "history"], CHAT),
     ],
 )
 def test_columns_with_usual_names_are_used_by_default(columns: list[str], chosen: dict[str, str]) -> None:
@@ -86,7 +91,7 @@ def test_valid_rows_are_returned_unchanged() -> None:
         (" \n\t", "must not be blank"),
         (1, "must be a string"),
         (True, "must be a string"),
-        (["a"], "must be a string"),
+        ({"a": "b"}, "must be a string"),
         (b"a", "must be a string"),
         ("a\0b", "must not contain the character U+0000"),
         ("a\ud800", "must not contain an unpaired surrogate"),
@@ -135,54 +140,35 @@ def test_rows_are_checked_one_at_a_time() -> None:
             taken.append(number)
             yield GOOD
 
-    checked = check_rows(Rows([], lambda _: rows()), USUAL, max_characters=10**9)
+    checked = check_rows(Rows([], lambda _: rows()), USUAL, {}, max_characters=10**9)
     assert taken == []
     next(checked)
     assert taken == [0]
 
 
-def test_a_chat_becomes_an_instruction_and_an_output() -> None:
-    plain = [said("user", "Ask."), said("assistant", "Answer.")]
-    rows = [{"messages": messages} for messages in (plain, [said("system", "Be brief."), *plain])]
-    rows.append({"messages": [said("system", " "), *plain]})
-    assert check(rows, CHAT) == [
-        Row("Ask.", "", "Answer."),
-        Row("Be brief.\n\nAsk.", "", "Answer."),
-        Row("Ask.", "", "Answer."),
+def test_counted_are_the_rows_that_have_something_in_a_column_or_field_that_is_not_used() -> None:
+    unused: dict[str, int | None] = {}
+    rows = [
+        {"messages": [said("user", "a"), said("assistant", "b") | {"name": "x", "weight": 1}], "id": 0, "tags": []},
+        {"messages": [said("user", "a") | {"name": " "}, said("assistant", "b")], "id": None, "tags": [[], {"a": ""}]},
+        {"messages": [said("user", "a") | {"name": "y"}, said("assistant", "b") | {"name": "z"}], "tags": [0]},
     ]
+    list(check_rows(Rows(["messages", "id", "tags", "no"], lambda _: rows), CHAT, unused, max_characters=10**9))
+    assert unused == {"id": 1, "tags": 1, "no": 0, "messages[].name": 2}
 
 
-@pytest.mark.parametrize(
-    "messages",
-    [
-        None,
-        "text",
-        json.dumps([said("user", "a"), said("assistant", "b")]),
-        {},
-        [],
-        ["a", "b"],
-        [said("user", "a")],
-        [said("assistant", "b"), said("user", "a")],
-        [said("user", "a"), said("assistant", "b"), said("user", "c")],
-        [said("user", "a"), said("assistant", "b"), said("user", "c"), said("assistant", "d")],
-        [said("user", "a"), said("user", "a"), said("assistant", "b")],
-        [said("system", "a"), said("assistant", "b")],
-        [said("system", "a"), said("system", "a"), said("user", "a"), said("assistant", "b")],
-        [said("tool", "a"), said("user", "a"), said("assistant", "b")],
-        [said(["user"], "a"), said("assistant", "b")],
-        [{"role": "user"}, said("assistant", "b")],
-        [said("user", None), said("assistant", "b")],
-        [said("user", [{"type": "text", "text": "a"}]), said("assistant", "b")],
-        [said("user", " "), said("assistant", "b")],
-        [said("system", "a"), said("user", " "), said("assistant", "b")],
-        [said("user", "a"), said("assistant", "")],
-        [said("user", "a\0"), said("assistant", "b")],
-        [said("user", "a"), said("assistant", "\ud800")],
-        [said("user", "a"), said("assistant", "x" * (MAX_CHARACTERS + 1))],
-        [said("system", "x" * MAX_CHARACTERS), said("user", "a"), said("assistant", "b")],
-    ],
-    ids=lambda messages: repr(messages)[:60],
-)
-def test_any_other_chat_is_an_error(messages: Any) -> None:
-    [(field, _)] = faults([{"messages": messages}], CHAT)
-    assert field == "rows[0].messages"
+def test_the_number_of_unused_fields_is_limited() -> None:
+    unused: dict[str, int | None] = {}
+    messages = [said("user", "a") | {f"field {number}": 1 for number in range(2 * MAX_UNUSED)}, said("assistant", "b")]
+    rows = [{"messages": messages, "id": 1}] * 2
+    list(check_rows(Rows(["messages", "id"], lambda _: rows), CHAT, unused, max_characters=10**9))
+    assert len(unused) == MAX_UNUSED
+    assert set(unused.values()) == {2}
+
+
+def test_the_characters_of_a_whole_chat_count() -> None:
+    rows = [{"messages": [said("user", "a" * 50), said("assistant", "b"), said("user", "c"), said("assistant", "d")]}]
+    columns = {"messages": "messages"}
+    assert list(check_rows(Rows([], lambda _: rows), columns, {}, max_characters=53))
+    with pytest.raises(Unreadable):
+        list(check_rows(Rows([], lambda _: rows), columns, {}, max_characters=52))

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.datasets.rows import Row
 from api.datasets.splitting import GROUP_ROWS, SplitFiles, write_splits
 from api.errors import Problem
+from models.prompts.rows import CHAT_COLUMNS, COLUMNS, Message, Row, read_rows
 
 Stored = dict[str, list[Row]]
 
@@ -25,10 +25,7 @@ def write(rows: list[Row], test_fraction: float = 0.0, seed: int = 42) -> tuple[
         assert written is not None
         assert [path.name for path in Path(parent).iterdir()] == ["splits"]
         assert sorted(path.name for path in folder.iterdir()) == ["test.parquet", "train.parquet"]
-        stored = {
-            split: [Row(**row) for row in pq.read_table(folder / f"{split}.parquet").to_pylist()]
-            for split in ("train", "test")
-        }
+        stored = {split: list(read_rows(folder / f"{split}.parquet")) for split in ("train", "test")}
     assert (written.train_rows, written.test_rows) == (len(stored["train"]), len(stored["test"]))
     return written, stored
 
@@ -38,7 +35,14 @@ def numbered(count: int) -> list[Row]:
 
 
 texts = st.sampled_from(["a", "a ", " a\n", "b", "a b", "a\u00a0 b", "ab", ""])
-some_rows = st.lists(st.builds(Row, texts, texts, texts), min_size=2, max_size=30)
+messages = st.builds(Message, st.sampled_from(["user", "assistant"]), texts, st.booleans())
+contexts = st.lists(messages, max_size=2).map(tuple)
+some_rows = st.lists(st.builds(Row, texts, texts, texts, contexts, st.booleans()), min_size=2, max_size=30)
+
+
+def without_whitespace(row: Row) -> tuple[str, ...]:
+    context = [text for message in row.context for text in (message.role, message.content)]
+    return tuple(" ".join(text.split()) for text in (row.instruction, row.input, row.output, *context))
 
 
 @given(some_rows, st.floats(0.01, 0.99), st.integers(0, 2**32 - 1))
@@ -51,8 +55,8 @@ def test_a_split_has_every_row_and_counts_overlapping_ones(rows: list[Row], frac
     written, stored = write(rows, fraction, seed)
     assert Counter(stored["train"] + stored["test"]) == Counter(rows)
     assert written.test_rows == math.ceil(fraction * len(rows))
-    train = {tuple(" ".join(text.split()) for text in row) for row in stored["train"]}
-    overlapping = [row for row in stored["test"] if tuple(" ".join(text.split()) for text in row) in train]
+    train = {without_whitespace(row) for row in stored["train"]}
+    overlapping = [row for row in stored["test"] if without_whitespace(row) in train]
     assert written.overlapping_rows == len(overlapping)
 
 
@@ -82,8 +86,24 @@ def test_the_hash_depends_on_the_rows_and_the_split_only() -> None:
         write([Row("a", "bc", "d")]),
         write([Row("a", "1\nb", "d")]),
         write([Row("a", "b", "d"), Row("e", "f", "g")]),
+        write([Row("ab", "c", "d", (Message("system", "e"),))]),
+        write([Row("ab", "c", "d", (Message("user", "e"),))]),
+        write([Row("ab", "c", "d", (Message("user", "e"), Message("assistant", "f")))]),
+        write([Row("ab", "c", "d", (Message("user", "e"), Message("assistant", "f", learn=False)))]),
+        write([Row("ab", "c", "d", learn=False)]),
     ]
     assert len({written.sha256 for written, _ in variants}) == len(variants)
+
+
+def test_files_without_chats_have_the_name_and_the_columns_that_older_versions_gave_them(tmp_path: Path) -> None:
+    rows = [Row("Create a page.", "title: é", "<p>é"), Row("Create another.", "", "<p>")]
+    assert write(rows)[0].sha256 == "58cfdd425dc1b0c290e2d78c819d27213ad8c4e8b682de79d86c72afe3843007"
+    (tmp_path / "single").mkdir()
+    (tmp_path / "chats").mkdir()
+    write_splits(iter(rows), tmp_path / "single", test_fraction=0, seed=1)
+    write_splits(iter([*rows, Row("a", "", "b", learn=False)]), tmp_path / "chats", test_fraction=0, seed=1)
+    assert pq.read_schema(tmp_path / "single" / "train.parquet").names == [*COLUMNS]
+    assert pq.read_schema(tmp_path / "chats" / "train.parquet").names == [*COLUMNS, *CHAT_COLUMNS]
 
 
 def test_files_have_row_groups_of_limited_size(tmp_path: Path) -> None:

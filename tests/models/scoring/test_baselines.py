@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.prompts.rows import Row
+from models.prompts.rows import Message, Row, columns_of
 from models.scoring.baselines import TRAINING_ROWS_AT_ONCE, Constant, NearestNeighbour, fit_baseline
 from models.scoring.names import Baseline
 
@@ -51,6 +51,20 @@ def test_the_nearest_neighbour_answers_with_the_output_of_the_most_similar_instr
     baseline = NearestNeighbour(train(*PAGES))
     rows = [question("A form, please."), question("Create it.", "apples"), question("With a HEADING!")]
     assert baseline.answers(rows) == ["<form></form>", "<table>apples</table>", "<h1>heading</h1>"]
+
+
+def test_the_turns_before_an_instruction_count_as_well(tmp_path: Path) -> None:
+    def chat(page: str, output: str) -> Row:
+        return Row("Make it red.", "", output, (Message("user", f"Create a {page}."), Message("assistant", "<p>")))
+
+    rows = [chat("table", "<table>"), chat("form", "<form>"), Row("Make it red.", "", "<p>")]
+    pq.write_table(pa.Table.from_pylist(list(map(columns_of, rows))), tmp_path / "train.parquet")
+    baseline = NearestNeighbour(tmp_path / "train.parquet")
+    assert baseline.answers([chat("form", ""), chat("table", ""), question("Make it red.")]) == [
+        "<form>",
+        "<table>",
+        "<p>",
+    ]
 
 
 def test_the_first_of_equally_similar_rows_is_the_neighbour(train: Split) -> None:
