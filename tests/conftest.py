@@ -53,6 +53,7 @@ from db.vocabulary import (  # noqa: E402
     Role,
     Split,
 )
+from models.prompts.rows import Row, columns_of  # noqa: E402
 from pagewright.artifacts import get_artifacts  # noqa: E402
 from pagewright.settings import get_settings  # noqa: E402
 from tests.server import running_up  # noqa: E402
@@ -233,19 +234,27 @@ def make_model(database: Database, tmp_path: Path) -> Callable[..., Model]:
     return make
 
 
+SCHEMA = pa.schema([(column, pa.string()) for column in ("instruction", "input", "output")])
+CHAT_SCHEMA = pa.schema([*SCHEMA, ("context", pa.string()), ("learn", pa.bool_())])
+
+
 @pytest.fixture
 def make_dataset(database: Database, tmp_path: Path) -> Callable[..., Dataset]:
-    """Stores a dataset as an upload would; a row is its instruction, input and output."""
+    """Stores a dataset as an upload would; a row is its instruction, input and output, or a chat."""
 
     def make(
-        rows: list[tuple[str, str, str]], name: str = "pages", test: list[tuple[str, str, str]] | None = None
+        rows: list[tuple[str, str, str] | Row],
+        name: str = "pages",
+        test: list[tuple[str, str, str] | Row] | None = None,
     ) -> Dataset:
-        schema = pa.schema([(column, pa.string()) for column in ("instruction", "input", "output")])
         folder = tmp_path / f"dataset-{name}"
         folder.mkdir()
         for split, split_rows in ((Split.TRAIN, rows), (Split.TEST, test or [])):
-            named = [dict(zip(schema.names, row, strict=True)) for row in split_rows]
-            pq.write_table(pa.Table.from_pylist(named, schema), folder / f"{split.value}.parquet")
+            given = [row if isinstance(row, Row) else Row(*row) for row in split_rows]
+            schema = CHAT_SCHEMA if any(row.is_chat for row in given) else SCHEMA
+            pq.write_table(
+                pa.Table.from_pylist(list(map(columns_of, given)), schema), folder / f"{split.value}.parquet"
+            )
         get_artifacts().put_folder(folder, datasets.artifact(name))
         dataset = Dataset(
             name=name,

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
 from db import job_transitions
 from db.queries import evaluations, predictions
@@ -266,6 +267,27 @@ def test_exports_have_the_same_rows_as_the_pages(as_user: TestClient, evaluated:
     assert [row | {"created_at": None} for row in parquet] == [item | {"created_at": None} for item in items]
     assert file["csv"].headers["Content-Type"].startswith("text/csv")
     assert evaluation in file["parquet"].headers["Content-Disposition"]
+
+
+def test_the_turns_before_a_prompt_are_shown_compared_and_exported(
+    as_user: TestClient, evaluated: Evaluated, database: Database
+) -> None:
+    a, b = evaluated(MIXED), evaluated(RIGHT)
+    context = [{"role": "user", "content": 'Say "é",\nplease.'}, {"role": "assistant", "content": "é"}]
+    with database.write() as session:
+        session.execute(update(Prediction).where(Prediction.row == 2).values(context=context))
+    items = walk(as_user, f"{EVALUATIONS}/{a}/predictions")
+    assert [item["context"] for item in items] == [None, None, context, None, None]
+    changed = get(as_user, "compare", a=a, b=b)["changed"]["items"]
+    assert {row["row"]: row["context"] for row in changed} == {2: context, 3: None, 4: None}
+    file = {format: as_user.get(f"{EVALUATIONS}/{a}/predictions.{format}") for format in ("jsonl", "csv", "parquet")}
+    assert [json.loads(line) for line in file["jsonl"].text.splitlines()] == items
+    table = list(csv.DictReader(io.StringIO(file["csv"].text, newline="")))
+    assert [json.loads(row["context"]) if row["context"] else None for row in table] == [
+        row["context"] for row in items
+    ]
+    parquet = pq.read_table(io.BytesIO(file["parquet"].content)).to_pylist()
+    assert [row["context"] for row in parquet] == [item["context"] for item in items]
 
 
 def test_an_export_can_be_filtered_and_can_be_empty(as_user: TestClient, evaluated: Evaluated) -> None:

@@ -139,7 +139,7 @@ def test_too_many_rows_or_characters_are_refused(monkeypatch: pytest.MonkeyPatch
         lines = f"{json.dumps({'instruction': row, 'output': row})}\n".encode() * count
         opened = open_rows(io.BytesIO(lines), "x.jsonl")
         with pytest.raises(Unreadable, match="has more than"):
-            list(rows.check_rows(opened, {"instruction": "instruction", "output": "output"}, max_characters=most))
+            list(rows.check_rows(opened, {"instruction": "instruction", "output": "output"}, {}, max_characters=most))
 
 
 hostile = st.recursive(
@@ -153,9 +153,11 @@ hostile = st.recursive(
     ),
     lambda value: st.one_of(
         st.lists(value).map(lambda values: f"[{','.join(values)}]"),
-        st.lists(st.tuples(st.sampled_from(["instruction", "output", "", "\0", "../x"]), value)).map(
-            lambda items: "{" + ",".join(f"{json.dumps(name)}:{item}" for name, item in items) + "}"
-        ),
+        st.lists(
+            st.tuples(
+                st.sampled_from(["instruction", "output", "messages", "role", "content", "", "\0", "../x"]), value
+            )
+        ).map(lambda items: "{" + ",".join(f"{json.dumps(name)}:{item}" for name, item in items) + "}"),
     ),
     max_leaves=10,
 )
@@ -169,9 +171,10 @@ def test_hostile_text_is_either_valid_rows_or_refused(content: str, suffix: str)
     with suppress(Unreadable, Problem):
         opened = open_rows(io.BytesIO(content.encode()), f"x{suffix}")
         columns = rows.choose_columns(opened.columns, None)
-        for row in rows.check_rows(opened, columns, max_characters=10**9):
-            assert "\0" not in "".join(row)
-            "".join(row).encode()
+        for row in rows.check_rows(opened, columns, {}, max_characters=10**9):
+            texts = "".join([row.instruction, row.input, row.output, *(message.content for message in row.context)])
+            assert "\0" not in texts
+            texts.encode()
 
 
 @given(st.lists(st.recursive(st.none() | st.floats() | st.text() | st.integers(), st.lists)), st.integers(1, 9))

@@ -101,9 +101,9 @@ def test_a_row_keeps_its_input_beside_a_system_message_and_a_history() -> None:
         "history": PAIRS,
     }
     assert check([row], columns) == [Row("Make it red.", "title: One", "<p>", (SYSTEM, *TURNS))]
-    for nothing in None, [], [[]]:
-        single = row | {"system": " ", "history": nothing}
-        assert check([single], columns) == [Row("Make it red.", "title: One", "<p>")]
+    empty: list[Any] = [None, [], [[]]]
+    rows = [row | {"system": " ", "history": history} for history in empty]
+    assert check(rows, columns) == [Row("Make it red.", "title: One", "<p>")] * 3
 
 
 def test_a_chat_of_two_messages_is_a_single_turn() -> None:
@@ -121,7 +121,7 @@ def test_text_parts_are_joined() -> None:
 
 def test_an_answer_of_weight_0_is_not_learned() -> None:
     def weighted(*weights: Any) -> list[dict[str, Any]]:
-        return [said["content"] and said | {"weight": weight} for said, weight in zip(SAID, weights, strict=True)]
+        return [message | {"weight": weight} for message, weight in zip(SAID, weights, strict=True)]
 
     answers = [(0, 1), (0.0, None), (1, 0), (None, 1.0)]
     rows = check([{"messages": weighted(0, first, 1, last)} for first, last in answers], CHAT)
@@ -136,7 +136,13 @@ def test_an_answer_of_weight_0_is_not_learned() -> None:
 
 
 def test_fields_of_other_formats_may_be_null() -> None:
-    nothing = {"from": None, "value": None, "tool_calls": [], "function_call": {"name": None}, "weight": None}
+    nothing: dict[str, Any] = {
+        "from": None,
+        "value": None,
+        "tool_calls": [],
+        "function_call": {"name": None},
+        "weight": None,
+    }
     assert check([{"messages": [nothing | message for message in SAID[:2]]}], CHAT) == [SINGLE]
     assert check([{"messages": [from_("human", "Ask.") | {"role": None}, from_("gpt", "Answer.")]}], CHAT) == [SINGLE]
 

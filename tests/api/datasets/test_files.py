@@ -184,12 +184,12 @@ def test_chats_are_read_from_json_and_parquet_files() -> None:
         assert read(content, name, ["messages", "history"]) == rows
 
 
+NOTHING: list[Any] = [None, "", " \n", b"", [], {}, [None, [""]], {"a": {"b": None}}, ([],)]
+SOMETHING: list[Any] = ["a", b"a", 0, False, [0], {"a": [{"b": "c"}]}, (("a", 1),)]
+
+
 @pytest.mark.parametrize(
-    ("value", "filled"),
-    [
-        *((value, False) for value in (None, "", " \n", b"", [], {}, [None, [""]], {"a": {"b": None}}, ([],))),
-        *((value, True) for value in ("a", b"a", 0, False, [0], {"a": [{"b": "c"}]}, (("a", 1),))),
-    ],
+    ("value", "filled"), [*((value, False) for value in NOTHING), *((value, True) for value in SOMETHING)]
 )
 def test_a_value_has_something_in_it_unless_it_is_null_or_blank_all_through(value: Any, filled: bool) -> None:
     assert is_filled(value) == filled

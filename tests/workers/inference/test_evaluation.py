@@ -19,7 +19,7 @@ from db.tables.evaluations import Prediction
 from db.tables.models import Model
 from db.vocabulary import ErrorType, JobStatus, QueueName, Split
 from models.loading.refs import ModelRef, Source
-from models.prompts.rows import read_rows
+from models.prompts.rows import Message, Row, read_rows
 from models.prompts.template import build_prompt
 from models.scoring.metrics import exact_match
 from models.scoring.names import Baseline, Metric
@@ -96,6 +96,23 @@ def test_every_row_is_predicted_and_scored_and_overall_scores_are_stored(
     assert values(row)["exact_match"][0] == pytest.approx(sum(exact) / 6)
     assert set(values(row)) == set(Metric)
     assert runtime.leases.held() == []
+
+
+@on_sqlite
+@pytest.mark.parametrize("model", ["starter", "baseline:nearest-neighbour"])
+def test_the_turns_before_a_chats_last_question_are_stored_with_the_prediction(
+    runtime: Runtime, submit_evaluation: Submit, make_dataset: Callable[..., Dataset], rows: Rows, model: str
+) -> None:
+    (first, _, page), (single, _, other) = page_rows(2)
+    turns = (Message("system", "Be brief."), Message("user", first), Message("assistant", page, learn=False))
+    dataset = make_dataset([(first, "", page)], test=[Row("Again, please.", "", page, turns), Row(single, "", other)])
+    is_model = model == "starter"
+    job_id = submit_evaluation(model=model, dataset_id=dataset.id, rows=2, max_new_tokens=5 if is_model else None)
+    evaluate(runtime, job_id)
+    chat, without = rows(job_id)
+    assert chat.context == [{"role": turn.role, "content": turn.content} for turn in turns]
+    assert (chat.prompt, chat.reference) == ("Again, please.", page)
+    assert (without.context, without.prompt) == (None, single)
 
 
 @on_sqlite
