@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from models.loading import bits_and_bytes
 from models.loading.properties import config_values, context_length, rope_parameters
 from models.loading.refs import ModelLoadError
 from models.serving.engine import Sampling
@@ -85,7 +86,7 @@ def reason_against_paging(model: PreTrainedModel, limits: EngineLimits) -> str |
         raise
     except Exception as error:
         return f"continuous batching can't run {architecture(model)}: {_sentence(error)}"
-    if not difference <= tolerance(model.dtype):  # not-a-number is no agreement
+    if not difference <= tolerance(model):  # not-a-number is no agreement
         return (
             f"continuous batching computes other logits than {architecture(model)} alone: they differ by "
             f"{difference:.1%} of their spread"
@@ -93,13 +94,15 @@ def reason_against_paging(model: PreTrainedModel, limits: EngineLimits) -> str |
     return None
 
 
-def tolerance(dtype: torch.dtype) -> float:
+def tolerance(model: PreTrainedModel) -> float:
     """Return how far logits may differ, as the root mean square relative to their standard deviation.
 
     Sums in another order differ by a few times the dtype's precision in every layer; wrong attention differs by far
-    more than the largest of these (16 % in bfloat16, 2 % in float16, 0.01 % in float32).
+    more than the largest of these (16 % in bfloat16, 2 % in float16, 0.01 % in float32). bitsandbytes' kernels round
+    inputs to 8 bits whatever the dtype, LLM.int8() in another way for each batch: that is the precision of bfloat16.
     """
-    return max(1e-4, 20 * torch.finfo(dtype).eps)
+    rounded = any(True for _ in bits_and_bytes.states(model))
+    return max(1e-4, 20 * torch.finfo(torch.bfloat16 if rounded else model.dtype).eps)
 
 
 def _reason_in_configuration(model: PreTrainedModel, context: int) -> str | None:
@@ -206,7 +209,7 @@ def _rows_are_independent(model: Any) -> bool:
     numbers = random.Random(1)
     texts = torch.tensor([[numbers.randrange(vocabulary) for _ in range(LENGTHS[1])] for _ in range(2)])
     together, alone = (_first_logits(model, rows.to(model.device)) for rows in (texts, texts[:1]))
-    return bool((_error(together, alone) <= tolerance(model.dtype)).all())
+    return bool((_error(together, alone) <= tolerance(model)).all())
 
 
 def _first_logits(model: Any, texts: torch.Tensor) -> torch.Tensor:

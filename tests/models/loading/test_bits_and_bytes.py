@@ -21,6 +21,7 @@ from models.loading.loader import describe, load, loaded_bytes
 from models.loading.refs import ModelLoadError, ModelRef, Source
 from models.prompts.template import build_prompt
 from models.serving.engine import Engine, Sampling
+from models.serving.in_process.engine import InProcessEngine
 from models.serving.pool import ModelPool
 from tests.adapters import STARTER, generated, make_adapter
 
@@ -62,8 +63,8 @@ def plain(ref: ModelRef) -> Any:
 
 def weights(engine: Engine) -> set[int]:
     """The addresses of the weights of the engine's model and of their scales, without those of an adapter."""
-    in_process: Any = engine
-    model = in_process._batcher.model
+    assert isinstance(engine, InProcessEngine), "rounding by bitsandbytes was taken for a wrong text"
+    model: Any = engine._batcher.model
     parameters = {tensor.data_ptr() for name, tensor in model.named_parameters() if "lora_" not in name}
     return parameters | {tensor.data_ptr() for state in states(model) for tensor in tensors(state)}
 

@@ -98,5 +98,5 @@ def test_the_tolerance_is_well_above_the_rounding_of_a_dtype_and_well_below_a_wr
     model.to(dtype)
     limits = EngineLimits.for_model(model)
     error = choosing._largest_error(model, limits, architectures.CONTEXT)
-    assert error < tolerance(dtype) / 2
-    assert tolerance(dtype) < 0.2
+    assert error < tolerance(model) / 2
+    assert tolerance(model) < 0.2
