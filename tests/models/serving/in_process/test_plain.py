@@ -154,7 +154,9 @@ def test_when_the_model_fails_the_requests_fail_with_an_error_that_allows_anothe
 
 def test_the_generation_configuration_of_the_model_is_not_used_and_stays() -> None:
     model, tokenizer = architectures.make("gpt2")
-    plain = text(PlainEngine(model, tokenizer, LIMITS), PROMPTS[1], GREEDY)
+    first = PlainEngine(model, tokenizer, LIMITS)
+    plain = text(first, PROMPTS[1], GREEDY)
+    first.close()
     model.generation_config.update(repetition_penalty=5.0, do_sample=True, temperature=9.0)
     engine = PlainEngine(model, tokenizer, LIMITS)
     assert text(engine, PROMPTS[1], GREEDY) == plain
