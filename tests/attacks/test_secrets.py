@@ -63,6 +63,7 @@ def running_up(environment: dict[str, str], log: Path) -> Iterator[psutil.Proces
             process.wait()
 
 
+@pytest.mark.long
 def test_planted_secrets_appear_nowhere_else(environment: dict[str, str], tmp_path: Path) -> None:
     log = tmp_path / "log"
     seen: list[str] = []

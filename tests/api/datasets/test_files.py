@@ -62,7 +62,7 @@ rows_of_texts = st.lists(st.fixed_dictionaries(dict.fromkeys(COLUMNS, texts)), m
 @given(rows_of_texts)
 @example([{"instruction": "NA", "input": "007", "output": "1e5"}])
 @example([{"instruction": 'a "b",\r\nc\rd\n', "input": "", "output": "\u2028\x85\x1c"}])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_every_format_returns_the_texts_that_were_written(rows: list[Row]) -> None:
     assert WRITERS.keys() == READERS.keys()
     for suffix, write in WRITERS.items():
@@ -79,6 +79,7 @@ def test_any_bytes_are_either_read_or_refused(suffix: str, content: bytes) -> No
         read(content, f"x{suffix}")
 
 
+@pytest.mark.long
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))
 @settings(max_examples=40, deadline=None)
 def test_a_damaged_parquet_file_is_either_read_or_refused(changes: list[tuple[int, int]]) -> None:
@@ -165,7 +166,7 @@ def test_what_a_parquet_file_has_in_other_columns_is_counted_whatever_its_type()
 
 @pytest.mark.parametrize("order", [["bomb", "text"], ["text", "bomb"]])
 def test_a_column_that_is_too_large_to_count_does_not_keep_the_others_from_being_read(order: list[str]) -> None:
-    columns = {"bomb": pa.array(["x" * 10**8] * 64).dictionary_encode(), "text": pa.array(["a"] * 64)}
+    columns = {"bomb": pa.DictionaryArray.from_arrays([0] * 64, ["x" * 10**8]), "text": pa.array(["a"] * 64)}
     file = io.BytesIO()
     pq.write_table(pa.table({name: columns[name] for name in order}), file, store_schema=False)
     assert file.tell() < 10**7

@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.disk import files_no_larger_than
 from tests.processes import COMMAND, environment
 
@@ -13,6 +15,7 @@ def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_the_demo_writes_pages_and_prints_a_table_without_log_lines(tmp_path: Path) -> None:
     ended = demo(tmp_path, "--count", "4")
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -119,6 +119,7 @@ def worker_of(process: psutil.Process, role: str) -> psutil.Process:
     return worker
 
 
+@pytest.mark.long
 def test_up_starts_all_parts_restarts_them_stops_them_and_keeps_the_data(settings: dict[str, str]) -> None:
     with up(settings) as (process, printed):
         [key] = re.findall(r"Admin key \(shown only once\): (\S+)", printed)

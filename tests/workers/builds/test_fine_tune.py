@@ -134,6 +134,7 @@ def generated(serving: Runtime, client: TestClient, model: str, **request: Any) 
     return str(done["completion"])
 
 
+@pytest.mark.long
 @on_sqlite
 def test_an_adapter_trained_in_4_bits_is_served_with_the_load_options_of_the_request(
     runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient, database: Database
@@ -387,6 +388,7 @@ def test_training_continues_if_an_old_checkpoint_can_not_be_deleted(
     assert show(job_id)["checkpoint_step"] == 3
 
 
+@pytest.mark.long
 @on_sqlite
 def test_training_continues_with_half_the_batch_size_when_memory_runs_out(
     runtime: Runtime,
