@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 import models.starter
-from models.prompts.template import build_prompt
+from models.prompts.templates import build_prompt
 from models.scoring.names import Metric
 from pagewright.cli.local_server import running_server
 

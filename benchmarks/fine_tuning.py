@@ -37,6 +37,7 @@ from models.fine_tuning.trainer import make_trainer
 from models.fine_tuning.training import add_adapter
 from models.loading.loader import load
 from models.loading.refs import ModelRef, Source
+from models.prompts.chat import Prompter
 from models.prompts.rows import Row
 
 WARM_UP = 2
@@ -87,14 +88,18 @@ def _examples(llama2_7b: bool) -> list[Example]:
         # around the means of the original experiment's 528 rows: 55 prompt tokens and 134 completion tokens
         lengths = [(generator.randint(10, 100), generator.randint(34, 234)) for _ in range(2112)]
         return [
-            Example(np.array([generator.randrange(3, 32000) for _ in range(prompt + completion)], np.int32), prompt)
+            Example(
+                np.array([generator.randrange(3, 32000) for _ in range(prompt + completion)], np.int32),
+                np.arange(prompt + completion) >= prompt,
+            )
             for prompt, completion in lengths
         ]
-    _, tokenizer = load(ModelRef(Source.BUNDLED, "starter"), "cpu")
+    prompter = Prompter(load(ModelRef(Source.BUNDLED, "starter"), "cpu")[1])
     file = models.starter.HELD_OUT
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     random.Random(1).shuffle(rows)
-    return [encode(Row(row["instruction"], row["input"], row["output"]), tokenizer, 2) for row in rows]
+    read = (Row(row["instruction"], row["input"], row["output"]) for row in rows)
+    return [example for row in read for example in encode(row, prompter)]
 
 
 class _Clock(TrainerCallback):

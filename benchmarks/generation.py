@@ -22,7 +22,7 @@ from rich.table import Table
 import models.starter
 from models.loading.loader import default_device, load
 from models.loading.refs import ModelRef, Source
-from models.prompts.template import build_prompt
+from models.prompts.templates import build_prompt
 from models.serving.engine import Sampling
 from models.serving.in_process.engine import InProcessEngine
 from models.serving.in_process.limits import EngineLimits

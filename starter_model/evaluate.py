@@ -10,7 +10,7 @@ import torch
 
 from models.loading.loader import load
 from models.loading.refs import ModelRef, Source
-from models.prompts.template import build_prompt
+from models.prompts.templates import build_prompt
 from models.serving.engine import Sampling
 from models.serving.in_process.engine import InProcessEngine
 from models.starter import FOLDER

@@ -6,7 +6,7 @@ from itertools import islice
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from models.prompts.template import build_prompt
+from models.prompts.templates import build_prompt
 from models.starter import FOLDER
 from starter_model import vocabulary
 from starter_model.rows import training_stream

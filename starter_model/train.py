@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from torch.nn.functional import cross_entropy, linear, rms_norm, scaled_dot_product_attention, silu
 from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from models.prompts.template import build_prompt
+from models.prompts.templates import build_prompt
 from models.starter import FOLDER
 from starter_model.rows import training_stream
 from starter_model.tokenizer import EOS

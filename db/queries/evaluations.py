@@ -9,6 +9,7 @@ from sqlalchemy import Text, cast, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
 from db.pages import Page, fetch_page
+from db.queries import templates
 from db.tables.datasets import Dataset
 from db.tables.evaluations import CHRF, Evaluation, EvaluationScore
 from db.tables.jobs import Job
@@ -89,9 +90,17 @@ def leaderboard(
 ) -> Sequence[EvaluationRow]:
     """Return up to `limit` models' latest succeeded evaluations on the first `rows` rows of the split.
 
-    The best by the metric `sort` comes first. The same model with other load options counts as another model.
+    The best by the metric `sort` comes first. The same model counts as another one with other load
+    options, another template, system message or variables of the template, or another part taken as the page.
     """
-    contender = [Evaluation.model_name, cast(Evaluation.load, Text)]
+    contender = [
+        Evaluation.model_name,
+        cast(Evaluation.load, Text),
+        Evaluation.template_sha256,
+        Evaluation.system,
+        cast(Evaluation.chat_template_kwargs, Text),
+        Evaluation.extract,
+    ]
     latest = (
         select(
             Evaluation.job_id,
@@ -136,9 +145,19 @@ def models_evaluated(
     return set(session.scalars(statement))
 
 
-def set_token_limit(session: Session, job_id: uuid.UUID, max_new_tokens: int) -> None:
-    """Store the token limit that a worker chose for an evaluation whose request has none."""
-    _update(session, job_id, max_new_tokens=max_new_tokens)
+def set_choices(
+    session: Session, job_id: uuid.UUID, *, max_new_tokens: int, template: str, template_text: str, extract: str
+) -> None:
+    """Store what a worker chose where the request has nothing: token limit, prompt template, part that is the page."""
+    sha256 = templates.store(session, template_text)
+    _update(
+        session,
+        job_id,
+        max_new_tokens=max_new_tokens,
+        template=template,
+        template_sha256=sha256,
+        extract=extract,
+    )
 
 
 def count_done(session: Session, job_id: uuid.UUID, rows: int) -> None:

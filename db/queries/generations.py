@@ -9,6 +9,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
+from db.queries import templates
 from db.tables.base import columns_of
 from db.tables.generations import Generation
 from db.tables.jobs import Job
@@ -33,6 +34,9 @@ class Completed:
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
+    template: str
+    template_text: str
+    extract: str
 
 
 def add(session: Session, jobs: Sequence[Job], generations: Sequence[Generation]) -> None:
@@ -89,6 +93,7 @@ def of_jobs(session: Session, job_ids: Collection[uuid.UUID]) -> list[tuple[Gene
 
 def store(session: Session, completed: Mapping[uuid.UUID, Completed]) -> None:
     """Store completions by job id. In the same transaction the caller ends the jobs, by `job_transitions`."""
+    hashes = {text: templates.store(session, text) for text in {result.template_text for result in completed.values()}}
     session.execute(
         update(Generation),
         [
@@ -98,6 +103,9 @@ def store(session: Session, completed: Mapping[uuid.UUID, Completed]) -> None:
                 "finish_reason": result.finish_reason,
                 "prompt_tokens": result.prompt_tokens,
                 "completion_tokens": result.completion_tokens,
+                "template": result.template,
+                "template_sha256": hashes[result.template_text],
+                "extract": result.extract,
             }
             for job_id, result in completed.items()
         ],

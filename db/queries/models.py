@@ -50,6 +50,7 @@ def add_result_model(
     parent_id: uuid.UUID,
     dataset_id: uuid.UUID | None,
     template: str | None,
+    template_sha256: str | None = None,
     parameters: dict[str, Any] | None,
     job_id: uuid.UUID | None,
 ) -> Model | None:
@@ -65,6 +66,7 @@ def add_result_model(
         parent_id=parent_id,
         dataset_id=dataset_id,
         template=template,
+        template_sha256=template_sha256,
         parameters=parameters,
         job_id=job_id,
     )

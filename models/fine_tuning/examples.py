@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from transformers import DataCollatorWithFlattening, PreTrainedTokenizerBase
+from transformers import DataCollatorWithFlattening
 
+from models.prompts.chat import Prompter, Turn
 from models.prompts.rows import Row
-from models.prompts.template import build_prompt
 
 IGNORED = -100
 """The label of a token that the loss ignores, as transformers defines it."""
@@ -20,34 +20,49 @@ _flatten = DataCollatorWithFlattening(return_flash_attn_kwargs=True, separator_i
 
 @dataclass(frozen=True)
 class Example:
-    """The tokens of one dataset row. The loss covers the tokens from position `learn_from` on.
+    """The tokens of a dataset row, or of a turn of its chat. The loss covers the tokens where `learn` is True.
 
-    `learn_from` is at least 1, since no token precedes the first one.
+    Both are arrays of the same length. `learn` is False at the first token, which no token precedes.
     """
 
     tokens: np.ndarray
-    learn_from: int
+    learn: np.ndarray
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     @property
     def labels(self) -> np.ndarray:
-        """The tokens, with IGNORED in place of those before `learn_from`."""
-        return np.concatenate([np.full(self.learn_from, IGNORED), self.tokens[self.learn_from :]])
+        """The tokens, with IGNORED in place of those that the loss does not cover."""
+        return np.where(self.learn, self.tokens, IGNORED)
 
 
-def encode(row: Row, tokenizer: PreTrainedTokenizerBase, eos_token_id: int, train_on_prompt: bool = False) -> Example:
-    """Return a row as the tokens of its prompt text, of its output, and the end-of-sequence token.
+def encode(
+    row: Row, prompter: Prompter, *, train_on_prompt: bool = False, last_turn_only: bool = False
+) -> list[Example]:
+    """Return a row as examples, of which each is exactly what generation starts from and what it should generate.
 
-    The loss covers the output and the end-of-sequence token; with `train_on_prompt`, it covers the prompt text too.
+    The loss covers the assistant's turns, each with the token that ends it, or the last turn only; with
+    `train_on_prompt`, it covers every token. A chat is one example, or, if the template renders a turn otherwise once
+    others follow it, one for each turn. A row without a turn to learn gives none. Raises PromptError.
     """
-    # Prompt and output are tokenized separately. Generation continues from the prompt's own tokens, so no token may
-    # span the border.
-    prompt = tokenizer(build_prompt(row.instruction, row.input), verbose=False)["input_ids"]
-    output = tokenizer(row.output, add_special_tokens=False, verbose=False)["input_ids"]
-    tokens = np.array([*prompt, *output, eos_token_id], dtype=np.int32)
-    return Example(tokens, learn_from=1 if train_on_prompt else max(1, len(prompt)))
+    turns = [turn for turn in prompter.turns_of(row, last_only=last_turn_only) if turn.learn]
+    if not turns:
+        return []
+    whole = [*turns[-1].prompt, *turns[-1].answer]
+    if all(whole[: len(turn.prompt) + len(turn.answer)] == [*turn.prompt, *turn.answer] for turn in turns):
+        return [_example(turns, train_on_prompt)]
+    return [_example([turn], train_on_prompt) for turn in turns]
+
+
+def _example(turns: Sequence[Turn], train_on_prompt: bool) -> Example:
+    """Return the last turn as an example whose loss covers all these turns."""
+    tokens = np.array([*turns[-1].prompt, *turns[-1].answer], dtype=np.int32)
+    learn = np.full(len(tokens), train_on_prompt)
+    for turn in turns:
+        learn[len(turn.prompt) : len(turn.prompt) + len(turn.answer)] = True
+    learn[0] = False
+    return Example(tokens, learn)
 
 
 def pack(examples: Sequence[Example], max_tokens: int) -> list[list[Example]]:

@@ -103,6 +103,9 @@ class TrainingOptions(Options):
         "4,096.",
     )
     train_on_prompt: bool = Field(False, description="Include the prompt's tokens in the loss.")
+    loss_on: Literal["all", "last"] = Field(
+        "all", description="The assistant's turns of a chat that the loss covers: all, or the last."
+    )
 
     @model_validator(mode="before")
     @classmethod

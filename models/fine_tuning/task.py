@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 from models.loading.refs import ModelRef
+from models.prompts.templates import PromptOptions
 from models.tasks.specification import Task
 
 
@@ -26,3 +27,4 @@ class FineTuneTask(Task):
     lora: LoraOptions = field(default_factory=LoraOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     checkpoint: Path | None = None
+    prompt: PromptOptions = field(default_factory=PromptOptions)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, set_seed
 
 from models.fine_tuning.errors import FineTuneError
 from models.fine_tuning.examples import Example, encode, pack
@@ -15,9 +15,11 @@ from models.fine_tuning.precision import choose_precision
 from models.fine_tuning.task import FineTuneTask
 from models.fine_tuning.trainer import Progress, is_complete, make_trainer
 from models.loading.loader import default_device, describe, load
-from models.loading.properties import context_length, eos_token_ids
+from models.loading.properties import context_length, first_end
+from models.prompts.chat import Prompter
 from models.prompts.rows import read_rows
-from models.tasks.reports import Event, Report
+from models.prompts.templates import PromptError
+from models.tasks.reports import Event, PromptTemplate, Report
 
 DEFAULT_MAX_SEQ_LENGTH = 4096
 
@@ -27,7 +29,7 @@ def fine_tune(task: FineTuneTask, report: Callable[[Report], None], should_stop:
 
     Calls `should_stop` after every optimizer step. If it returns True, reports a checkpoint and returns False. With
     `accelerate launch`, every process calls this function with the same task, and the first one reports. Raises
-    FineTuneError, ModelLoadError, and torch's out-of-memory errors.
+    FineTuneError, PromptError, ModelLoadError, and torch's out-of-memory errors.
     """
     options = task.training
     device = default_device()
@@ -37,18 +39,21 @@ def fine_tune(task: FineTuneTask, report: Callable[[Report], None], should_stop:
     set_seed(options.seed)  # before the adapter is added, since its first weights are random
     adapted = add_adapter(model, task.lora)
     max_tokens = _max_seq_length(options, model)
-    examples, too_long = read_examples(task.train, tokenizer, model, options, max_tokens)
+    prompter = Prompter(tokenizer, task.prompt, first_end(model, tokenizer))
+    tokenizer.chat_template = prompter.exported()
+    examples, left_out = read_examples(task.train, prompter, options, max_tokens)
     rows = pack(examples, max_tokens) if options.packing else [[example] for example in examples]
     evaluation = None
     if task.evaluation and options.eval_steps:
-        evaluation = pack(read_examples(task.evaluation, tokenizer, model, options, max_tokens)[0], max_tokens)
+        evaluation = pack(read_examples(task.evaluation, prompter, options, max_tokens)[0], max_tokens)
 
     trainer = make_trainer(adapted, rows, evaluation, options, task.work_folder, precision.fp16, precision.bf16)
     if trainer.is_world_process_zero():
         if precision.note:
             report(Event("precision", precision.note))
-        if too_long:
-            report(_rows_left_out(too_long, too_long + len(examples), max_tokens))
+        report(PromptTemplate(prompter.template.name, prompter.template.text))
+        for event in left_out:
+            report(event)
     progress = Progress(trainer, report, should_stop)
     trainer.add_callback(progress)
     if task.checkpoint and is_complete(task.checkpoint):  # the process was lost before it wrote the adapter
@@ -59,6 +64,7 @@ def fine_tune(task: FineTuneTask, report: Callable[[Report], None], should_stop:
             return False
     if trainer.is_world_process_zero():
         save_adapter(adapted, task.base_name, task.result_folder)
+        tokenizer.save_pretrained(task.result_folder)
     return True
 
 
@@ -93,27 +99,43 @@ def save_adapter(adapted: PeftModel, base_name: str, folder: Path) -> None:
 
 
 def read_examples(
-    file: Path,
-    tokenizer: PreTrainedTokenizerBase,
-    model: PreTrainedModel,
-    options: TrainingOptions,
-    max_tokens: int,
-) -> tuple[list[Example], int]:
-    """Return the file's rows as examples, and the number of rows left out because they exceed `max_tokens`.
+    file: Path, prompter: Prompter, options: TrainingOptions, max_tokens: int
+) -> tuple[list[Example], list[Event]]:
+    """Return the file's rows as examples, and events about rows left out, which say why.
 
-    Raises FineTuneError if every row exceeds `max_tokens`, or if the model has no end-of-sequence token.
+    Raises FineTuneError if every row is left out, and names the row that the template can't render.
     """
-    eos = eos_token_ids(model, tokenizer)
-    if not eos:
-        raise FineTuneError("model: it has no end-of-sequence token, so it can't be taught when to stop")
-    encoded = [encode(row, tokenizer, eos[0], options.train_on_prompt) for row in read_rows(file)]
-    examples = [example for example in encoded if len(example) <= max_tokens]
+    examples: list[Example] = []
+    rows = too_long = nothing_to_learn = 0
+    shortest: int | None = None
+    for rows, row in enumerate(read_rows(file), start=1):
+        try:
+            encoded = encode(
+                row,
+                prompter,
+                train_on_prompt=options.train_on_prompt,
+                last_turn_only=options.loss_on == "last",
+            )
+        except PromptError as error:
+            raise FineTuneError(f"row {rows}: {error}") from error
+        fitting = [example for example in encoded if len(example) <= max_tokens]
+        too_long += len(fitting) < len(encoded)
+        nothing_to_learn += not encoded
+        shortest = min([*map(len, encoded), *([] if shortest is None else [shortest])], default=None)
+        examples += fitting
+    if not examples and nothing_to_learn == rows:
+        raise FineTuneError(f"dataset: none of the {rows} rows has an answer to learn: each has weight 0")
     if not examples:
         raise FineTuneError(
-            f"max_seq_length: each of the {len(encoded)} rows is longer than {max_tokens} tokens; "
-            f"the shortest has {min(map(len, encoded))}"
+            f"max_seq_length: each of the {rows} rows is longer than {max_tokens} tokens; the shortest has {shortest}"
         )
-    return examples, len(encoded) - len(examples)
+    events = []
+    if too_long:
+        events.append(_rows_left_out(too_long, rows, max_tokens))
+    if nothing_to_learn:
+        message = f"{nothing_to_learn} of {rows} rows are left out: each of their answers has weight 0"
+        events.append(Event("rows-without-loss", message))
+    return examples, events
 
 
 def _check_devices(device: str) -> None:

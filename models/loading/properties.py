@@ -76,3 +76,8 @@ def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
     named = [getattr(place, "eos_token_id", None) for place in places]
     ids = chain.from_iterable(each if isinstance(each, list | tuple) else [each] for each in named)
     return list(dict.fromkeys(int(id) for id in ids if id is not None and id >= 0))
+
+
+def first_end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Return the first of the tokens that end a completion; None if the model has none."""
+    return next(iter(eos_token_ids(model, tokenizer)), None)

@@ -6,10 +6,9 @@ from random import Random
 
 import numpy as np
 import pyarrow.parquet as pq
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.fine_tuning.examples import encode
-from models.loading.properties import eos_token_ids
+from models.prompts.chat import Prompter
 from models.prompts.rows import Row, read_rows
 from models.quantization.errors import QuantizationError
 from models.quantization.options import QuantizationOptions
@@ -29,8 +28,7 @@ def sample_rows(file: Path, count: int, seed: int) -> list[Row]:
 
 def calibration_tokens(
     file: Path,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    prompter: Prompter,
     options: QuantizationOptions,
     widths: dict[str, int],
 ) -> list[np.ndarray]:
@@ -40,11 +38,8 @@ def calibration_tokens(
     tokens, or fewer than the widest layer has inputs: the Hessian of that layer would be singular, so `damp_percent`
     alone would determine its weights.
     """
-    eos = eos_token_ids(model, tokenizer)
-    if not eos:
-        raise QuantizationError("model: it has no end-of-sequence token, which calibration texts end with")
     rows = sample_rows(file, options.samples, options.seed)
-    texts = [encode(row, tokenizer, eos[0]).tokens[: options.max_length] for row in rows]
+    texts = [example.tokens[: options.max_length] for row in rows for example in encode(row, prompter)]
     tokens = sum(map(len, texts))
     widest = max(widths, key=lambda name: widths[name])
     required = max(MIN_TOKENS, widths[widest])

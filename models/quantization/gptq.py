@@ -13,7 +13,10 @@ from pathlib import Path
 import torch
 
 from models.loading.loader import default_device, describe, load
+from models.loading.properties import first_end
 from models.loading.refs import ModelRef, Source
+from models.prompts.chat import Prompter
+from models.prompts.templates import PromptOptions
 from models.quantization.calibration import calibration_tokens, sample_rows
 from models.quantization.errors import QuantizationError, Stopped
 from models.quantization.layers import check_group_size
@@ -21,7 +24,7 @@ from models.quantization.layerwise import check_installed, find_layers, make_qua
 from models.quantization.progress import Progress
 from models.quantization.task import QuantizeTask
 from models.quantization.variants import measure_variants
-from models.tasks.reports import Report
+from models.tasks.reports import PromptTemplate, Report
 
 _UNFINISHED = "unfinished"
 _SHARE_WITH_VARIANTS = 0.5
@@ -37,12 +40,12 @@ def quantize(task: QuantizeTask, report: Callable[[Report], None], should_stop: 
     """
     unfinished = task.work_folder / _UNFINISHED
     try:
-        seconds = _quantize(task, unfinished, report, should_stop)
+        prompt, seconds = _quantize(task, unfinished, report, should_stop)
         if task.evaluation:
             rows = sample_rows(task.evaluation, task.evaluation_rows, task.options.seed)
             quantized = ModelRef(Source.LOCAL, str(unfinished))
             for variant in measure_variants(
-                task.model, quantized, task.options, rows, seconds, should_stop, share_before=_SHARE_WITH_VARIANTS
+                task.model, quantized, task.options, prompt, rows, seconds, should_stop, _SHARE_WITH_VARIANTS
             ):
                 report(variant)
     except Stopped:
@@ -57,8 +60,8 @@ def quantize(task: QuantizeTask, report: Callable[[Report], None], should_stop: 
 
 def _quantize(
     task: QuantizeTask, folder: Path, report: Callable[[Report], None], should_stop: Callable[[], bool]
-) -> float:
-    """Write the quantized model to the folder, and return the seconds that this took."""
+) -> tuple[PromptOptions, float]:
+    """Write the quantized model to the folder. Return how to prompt its variants, and the seconds that this took."""
     start = time.monotonic()
     options = task.options
     check_installed()
@@ -71,9 +74,12 @@ def _quantize(
     # GPU memory. Without a GPU, float32 is the fastest dtype.
     dtype = torch.float32 if default_device() == "cpu" else description.dtype
     model, tokenizer = load(task.model, "cpu", dtype)
+    prompter = Prompter(tokenizer, task.prompt, first_end(model, tokenizer))
+    tokenizer.chat_template = prompter.exported()
+    report(PromptTemplate(prompter.template.name, prompter.template.text))
     layers = find_layers(model)
     check_group_size(options.group_size, layers.widths)
-    texts = calibration_tokens(task.calibration, model, tokenizer, options, layers.widths)
+    texts = calibration_tokens(task.calibration, prompter, options, layers.widths)
     quantizer = make_quantizer(options, texts)
     progress = Progress(layers, report, should_stop, _SHARE_WITH_VARIANTS if task.evaluation else 1.0)
     quantize_layers(model, quantizer, progress.before_module, progress.after_module)
@@ -81,4 +87,4 @@ def _quantize(
     tokenizer.save_pretrained(folder)
     del model, layers, quantizer, progress
     gc.collect()  # frees the memory before the variants are loaded
-    return time.monotonic() - start
+    return prompter.options, time.monotonic() - start

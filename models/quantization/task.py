@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from models.loading.refs import ModelRef
+from models.prompts.templates import PromptOptions
 from models.quantization.options import QuantizationOptions
 from models.tasks.specification import Task
 
@@ -23,3 +24,4 @@ class QuantizeTask(Task):
     options: QuantizationOptions = field(default_factory=QuantizationOptions)
     evaluation: Path | None = None
     evaluation_rows: int = 200
+    prompt: PromptOptions = field(default_factory=PromptOptions)

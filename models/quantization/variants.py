@@ -15,10 +15,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from models.fine_tuning.examples import collate, encode
 from models.loading.adapters import tensor_bytes
 from models.loading.loader import describe, load
-from models.loading.properties import context_length, eos_token_ids
+from models.loading.properties import context_length, first_end
 from models.loading.refs import ModelRef
+from models.prompts.chat import Prompter
 from models.prompts.rows import Row
-from models.prompts.template import build_prompt
+from models.prompts.templates import PromptError, PromptOptions
 from models.quantization.errors import Stopped
 from models.quantization.layerwise import find_layers
 from models.quantization.options import QuantizationOptions
@@ -60,6 +61,7 @@ def measure_variants(
     original: ModelRef,
     quantized: ModelRef,
     options: QuantizationOptions,
+    prompt: PromptOptions,
     rows: Sequence[Row],
     quantize_seconds: float,
     should_stop: Callable[[], bool],
@@ -81,7 +83,7 @@ def measure_variants(
     for done, variant in enumerate(variants, start=1):
         percent_done = 100 * (share_before + (1 - share_before) * done / len(variants))
         try:
-            measured = measure(variant, rows, should_stop)
+            measured = measure(variant, prompt, rows, should_stop)
         except Stopped:
             raise
         except Exception as error:  # any error: the other variants are still worth measuring
@@ -93,7 +95,9 @@ def measure_variants(
             torch.cuda.empty_cache()
 
 
-def measure(variant: Variant, rows: Sequence[Row], should_stop: Callable[[], bool]) -> MeasuredVariant:
+def measure(
+    variant: Variant, prompt: PromptOptions, rows: Sequence[Row], should_stop: Callable[[], bool]
+) -> MeasuredVariant:
     """Load a variant and measure it on the rows.
 
     Raises Stopped, and the errors of loading and running the variant.
@@ -102,9 +106,10 @@ def measure(variant: Variant, rows: Sequence[Row], should_stop: Callable[[], boo
     model, tokenizer = load(variant.ref)
     if variant.rounding:
         round_to_nearest(find_layers(model).modules, variant.rounding)
+    prompter = Prompter(tokenizer, prompt, first_end(model, tokenizer))
     seconds = variant.seconds + time.monotonic() - start
     memory_bytes = tensor_bytes(model)
-    loss = mean_loss(model, tokenizer, rows, should_stop)
+    loss = mean_loss(model, prompter, rows, should_stop)
     measured = MeasuredVariant(
         variant.name,
         percent_done=100.0,
@@ -114,7 +119,7 @@ def measure(variant: Variant, rows: Sequence[Row], should_stop: Callable[[], boo
     )
     if variant.rounding:
         return measured
-    texts, tokens_per_second = complete(model, tokenizer, rows, should_stop)
+    texts, tokens_per_second = complete(model, tokenizer, prompter, rows, should_stop)
     references = [row.output for row in rows]
     matches = sum(exact_match(text, reference) for text, reference in zip(texts, references, strict=True))
     return replace(
@@ -129,37 +134,38 @@ def measure(variant: Variant, rows: Sequence[Row], should_stop: Callable[[], boo
 
 def mean_loss(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    prompter: Prompter,
     rows: Sequence[Row],
     should_stop: Callable[[], bool] = lambda: False,
 ) -> float | None:
     """Return the mean negative log-likelihood, in nats, of the outputs' tokens and the end-of-sequence token.
 
-    This is the loss of fine-tuning. Rows longer than the context are left out; None if no row is left. Raises Stopped,
-    and ValueError for a model without an end-of-sequence token.
+    This is the loss of fine-tuning. Rows longer than the context are left out; None if no row is left. Raises Stopped
+    and PromptError.
     """
-    [eos, *_] = eos_token_ids(model, tokenizer)
     total, tokens = 0.0, 0
     for row in rows:
         if should_stop():
             raise Stopped
-        example = encode(row, tokenizer, eos)
-        if len(example) > context_length(model.config):
-            continue
-        batch = collate([[example]])
-        with torch.inference_mode():
-            logits = model(
-                input_ids=batch["input_ids"].to(model.device), logits_to_keep=batch["logits_to_keep"].to(model.device)
-            ).logits
-        labels = batch["shift_labels"].to(logits.device)
-        total += float(cross_entropy(logits[0].float(), labels[0], reduction="sum"))
-        tokens += labels.numel()
+        for example in encode(row, prompter):
+            if len(example) > context_length(model.config):
+                continue
+            batch = collate([[example]])
+            with torch.inference_mode():
+                logits = model(
+                    input_ids=batch["input_ids"].to(model.device),
+                    logits_to_keep=batch["logits_to_keep"].to(model.device),
+                ).logits
+            labels = batch["shift_labels"].to(logits.device)
+            total += float(cross_entropy(logits[0].float(), labels[0], reduction="sum"))
+            tokens += labels.numel()
     return total / tokens if tokens else None
 
 
 def complete(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
+    prompter: Prompter,
     rows: Sequence[Row],
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[list[str], float | None]:
@@ -171,15 +177,16 @@ def complete(
     engine = InProcessEngine(model, tokenizer)
     try:
         longest = 1 + max(engine.count_tokens([row.output for row in rows]), default=0)
-        prompt_texts = [build_prompt(row.instruction, row.input) for row in rows]
-        rooms = [engine.context_length - tokens for tokens in engine.count_tokens(prompt_texts, special=True)]
         start = time.monotonic()
         futures: list[Future[Completion] | None] = []
-        for prompt_text, room in zip(prompt_texts, rooms, strict=True):
+        for row in rows:
             try:
-                sampling = Sampling(max_new_tokens=max(1, min(longest, room)))
-                futures.append(engine.submit(prompt_text, sampling).future)
-            except RequestError:
+                prompt = prompter.prompt_of(row)
+                room = engine.context_length - len(prompt)
+                limit = max(1, min(longest, room))
+                sampling = Sampling(max_new_tokens=limit, stop_token_ids=(prompter.turn_end,))
+                futures.append(engine.submit(prompt, sampling).future)
+            except (RequestError, PromptError):
                 futures.append(None)
         running = {future for future in futures if future}
         while running:

@@ -135,6 +135,10 @@ class Engine(Protocol):
         """The largest number of tokens of a prompt text and its completion together."""
 
     @property
+    def end(self) -> int | None:
+        """The first of the tokens that end every completion; None if the model has none."""
+
+    @property
     def slots(self) -> int:
         """The largest number of requests that are generated at the same time; further ones wait."""
 

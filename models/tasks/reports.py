@@ -39,6 +39,15 @@ class Event:
 
 
 @dataclass(frozen=True)
+class PromptTemplate:
+    """The prompt template that the task uses: its name, or its hash, and its Jinja text."""
+
+    name: str
+    text: str
+    kind: Literal["prompt_template"] = field(default="prompt_template", kw_only=True)
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint in `folder`, from which a later process can resume. This process does not change it any more."""
 
@@ -130,7 +139,7 @@ class Ended:
     kind: Literal["ended"] = field(default="ended", kw_only=True)
 
 
-Report = Step | Event | Checkpoint | QuantizedModule | QuantizedLayer | MeasuredVariant | Ended
+Report = Step | Event | PromptTemplate | Checkpoint | QuantizedModule | QuantizedLayer | MeasuredVariant | Ended
 
 _REPORT: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
 

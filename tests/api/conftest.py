@@ -32,6 +32,8 @@ from pagewright.artifacts import get_artifacts
 from tests.api.helpers import PAGE
 from tests.processes import LIMIT_SECONDS, eventually
 
+TEMPLATE = "{{ messages[0]['content'] }}"
+
 
 class Worker:
     """Changes jobs as a worker does."""
@@ -47,7 +49,7 @@ class Worker:
         return claims
 
     def succeed(self, claims: list[Claim], completion: str = PAGE) -> None:
-        result = Completed(completion, "stop", prompt_tokens=7, completion_tokens=11)
+        result = Completed(completion, "stop", 7, 11, "pagewright-1", TEMPLATE, "none")
         with self._database.write() as session:
             generations.store(session, {claim.job_id: result for claim in claims})
             assert len(job_transitions.succeed(session, claims)) == len(claims)
@@ -57,7 +59,7 @@ class Worker:
             assert len(job_transitions.fail(session, claims, ErrorType.MODEL_UNAVAILABLE, message)) == len(claims)
 
     def cancel(self, claims: list[Claim], completion: str) -> None:
-        result = Completed(completion, "cancelled", prompt_tokens=7, completion_tokens=2)
+        result = Completed(completion, "cancelled", 7, 2, "pagewright-1", TEMPLATE, "none")
         with self._database.write() as session:
             generations.store(session, {claim.job_id: result for claim in claims})
             assert len(job_transitions.cancel(session, claims)) == len(claims)

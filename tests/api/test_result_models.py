@@ -15,7 +15,7 @@ from db.queries import models
 from db.session import Database
 from db.tables.models import Model
 from db.vocabulary import ModelKind, Role
-from models.prompts.template import build_prompt
+from models.prompts.templates import build_prompt
 from pagewright.artifacts import ArtifactStore, get_artifacts
 from tests.adapters import generated, make_adapter, plain_peft
 from tests.api.conftest import Server

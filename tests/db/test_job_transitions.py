@@ -31,7 +31,10 @@ def succeed(database: Database, held: Claim, completion: str) -> bool:
     """End the job and, if the lease was held, store the result, in one transaction as a worker does."""
     with database.write() as session:
         if ended := job_transitions.succeed(session, [held]):
-            generations.store(session, {job_id: Completed(completion, "stop", 1, 1) for job_id in ended})
+            generations.store(
+                session,
+                {job_id: Completed(completion, "stop", 1, 1, "raw", "{{ messages }}", "none") for job_id in ended},
+            )
         return bool(ended)
 
 

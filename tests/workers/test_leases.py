@@ -34,7 +34,8 @@ def claim_one(leases: Leases, submit_jobs: SubmitJobs, time_limit_seconds: float
 
 
 def store(session: Session, job_ids: set[uuid.UUID]) -> None:
-    generations.store(session, {job_id: Completed("<p>page", "stop", 3, 2) for job_id in job_ids})
+    completed = Completed("<p>page", "stop", 3, 2, "raw", "{{ messages }}", "none")
+    generations.store(session, dict.fromkeys(job_ids, completed))
 
 
 def take_over(database: Database, job_id: uuid.UUID) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from db.queries import models
+from db.queries import models, templates
 from db.vocabulary import ErrorType, JobKind, ModelKind
 from models.tasks.errors import TaskError
 from models.tasks.reports import Outcome
@@ -30,6 +30,9 @@ from workers.runtime import Runtime
 from workers.sweeper import remove_checkpoints, result_model_path
 
 log = logging.getLogger(__name__)
+
+CHAT_TEMPLATE_FILE = "chat_template.jinja"
+"""The file of a model's prompt template, as transformers names it."""
 
 MIN_FREE_BYTES = 100_000_000
 """Disk space that must be free before a build worker starts a job."""
@@ -151,8 +154,15 @@ def _store(build: Build) -> None:
 def _register(build: Build, result: ResultModel) -> None:
     path = result_model_path(build.job_id, build.lease.claim.attempt)
 
+    template = build.folder / RESULT / CHAT_TEMPLATE_FILE
+    text = template.read_text(encoding="utf-8") if template.exists() else None
+
     def write(session: Session, _: set[uuid.UUID]) -> None:
-        if models.add_result_model(session, **vars(result), location=path, job_id=build.job_id) is None:
+        sha256 = templates.store(session, text) if text else None
+        added = models.add_result_model(
+            session, **vars(result), template_sha256=sha256, location=path, job_id=build.job_id
+        )
+        if added is None:
             raise NameTaken
 
     try:

@@ -10,16 +10,17 @@ from sqlalchemy.orm import Session
 
 from db.queries import datasets, fine_tunes, job_events
 from db.queries.fine_tunes import FineTuneRow
+from db.tables.fine_tunes import FineTune
 from db.vocabulary import JobKind, ModelKind, ModelSource, Split
 from models.fine_tuning.options import LoraOptions, TrainingOptions, halve_batch
 from models.fine_tuning.task import FineTuneTask
-from models.prompts.template import TEMPLATE_NAME
 from models.tasks.errors import TaskError
 from models.tasks.process import REPORTS
-from models.tasks.reports import Checkpoint, Outcome, Step
+from models.tasks.reports import Checkpoint, Outcome, PromptTemplate, Step
 from workers.builds.build import Build, ResultModel, build_job
 from workers.builds.recorder import Recorder
 from workers.model_refs import model_ref
+from workers.prompting import prompt_options, store_template
 from workers.sweeper import checkpoints_path
 
 log = logging.getLogger(__name__)
@@ -33,18 +34,23 @@ def fine_tune(build: Build) -> ResultModel:
         assert row is not None, "the fine-tune is stored with its job"
         fine_tunes.forget_steps_after(session, build.job_id, row.request.checkpoint_step or 0)
     training = _train(build, row)
-    fine_tune = row.request
+    with build.runtime.database.read() as session:
+        trained = fine_tunes.get(session, build.job_id, owner=None)
+    assert trained is not None
+    fine_tune = trained.request
     return ResultModel(
         name=fine_tune.name,
         kind=ModelKind.ADAPTER,
         parent_id=fine_tune.model_id,
         dataset_id=fine_tune.dataset_id,
-        template=TEMPLATE_NAME,
+        template=fine_tune.template,
         parameters={
             "split": fine_tune.split,
             "lora": fine_tune.lora,
             "training": training.model_dump(),
             "load": fine_tune.load,
+            "system": fine_tune.system,
+            "chat_template_kwargs": fine_tune.chat_template_kwargs,
         },
     )
 
@@ -57,6 +63,7 @@ def _train(build: Build, row: FineTuneRow) -> TrainingOptions:
     checkpoint = runtime.artifacts.local_folder(fine_tune.checkpoint) if fine_tune.checkpoint else None
     training = TrainingOptions(**fine_tune.training)
     base = model_ref(runtime, row.model, fine_tune.load)
+    prompt = prompt_options(runtime, fine_tune)
     while True:
         task = FineTuneTask(
             work_folder=build.folder,
@@ -67,6 +74,7 @@ def _train(build: Build, row: FineTuneRow) -> TrainingOptions:
             lora=LoraOptions(**fine_tune.lora),
             training=training,
             checkpoint=checkpoint,
+            prompt=prompt,
         )
         try:
             build.run_process(
@@ -113,7 +121,12 @@ class Checkpoints:
     """
 
     def __init__(self, build: Build) -> None:
-        self.recorder = Recorder(build.runtime, build.lease, {Step: _add_step}, {Checkpoint: self.store})
+        self.recorder = Recorder(
+            build.runtime,
+            build.lease,
+            {Step: _add_step, PromptTemplate: store_template(FineTune)},
+            {Checkpoint: self.store},
+        )
         self.folder: Path | None = None
         """The local folder of the last stored checkpoint."""
         self._build = build

@@ -6,13 +6,15 @@ from dataclasses import asdict
 from sqlalchemy.orm import Session
 
 from db.queries import datasets, quantizations
+from db.tables.quantizations import Quantization
 from db.vocabulary import JobKind, ModelKind, Split
 from models.quantization.options import QuantizationOptions
 from models.quantization.task import QuantizeTask
-from models.tasks.reports import MeasuredVariant, QuantizedModule
+from models.tasks.reports import MeasuredVariant, PromptTemplate, QuantizedModule
 from workers.builds.build import Build, ResultModel, build_job
 from workers.builds.recorder import Recorder, Store
 from workers.model_refs import model_ref
+from workers.prompting import prompt_options, store_template
 
 
 @build_job(JobKind.QUANTIZATION)
@@ -32,15 +34,23 @@ def quantize(build: Build) -> ResultModel:
         options=QuantizationOptions(**quantization.options),
         evaluation=rows / f"{Split(quantization.split).other}.parquet" if quantization.report_rows else None,
         evaluation_rows=quantization.report_rows,
+        prompt=prompt_options(runtime, quantization),
     )
-    stores: dict[type, Store] = {QuantizedModule: _add_module, MeasuredVariant: _add_variant}
+    stores: dict[type, Store] = {
+        QuantizedModule: _add_module,
+        MeasuredVariant: _add_variant,
+        PromptTemplate: store_template(Quantization),
+    }
     build.run_process(task, Recorder(runtime, build.lease, stores))
+    with runtime.database.read() as session:
+        done = quantizations.get(session, build.job_id, owner=None)
+    assert done is not None
     return ResultModel(
         name=quantization.name,
         kind=ModelKind.FULL,
         parent_id=quantization.model_id,
         dataset_id=quantization.dataset_id,
-        template=row.model.template,
+        template=done.request.template,
         parameters={"split": quantization.split, "quantization": {"method": "gptq", **quantization.options}},
     )
 

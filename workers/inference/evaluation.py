@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from db.queries import datasets, evaluations, predictions
 from db.session import now
 from db.tables.evaluations import Prediction
 from db.vocabulary import JobKind, Split
+from models.prompts.chat import Prompter
+from models.prompts.extraction import extract_page
 from models.prompts.rows import read_rows
+from models.prompts.templates import default_extract
 from models.scoring.baselines import fit_baseline
 from models.scoring.chrf import SIGNATURE as CHRF_SIGNATURE
 from models.scoring.metrics import Scores
@@ -26,6 +30,7 @@ from workers.inference.predicting import Answer, NumberedRow, longest_reference,
 from workers.inference.scoring import score_in_process
 from workers.jobs import AttemptFailed, job
 from workers.leases import Interrupt, Lease
+from workers.prompting import prompt_options
 from workers.runtime import Runtime
 
 MAX_UNSCORED = 512
@@ -63,6 +68,7 @@ class _Attempt:
         with runtime.database.read() as session:
             self._evaluation, self._dataset, self._model = evaluations.get_with_model(session, lease.job_id)
             self._stored_before = predictions.rows_done(session, lease.job_id)
+        self._extract: str | None = None
         self._done = self._rows_in_scores = len(self._stored_before)
         self._started_at = self._scores_at = time.monotonic()
 
@@ -77,9 +83,19 @@ class _Attempt:
             self._score(predict_by_baseline(baseline, remaining, in_train=evaluation.split == Split.TRAIN))
             return
         with borrow_engine(runtime, self._model, evaluation.load) as engine:
+            prompter = Prompter(engine.tokenizer, prompt_options(runtime, evaluation), engine.end)
             limit = evaluation.max_new_tokens or longest_reference(engine, self._rows(file))
-            self._save(lambda session: evaluations.set_token_limit(session, self._lease.job_id, limit), self._done)
-            self._score(predict_by_engine(engine, evaluation, limit, remaining))
+            self._extract = evaluation.extract or default_extract(prompter.template.name)
+            choices = partial(
+                evaluations.set_choices,
+                job_id=self._lease.job_id,
+                max_new_tokens=limit,
+                template=prompter.template.name,
+                template_text=prompter.template.text,
+                extract=self._extract,
+            )
+            self._save(choices, self._done)
+            self._score(predict_by_engine(engine, prompter, evaluation, limit, remaining))
 
     def _rows(self, file: Path) -> Iterator[NumberedRow]:
         return enumerate(islice(read_rows(file), self._evaluation.rows))
@@ -89,7 +105,8 @@ class _Attempt:
         with closing(batches):
             for answers in batches:
                 for answer in answers:
-                    scores = score_in_process(answer.completion, answer.row.output, self._evaluation.metrics)
+                    page = extract_page(answer.completion, self._extract)
+                    scores = score_in_process(page, answer.row.output, self._evaluation.metrics)
                     scoring[scores] = answer
                 self._store(scoring, [future for future in scoring if future.done()])
                 while len(scoring) > MAX_UNSCORED:

@@ -14,13 +14,19 @@ from db.queries.generations import Completed
 from db.tables.generations import Generation
 from db.tables.models import Model
 from db.vocabulary import JobKind
-from models.prompts.template import build_prompt
+from models.prompts.chat import Prompter
+from models.prompts.rows import Row
+from models.prompts.templates import Template, default_extract
 from models.serving.engine import Completion, Engine, FinishReason, Request, Sampling
 from pagewright.telemetry import COMPLETION_TOKENS, PROMPT_TOKENS
 from workers.inference.engines import borrow_engine
 from workers.jobs import end_on_error, job
 from workers.leases import Interrupt, Lease, job_log_fields
+from workers.prompting import prompt_options
 from workers.runtime import Runtime
+
+Prompted = tuple[Template, str | None]
+"""The template of a request, and the part of the completion that the job names as the page."""
 
 
 @job(JobKind.GENERATION)
@@ -41,21 +47,23 @@ def generate(runtime: Runtime, leases: list[Lease]) -> None:
 
 
 def _run_on(runtime: Runtime, engine: Engine, jobs: list[tuple[Lease, Generation]]) -> None:
-    running: dict[Future[Completion], Lease] = {}
+    running: dict[Future[Completion], tuple[Lease, Prompted]] = {}
     for lease, generation in jobs:
         with job_log_fields([lease]), end_on_error(runtime.leases, [lease]):
-            request = _submit(engine, generation)
+            prompter = Prompter(engine.tokenizer, prompt_options(runtime, generation), engine.end)
+            request = _submit(engine, generation, prompter)
             lease.on_interrupt(request.cancel)
-            running[request.future] = lease
+            running[request.future] = lease, (prompter.template, generation.extract)
     while running:
         done, _ = wait(running, return_when=FIRST_COMPLETED)
-        _finish(runtime, [(running.pop(future), future) for future in done])
+        _finish(runtime, [(*running.pop(future), future) for future in done])
 
 
-def _submit(engine: Engine, generation: Generation) -> Request:
+def _submit(engine: Engine, generation: Generation, prompter: Prompter) -> Request:
     return engine.submit(
-        build_prompt(generation.prompt, generation.input),
+        prompter.prompt_of(Row(generation.prompt, generation.input, "")),
         Sampling(
+            stop_token_ids=(prompter.turn_end,),
             max_new_tokens=generation.max_new_tokens,
             temperature=generation.temperature,
             top_p=generation.top_p,
@@ -66,11 +74,11 @@ def _submit(engine: Engine, generation: Generation) -> Request:
     )
 
 
-def _finish(runtime: Runtime, done: Iterable[tuple[Lease, Future[Completion]]]) -> None:
+def _finish(runtime: Runtime, done: Iterable[tuple[Lease, Prompted, Future[Completion]]]) -> None:
     """End the jobs of finished requests: those that ended for the same reason in one transaction."""
     by_interrupt: dict[Interrupt | None, list[Lease]] = defaultdict(list)
     results: dict[uuid.UUID, Completed] = {}
-    for lease, future in done:
+    for lease, (template, extract), future in done:
         with job_log_fields([lease]), end_on_error(runtime.leases, [lease]):
             completion = future.result()
             PROMPT_TOKENS.labels(JobKind.GENERATION).inc(completion.prompt_tokens)
@@ -83,6 +91,9 @@ def _finish(runtime: Runtime, done: Iterable[tuple[Lease, Future[Completion]]]) 
                 finish_reason=completion.finish_reason,
                 prompt_tokens=completion.prompt_tokens,
                 completion_tokens=completion.completion_tokens,
+                template=template.name,
+                template_text=template.text,
+                extract=extract or default_extract(template.name),
             )
     for interrupt, leases in by_interrupt.items():
         runtime.leases.finish(leases, interrupt, partial(_store, results))

@@ -9,8 +9,9 @@ from queue import Empty, SimpleQueue
 
 from db.tables.evaluations import Evaluation
 from db.vocabulary import JobKind
+from models.prompts.chat import Prompter
 from models.prompts.rows import Row
-from models.prompts.template import build_prompt
+from models.prompts.templates import PromptError
 from models.scoring.baselines import FittedBaseline
 from models.serving.engine import Completion, Engine, Request, RequestError, Sampling
 from pagewright.telemetry import COMPLETION_TOKENS, PROMPT_TOKENS
@@ -70,18 +71,18 @@ def longest_reference(engine: Engine, rows: Iterable[NumberedRow]) -> int:
 
 
 def predict_by_engine(
-    engine: Engine, evaluation: Evaluation, max_new_tokens: int, rows: Iterable[NumberedRow]
+    engine: Engine, prompter: Prompter, evaluation: Evaluation, max_new_tokens: int, rows: Iterable[NumberedRow]
 ) -> Generator[list[Answer]]:
     """Yield the answers as they finish. Yields an empty list if none has finished for a tenth of a second.
 
     Closing the generator cancels the pending requests. Raises EngineFailed when the engine dies.
     """
-    predictor = _Predictor(engine, evaluation, max_new_tokens)
-    remaining = _longest_first(engine, rows)
+    predictor = _Predictor(engine, evaluation, max_new_tokens, prompter.turn_end)
+    remaining = _longest_first(engine, prompter, rows)
     try:
         while True:
-            for number, row, prompt_tokens in islice(remaining, predictor.room()):
-                predictor.submit(number, row, prompt_tokens)
+            for number, row, prompt in islice(remaining, predictor.room()):
+                predictor.submit(number, row, prompt)
             if predictor.idle:
                 return
             yield predictor.finished()
@@ -89,24 +90,39 @@ def predict_by_engine(
         predictor.cancel()
 
 
-def _longest_first(engine: Engine, rows: Iterable[NumberedRow]) -> Iterator[tuple[int, Row, int]]:
-    """Yield each row's number, the row, and the number of its prompt's tokens, the longest row of each window first."""
+Prompt = list[int] | PromptError
+"""The tokens of a row's prompt, or why it has none."""
+
+
+def _longest_first(
+    engine: Engine, prompter: Prompter, rows: Iterable[NumberedRow]
+) -> Iterator[tuple[int, Row, Prompt]]:
+    """Yield each row's number, the row, and its prompt, the longest row of each window first."""
     remaining = iter(rows)
     while window := list(islice(remaining, WINDOW_ROWS)):
-        prompts = engine.count_tokens([_prompt(row) for _, row in window], special=True)
+        prompts = [_prompt(prompter, row) for _, row in window]
         references = engine.count_tokens([row.output for _, row in window])
-        order = sorted(range(len(window)), key=lambda index: prompts[index] + references[index], reverse=True)
+        lengths = [0 if isinstance(prompt, PromptError) else len(prompt) for prompt in prompts]
+        order = sorted(range(len(window)), key=lambda index: lengths[index] + references[index], reverse=True)
         for index in order:
             yield *window[index], prompts[index]
+
+
+def _prompt(prompter: Prompter, row: Row) -> Prompt:
+    try:
+        return prompter.prompt_of(row)
+    except PromptError as error:
+        return error
 
 
 class _Predictor:
     """The requests of one evaluation in an engine that also serves other jobs."""
 
-    def __init__(self, engine: Engine, evaluation: Evaluation, max_new_tokens: int) -> None:
+    def __init__(self, engine: Engine, evaluation: Evaluation, max_new_tokens: int, turn_end: int) -> None:
         self._engine = engine
         self._evaluation = evaluation
         self._max_new_tokens = max_new_tokens
+        self._turn_end = turn_end
         self._running: dict[int, Request] = {}
         self._done: SimpleQueue[Answer | BaseException] = SimpleQueue()
         self._unfinished = 0
@@ -122,20 +138,24 @@ class _Predictor:
         others = self._engine.pending - len(self._running)
         return max(max(share, slots - share - others) - self._unfinished, 0)
 
-    def submit(self, number: int, row: Row, prompt_tokens: int) -> None:
+    def submit(self, number: int, row: Row, prompt: Prompt) -> None:
         self._unfinished += 1
+        if isinstance(prompt, PromptError):
+            self._done.put(Answer(number, row, "", "error", 0.0, error=str(prompt)))
+            return
         start = time.monotonic()
         evaluation = self._evaluation
         sampling = Sampling(
-            max_new_tokens=max(1, min(self._max_new_tokens, self._engine.context_length - prompt_tokens)),
+            max_new_tokens=max(1, min(self._max_new_tokens, self._engine.context_length - len(prompt))),
             temperature=evaluation.temperature,
             top_p=evaluation.top_p,
             top_k=evaluation.top_k,
             seed=None if evaluation.seed is None else (evaluation.seed + number) % 2**63,
             stop=tuple(evaluation.stop),
+            stop_token_ids=(self._turn_end,),
         )
         try:
-            request = self._engine.submit(_prompt(row), sampling)
+            request = self._engine.submit(prompt, sampling)
         except RequestError as error:
             self._done.put(Answer(number, row, "", "error", 0.0, error=str(error)))
             return
@@ -184,7 +204,3 @@ def _answer(number: int, row: Row, future: "Future[Completion]", seconds: float)
         completion.prompt_tokens,
         completion.completion_tokens,
     )
-
-
-def _prompt(row: Row) -> str:
-    return build_prompt(row.instruction, row.input)

@@ -121,6 +121,10 @@ class TransformersEngine(ABC):
         """Stop the thread. Can be called twice."""
 
     @property
+    def end(self) -> int | None:
+        return self._eos[0] if self._eos else None
+
+    @property
     def slots(self) -> int:
         return self.limits.max_requests
 

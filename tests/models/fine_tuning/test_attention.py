@@ -12,6 +12,7 @@ from models.fine_tuning.examples import Example, collate, encode
 from models.fine_tuning.options import LoraOptions
 from models.fine_tuning.training import add_adapter
 from models.loading.loader import load
+from models.prompts.chat import Prompter
 from models.prompts.rows import Row
 from tests.models.fine_tuning.conftest import STARTER
 
@@ -63,8 +64,8 @@ def model() -> Any:
 
 @pytest.fixture
 def examples(rows: list[Row]) -> list[Example]:
-    _, tokenizer = load(STARTER, "cpu")
-    return [encode(row, tokenizer, 2) for row in rows[:4]]
+    prompter = Prompter(load(STARTER, "cpu")[1])
+    return [example for row in rows[:4] for example in encode(row, prompter)]
 
 
 def on_device(batch: dict[str, Any]) -> dict[str, Any]:
@@ -85,8 +86,9 @@ def test_packed_and_unpacked_losses_and_gradients_agree(model: Any, examples: li
     for example in examples:
         ids = torch.tensor(example.tokens.astype(int), device=DEVICE)
         logits = model(input_ids=ids[None]).logits[0]
-        counted = ids[example.learn_from :]
-        total = total + cross_entropy(logits[example.learn_from - 1 : -1], counted, reduction="sum")
+        learn = torch.tensor(example.learn, device=DEVICE)
+        counted = ids[learn]
+        total = total + cross_entropy(logits[:-1][learn[1:]], counted, reduction="sum")
         tokens += len(counted)
     unpacked = total / tokens
     unpacked.backward()
@@ -103,9 +105,9 @@ def test_packed_and_unpacked_losses_and_gradients_agree(model: Any, examples: li
 
 def test_the_tokens_of_a_neighbour_change_no_logits(model: Any, examples: list[Example]) -> None:
     model.base_model.model.set_attn_implementation(attention.NAME)
-    first, second, other = examples[0], examples[1], Example(examples[1].tokens[::-1].copy(), examples[1].learn_from)
+    first, second, other = examples[0], examples[1], Example(examples[1].tokens[::-1].copy(), examples[1].learn)
     with torch.no_grad():
         logits = [model(**on_device(collate([[first, neighbour, first]]))).logits[0] for neighbour in (second, other)]
-    counted = len(first) - first.learn_from
+    counted = int(first.learn.sum())
     for one, another in zip(*[(own[:counted], own[-counted:]) for own in logits], strict=True):
         torch.testing.assert_close(one, another, atol=0, rtol=0)

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from models.fine_tuning.examples import IGNORED, Example, collate, encode, pack
 from models.loading.loader import load
+from models.prompts.chat import Prompter
 from models.prompts.rows import Row
-from models.prompts.template import build_prompt
+from models.prompts.templates import build_prompt
 from tests.models.fine_tuning.conftest import STARTER
 
 ROW = Row("Create a page.", "title: One", "<p>One</p>")
@@ -14,23 +15,29 @@ ROW = Row("Create a page.", "title: One", "<p>One</p>")
 lengths = st.lists(st.integers(2, 40), min_size=1, max_size=60)
 
 
+def example(tokens: list[int], learn_from: int) -> Example:
+    return Example(np.array(tokens, dtype=np.int32), np.arange(len(tokens)) >= learn_from)
+
+
 def examples_of(lengths: list[int]) -> list[Example]:
-    return [Example(np.full(length, number, dtype=np.int32), learn_from=1) for number, length in enumerate(lengths)]
+    return [example([number] * length, 1) for number, length in enumerate(lengths)]
 
 
 def test_an_example_is_the_prompt_text_of_generation_then_the_output_then_the_end_token() -> None:
     _, tokenizer = load(STARTER, "cpu")
-    example = encode(ROW, tokenizer, 2)
+    [encoded] = encode(ROW, Prompter(tokenizer))
     prompt = tokenizer(build_prompt(ROW.instruction, ROW.input))["input_ids"]
-    assert example.tokens[: example.learn_from].tolist() == prompt
-    assert tokenizer.decode(example.tokens[example.learn_from : -1]) == ROW.output
-    assert example.tokens[-1] == 2
+    assert encoded.tokens[~encoded.learn].tolist() == prompt
+    assert tokenizer.decode(encoded.tokens[encoded.learn][:-1]) == ROW.output
+    assert encoded.tokens[-1] == 2
 
 
 def test_the_loss_covers_the_prompt_only_with_train_on_prompt() -> None:
-    _, tokenizer = load(STARTER, "cpu")
-    assert encode(ROW, tokenizer, 2, train_on_prompt=True).learn_from == 1
-    assert encode(ROW, tokenizer, 2).learn_from > 10
+    prompter = Prompter(load(STARTER, "cpu")[1])
+    [whole], [answer] = encode(ROW, prompter, train_on_prompt=True), encode(ROW, prompter)
+    assert whole.learn[1:].all()
+    assert not whole.learn[0]
+    assert not answer.learn[:10].any()
 
 
 @given(lengths)
@@ -56,8 +63,8 @@ def test_packing_gives_the_same_rows_each_time(lengths: list[int]) -> None:
 
 
 def test_a_batch_is_one_row_with_the_bounds_of_its_examples() -> None:
-    first = Example(np.array([5, 6, 7, 8], dtype=np.int32), learn_from=2)
-    second = Example(np.array([9, 10, 11], dtype=np.int32), learn_from=1)
+    first = example([5, 6, 7, 8], 2)
+    second = example([9, 10, 11], 1)
     batch = collate([[first], [second]])
     assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 9, 10, 11]]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 0, 1, 2]]
@@ -66,8 +73,8 @@ def test_a_batch_is_one_row_with_the_bounds_of_its_examples() -> None:
 
 
 def test_logits_are_computed_only_where_the_next_token_counts_in_the_loss() -> None:
-    example = Example(np.array([5, 6, 7, 8], dtype=np.int32), learn_from=2)
-    batch = collate([[example, example]])
+    one = example([5, 6, 7, 8], 2)
+    batch = collate([[one, one]])
     following = batch["input_ids"][0][batch["logits_to_keep"] + 1]
     assert torch.equal(following, batch["shift_labels"][0])
     assert following.tolist() == [7, 8, 7, 8]

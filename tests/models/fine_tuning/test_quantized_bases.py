@@ -16,7 +16,7 @@ from models.fine_tuning.training import fine_tune
 from models.loading.loader import load
 from models.loading.refs import ModelRef
 from models.prompts.rows import Row
-from models.prompts.template import build_prompt
+from models.prompts.templates import build_prompt
 from models.serving.engine import Sampling
 from models.serving.pool import ModelPool
 from models.tasks.reports import Checkpoint, Report, Step

@@ -20,7 +20,7 @@ import models.starter
 from models.loading.adapters import apply, share
 from models.loading.loader import default_device, describe, load
 from models.loading.refs import ModelLoadError, ModelRef, Source
-from models.prompts.template import build_prompt
+from models.prompts.templates import build_prompt
 from models.serving.engine import Engine, Sampling
 from models.serving.pool import ModelPool
 from tests.adapters import STARTER, generated, make_adapter, plain_peft

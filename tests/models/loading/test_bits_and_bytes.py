@@ -19,7 +19,7 @@ from models.loading.adapters import tensor_bytes
 from models.loading.bits_and_bytes import states, tensors
 from models.loading.loader import describe, load, loaded_bytes
 from models.loading.refs import ModelLoadError, ModelRef, Source
-from models.prompts.template import build_prompt
+from models.prompts.templates import build_prompt
 from models.serving.engine import Engine, Sampling
 from models.serving.in_process.engine import InProcessEngine
 from models.serving.pool import ModelPool

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from models.loading.loader import load
 from models.loading.merging import merge
 from models.loading.refs import ModelLoadError, ModelRef, Source
-from models.prompts.template import build_prompt
+from models.prompts.templates import build_prompt
 from tests.adapters import STARTER, make_adapter
 
 PROMPT = build_prompt("Create a web page with a heading and a list.")

@@ -14,7 +14,7 @@ import torch
 from models.loading.loader import describe, load, loaded_bytes
 from models.loading.merging import merge
 from models.loading.refs import ModelLoadError, ModelRef
-from models.prompts.template import build_prompt
+from models.prompts.templates import build_prompt
 from models.serving.engine import Sampling
 from models.serving.pool import ModelPool
 from tests.adapters import generated

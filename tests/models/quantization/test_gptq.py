@@ -14,8 +14,9 @@ from safetensors import safe_open
 
 from models.loading.loader import describe, load
 from models.loading.refs import ModelLoadError, ModelRef, Source
+from models.prompts.chat import Prompter
 from models.prompts.rows import Row
-from models.prompts.template import build_prompt
+from models.prompts.templates import build_prompt
 from models.quantization.calibration import calibration_tokens
 from models.quantization.errors import QuantizationError
 from models.quantization.gptq import quantize
@@ -67,7 +68,7 @@ def test_the_error_of_a_module_is_the_squared_distance_of_its_outputs(quantized:
     first = model.get_submodule("model.layers.0.self_attn.q_proj")
     first.register_forward_pre_hook(lambda _, given: inputs.append(given[0][0]))
     widths = find_layers(model).widths
-    for text in calibration_tokens(task.calibration, model, tokenizer, task.options, widths):
+    for text in calibration_tokens(task.calibration, Prompter(tokenizer), task.options, widths):
         model(torch.from_numpy(text)[None].long())
     seen = torch.cat(inputs)
     after = load(quantized.result, "cpu", for_training=True)[0].get_submodule("model.layers.0.self_attn.q_proj")

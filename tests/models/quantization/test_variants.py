@@ -10,8 +10,9 @@ import torch
 from models.loading.adapters import tensor_bytes
 from models.loading.loader import load
 from models.loading.refs import ModelRef, Source
+from models.prompts.chat import Prompter
 from models.prompts.rows import Row
-from models.prompts.template import build_prompt
+from models.prompts.templates import PromptOptions, build_prompt
 from models.quantization.errors import Stopped
 from models.quantization.options import QuantizationOptions
 from models.quantization.variants import Variant, complete, mean_loss, measure, measure_variants
@@ -37,22 +38,22 @@ def test_the_loss_is_that_of_plain_transformers_over_the_output_and_the_end_toke
         with torch.no_grad():
             total += float(model(ids, labels=labels).loss) * counted
         tokens += counted
-    assert mean_loss(model, tokenizer, rows[:4]) == pytest.approx(total / tokens, rel=1e-4)
+    assert mean_loss(model, Prompter(tokenizer), rows[:4]) == pytest.approx(total / tokens, rel=1e-4)
 
 
 def test_rows_longer_than_the_context_do_not_count_in_the_loss_and_have_empty_completions(rows: list[Row]) -> None:
     model, tokenizer = load(STARTER, "cpu")
     long = Row("Create a page. " * 1000, "", rows[0].output)
-    assert mean_loss(model, tokenizer, [long]) is None
-    assert mean_loss(model, tokenizer, [long, rows[0]]) == mean_loss(model, tokenizer, [rows[0]])
-    answers, tokens_per_second = complete(model, tokenizer, [long, rows[0]])
+    assert mean_loss(model, Prompter(tokenizer), [long]) is None
+    assert mean_loss(model, Prompter(tokenizer), [long, rows[0]]) == mean_loss(model, Prompter(tokenizer), [rows[0]])
+    answers, tokens_per_second = complete(model, tokenizer, Prompter(tokenizer), [long, rows[0]])
     assert answers == ["", rows[0].output]
     assert tokens_per_second
     assert tokens_per_second > 0
 
 
 def test_the_starter_model_reproduces_its_held_out_rows(rows: list[Row]) -> None:
-    measured = measure(Variant("original", STARTER, seconds=100), rows[:3], lambda: False)
+    measured = measure(Variant("original", STARTER, seconds=100), PromptOptions(), rows[:3], lambda: False)
     assert (measured.exact_match, measured.rows) == (1, 3)
     assert measured.chrf == pytest.approx(100)
     assert measured.perplexity == pytest.approx(1, abs=0.1)
@@ -90,7 +91,13 @@ def test_a_variant_that_cannot_be_loaded_has_an_error_and_the_others_are_measure
 ) -> None:
     missing = ModelRef(Source.LOCAL, str(tmp_path / "nowhere"))
     variants = measure_variants(
-        STARTER, missing, QuantizationOptions(), rows[:1], quantize_seconds=1.0, should_stop=lambda: False
+        STARTER,
+        missing,
+        QuantizationOptions(),
+        PromptOptions(),
+        rows[:1],
+        quantize_seconds=1.0,
+        should_stop=lambda: False,
     )
     original, gptq = next(variants), next(variants)
     assert original.error is None
@@ -109,14 +116,14 @@ def test_measuring_stops_when_it_is_told_to(rows: list[Row]) -> None:
         return calls > len(rows) + 1
 
     with pytest.raises(Stopped):
-        measure(Variant("original", STARTER), rows, later)
+        measure(Variant("original", STARTER), PromptOptions(), rows, later)
     assert calls == len(rows) + 2, "once for each row, and then while the completions come"
 
 
 def test_rounding_to_2_bits_raises_the_perplexity(rows: list[Row]) -> None:
-    whole = measure(Variant("original", STARTER), rows[:2], lambda: False)
+    whole = measure(Variant("original", STARTER), PromptOptions(), rows[:2], lambda: False)
     options = QuantizationOptions(bits=2, group_size=256)
-    nearest = measure(Variant("round-to-nearest", STARTER, rounding=options), rows[:2], lambda: False)
+    nearest = measure(Variant("round-to-nearest", STARTER, rounding=options), PromptOptions(), rows[:2], lambda: False)
     assert whole.perplexity is not None
     assert nearest.perplexity is None or nearest.perplexity > whole.perplexity
     assert nearest.perplexity is None or math.isfinite(nearest.perplexity)

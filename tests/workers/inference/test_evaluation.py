@@ -19,8 +19,9 @@ from db.tables.evaluations import Prediction
 from db.tables.models import Model
 from db.vocabulary import ErrorType, JobStatus, QueueName, Split
 from models.loading.refs import ModelRef, Source
+from models.prompts.chat import Prompter
 from models.prompts.rows import Message, Row, read_rows
-from models.prompts.template import build_prompt
+from models.prompts.templates import build_prompt
 from models.scoring.metrics import exact_match
 from models.scoring.names import Baseline, Metric
 from models.serving.engine import Sampling
@@ -374,7 +375,7 @@ def test_an_evaluation_leaves_a_share_of_the_batch_free_and_yields_to_other_requ
     file = runtime.artifacts.local_folder(datasets.artifact(dataset.sha256)) / "test.parquet"
     with runtime.pool.borrow(STARTER) as engine:
         slots = engine.slots
-        answers = predict_by_engine(engine, evaluation, 400, enumerate(read_rows(file)))
+        answers = predict_by_engine(engine, Prompter(engine.tokenizer), evaluation, 400, enumerate(read_rows(file)))
         next(answers)
         alone = engine.pending
         others = [engine.submit("page", Sampling(max_new_tokens=400, temperature=50.0, seed=n)) for n in range(slots)]

@@ -16,7 +16,7 @@ from db.vocabulary import ErrorType, JobStatus, ModelKind, ModelSource, QueueNam
 from models.loading.loader import default_device, load
 from models.loading.merging import merge
 from models.loading.refs import ModelRef, Source
-from models.prompts.template import build_prompt
+from models.prompts.templates import build_prompt
 from models.serving.pool import ModelPool
 from pagewright.artifacts import ArtifactStore, get_artifacts
 from pagewright.settings import get_settings

@@ -13,7 +13,7 @@ import torch
 import models.starter
 from models.loading.loader import load
 from models.loading.refs import ModelRef, Source
-from models.prompts.template import build_prompt
+from models.prompts.templates import build_prompt
 from models.serving.engine import Completion, EngineFailed, FinishReason, PromptTooLong, RequestError, Sampling
 from models.serving.in_process.engine import InProcessEngine, InProcessRequest
 from models.serving.in_process.limits import EngineLimits
