@@ -29,9 +29,9 @@ def _resolve(runtime: Runtime, model: Model) -> ModelRef:
             raise ModelLoadError(f"{model.name}: its base model is an adapter; merge that adapter first")
         return replace(base, adapter=_local_folder(runtime, model))
     if model.source == ModelSource.ARTIFACT:
-        return ModelRef(Source.LOCAL, _local_folder(runtime, model))
+        return ModelRef(Source.LOCAL, _local_folder(runtime, model), name=model.name)
     if model.source == ModelSource.LOCAL:
-        return ModelRef(Source.LOCAL, str(runtime.settings.local_models / model.location), model.revision)
+        return ModelRef(Source.LOCAL, str(runtime.settings.local_models / model.location), name=model.name)
     return ModelRef(Source(model.source), model.location, model.revision)
 
 

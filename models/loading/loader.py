@@ -1,20 +1,21 @@
 """Loads models that are shipped with Pagewright, in a local folder, or on the Hugging Face hub."""
 
 import os
-import struct
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from huggingface_hub import constants
-from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from models.loading import adapters, bits_and_bytes
-from models.loading.model_files import model_folder, read_config, stored_bytes, stored_quantization
+from models.loading.model_files import load_error, model_folder, read_config, stored_quantization, stored_weights
 from models.loading.properties import context_length
 from models.loading.refs import ModelLoadError, ModelRef
+from models.loading.tokenizer import read_tokenizer
+from models.loading.weights import stored_bytes
 
 # A library that PEFT imports for quantized models sets unset variables to a folder in /tmp, for child processes too.
 os.environ.setdefault("HF_HOME", constants.HF_HOME)
@@ -48,7 +49,7 @@ def describe(ref: ModelRef) -> ModelDescription:
         architecture=(config.architectures or [config.model_type])[0],
         dtype=config.dtype or torch.float32,
         context_length=context_length(config),
-        weight_bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+        weight_bytes=sum(file.stat().st_size for file in stored_weights(ref, folder, config)),
         quantized=ref.bitsandbytes is not None or stored_quantization(config) is not None,
     )
 
@@ -61,12 +62,13 @@ def loaded_bytes(ref: ModelRef, device: str) -> int:
     folder = model_folder(ref)
     config = read_config(ref, folder)
     float_bytes = _default_dtype(device).itemsize
-    if ref.bitsandbytes is not None:
-        return bits_and_bytes.loaded_bytes(config, ref.bitsandbytes, float_bytes)
+    files = stored_weights(ref, folder, config)
     try:
-        return stored_bytes(folder, float_bytes)
-    except (OSError, SafetensorError) as error:
-        raise ModelLoadError(f"{ref.location}: the weights can't be read: {error}") from error
+        if ref.bitsandbytes is not None:
+            return bits_and_bytes.loaded_bytes(config, ref.bitsandbytes, float_bytes)
+        return stored_bytes(files, float_bytes)
+    except Exception as error:  # transformers raises whatever a broken file leads to
+        raise load_error(ref, folder, "the weights can't be read", error) from error
 
 
 def default_device() -> str:
@@ -100,11 +102,12 @@ def load(
     """
     folder = model_folder(ref)
     config = read_config(ref, folder)
+    stored_weights(ref, folder, config)
     device = device or default_device()
     dtype = dtype or _default_dtype(device)
     quantization = _quantization_options(ref, config, device, dtype, for_training)
     model = _read_weights(ref, folder, config=config, dtype=dtype, **quantization)
-    tokenizer = _read_tokenizer(ref, folder)
+    tokenizer = read_tokenizer(ref, folder)
     if ref.bitsandbytes is not None:
         bits_and_bytes.settle(model, for_training=for_training)
     if not quantization:
@@ -151,17 +154,22 @@ def _read_weights(ref: ModelRef, folder: Path, **options: Any) -> PreTrainedMode
         model, report = cast(Any, AutoModelForCausalLM).from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
         )
-    except (OSError, ValueError, KeyError, ImportError, NotImplementedError, SafetensorError, struct.error) as error:
-        raise ModelLoadError(f"{ref.location}: the model can't be loaded: {error}") from error
+    except Exception as error:  # transformers raises whatever a broken file leads to
+        raise load_error(ref, folder, "the model can't be loaded", error) from error
     # transformers fills missing weights with random numbers.
-    missing = sorted(report["missing_keys"] & dict(model.named_parameters()).keys())
-    if missing:
-        raise ModelLoadError(f"{ref.location}: its files lack the weights {missing[0]} and {len(missing) - 1} more")
+    _refuse(ref, "its files lack the weights", report["missing_keys"] & set(model.state_dict(keep_vars=True)))
+    # A tensor beside others of the same module would have changed what the module computes.
+    _refuse(ref, "its configuration does not fit the weights", filter(_has_siblings(model), report["unexpected_keys"]))
     return model
 
 
-def _read_tokenizer(ref: ModelRef, folder: Path) -> PreTrainedTokenizerBase:
-    try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError, NotImplementedError) as error:
-        raise ModelLoadError(f"{ref.location}: the tokenizer can't be loaded: {error}") from error
+def _refuse(ref: ModelRef, reason: str, tensors: Iterable[str]) -> None:
+    names = sorted(tensors)
+    if names:
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        raise ModelLoadError(f"{ref.label}: {reason} {names[0]}{others}")
+
+
+def _has_siblings(model: PreTrainedModel) -> Callable[[str], bool]:
+    stored = {name.rpartition(".")[0] for name in model.state_dict(keep_vars=True)}
+    return lambda name: name.rpartition(".")[0] in stored

@@ -1,27 +1,32 @@
-"""The files of a model: where they are, what its configuration says, and how large its weights are."""
+"""The files of a model: where they are, and what its configuration says."""
 
+from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
-from safetensors import safe_open
+import torch
+from huggingface_hub import constants, get_cached_repo_tree, snapshot_download
+from huggingface_hub.errors import (
+    CachedRepoTreeNotFoundError,
+    EntryNotFoundError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from transformers import AutoConfig, PreTrainedConfig
 
-from models.loading.quantization_config import CONFIG, read_quantization_config
+from models.loading.quantization_config import CONFIG, read_quantization_config, refused_quantization
 from models.loading.refs import ModelLoadError, ModelRef, Source
+from models.loading.weights import STANDARD_WEIGHTS, weight_files, weights_name
+from models.tasks.errors import is_out_of_memory
 
 BUNDLED_MODELS = Path(__file__).parents[1]
-STANDARD_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
-HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
-"""What is downloaded from the hub: safetensors, configuration and tokenizer, but no pickles and no Python code."""
+HUB_FILES = ["*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
+"""What is downloaded from the hub beside the weights: configuration and tokenizer, but no Python code."""
 
 GPTQ_PACKAGES = ("gptqmodel", "optimum")
-
-_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
-_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def model_folder(ref: ModelRef) -> Path:
@@ -31,11 +36,7 @@ def model_folder(ref: ModelRef) -> Path:
     bundled = ref.source == Source.BUNDLED
     folder = BUNDLED_MODELS / Path(ref.location).name if bundled else Path(ref.location)
     if not (folder / CONFIG).is_file():
-        raise ModelLoadError(f"{ref.location}: the folder does not exist or has no {CONFIG}")
-    if not any(folder.glob("*.safetensors")):
-        raise ModelLoadError(
-            f"{ref.location}: the folder has no *.safetensors file; other weight formats are not loaded"
-        )
+        raise ModelLoadError(f"{ref.label}: the folder does not exist or has no {CONFIG}")
     return folder
 
 
@@ -46,17 +47,19 @@ def read_config(ref: ModelRef, folder: Path) -> Any:
     """
     try:
         config = _complete_config(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelLoadError(f"{ref.location}: the configuration can't be used: {error}") from error
+    except Exception as error:  # transformers raises whatever a broken file leads to
+        raise load_error(ref, folder, "the configuration can't be used", error) from error
     quantization = stored_quantization(config)
     if quantization is None:
         return config
-    method = quantization.get("quant_method")
+    reason = refused_quantization(quantization)
+    if reason:
+        raise ModelLoadError(f"{ref.label}: {reason}")
     if ref.bitsandbytes is not None:
-        raise ModelLoadError(f"{ref.location}: the weights are already quantized, by {method}: leave out `load`")
-    missing = [package for package in GPTQ_PACKAGES if method == "gptq" and find_spec(package) is None]
+        raise ModelLoadError(f"{ref.label}: the weights are already quantized, by gptq: leave out `load`")
+    missing = [package for package in GPTQ_PACKAGES if find_spec(package) is None]
     if missing:
-        raise ModelLoadError(f"{ref.location}: GPTQ weights need {' and '.join(missing)}: install it on this worker")
+        raise ModelLoadError(f"{ref.label}: GPTQ weights need {' and '.join(missing)}: install it on this worker")
     return config
 
 
@@ -65,54 +68,75 @@ def stored_quantization(config: PreTrainedConfig) -> dict[str, Any] | None:
     return getattr(config, "quantization_config", None)
 
 
-def stored_bytes(folder: Path, float_bytes: int) -> int:
-    """Return the memory that the weights in the folder take if each float has `float_bytes`; integers stay as they are.
+def stored_weights(ref: ModelRef, folder: Path, config: PreTrainedConfig) -> list[Path]:
+    """Return the files that the model's weights are read from. Raises ModelLoadError."""
+    try:
+        files = weight_files(folder, _weights_name(folder, config))
+        missing = [file.name for file in files if not file.is_file()]
+        if missing:
+            raise ValueError(f"there is no {missing[0]}")
+    except (OSError, ValueError) as error:
+        raise load_error(ref, folder, "the weights can't be loaded", error) from error
+    return files
 
-    Raises OSError or SafetensorError for a file that can't be read.
+
+def load_error(ref: ModelRef, folder: Path, what: str, error: BaseException) -> ModelLoadError:
+    """Return the error for a model whose files can't be used: `what`, and the reason without a path of this machine.
+
+    Raises `error` itself if it says that memory is full or that the GPU failed, since another try may succeed.
     """
-    total = 0
-    for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  it is not a dictionary
-                stored = tensors.get_slice(name)
-                count, dtype = 1, stored.get_dtype()
-                for length in stored.get_shape():
-                    count *= length
-                total += count * (float_bytes if dtype in _FLOATS else _BYTES.get(dtype, 1))
-    return total
+    if is_out_of_memory(error) or isinstance(error, torch.AcceleratorError):
+        raise error
+    text = str(error).strip()
+    if not text or isinstance(error, LookupError | AttributeError | TypeError):  # these do not explain themselves
+        text = f"{type(error).__name__} {text}".strip()
+    for path in (folder, folder.resolve(), ref.location if ref.source == Source.LOCAL else folder):
+        text = text.replace(str(path), ref.label)
+    return ModelLoadError(f"{ref.label}: {what}: {text.replace(constants.HF_HUB_CACHE, ref.label)}")
 
 
 def _download(ref: ModelRef) -> Path:
+    """Fetch the small files, and then the weights that they name: repositories have weights in several layouts."""
     try:
-        return Path(snapshot_download(ref.location, revision=ref.revision, allow_patterns=HUB_FILES))
+        folder = _fetch(ref, HUB_FILES)
+        try:
+            names = [file.path for file in get_cached_repo_tree(ref.location, revision=ref.revision)]
+        except CachedRepoTreeNotFoundError:  # fetched by an older version, and the hub does not answer
+            return folder
+        try:
+            quantization = read_quantization_config(folder)
+            name = weights_name([name for name in names if "/" not in name], quantization)
+            files = weight_files(folder, name)
+        except (OSError, ValueError) as error:
+            raise load_error(ref, folder, "the hub's files can't be used", error) from error
+        return _fetch(ref, [*HUB_FILES, *(escape(file.name) for file in files)])
+    except LocalEntryNotFoundError:
+        raise  # the hub does not answer
     except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as error:
-        raise ModelLoadError(f"{ref.location}: the hub does not have this model at {ref.revision}: {error}") from error
+        raise ModelLoadError(f"{ref.label}: the hub does not have this model at {ref.revision}: {error}") from error
+
+
+def _fetch(ref: ModelRef, patterns: list[str]) -> Path:
+    # What is in subfolders are copies in other formats, such as Meta's in `original`.
+    return Path(
+        snapshot_download(ref.location, revision=ref.revision, allow_patterns=patterns, ignore_patterns=["*/*"])
+    )
 
 
 def _complete_config(folder: Path) -> PreTrainedConfig:
-    """Read the configuration, and complete it from AutoGPTQ's file, which transformers does not read.
-
-    AutoGPTQ also named the file of the weights after their bits. Raises OSError, ValueError or KeyError.
-    """
+    """Read the configuration, and complete it from AutoGPTQ's file, which transformers does not read."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if stored_quantization(config) is not None:
         return config
     quantization = read_quantization_config(folder)
     if quantization is not None:
         config.quantization_config = quantization
-        weights = _weights_file(folder, quantization.get("model_file_base_name"))
+        weights = _weights_name(folder, config)
         if weights not in STANDARD_WEIGHTS:
             config.transformers_weights = weights
     return config
 
 
-def _weights_file(folder: Path, base_name: object) -> str:
-    """Return the name of the file with the weights, or of their index. Raises ValueError if it is unclear."""
-    files = sorted(file.name for file in folder.glob("*.safetensors*"))
-    for name in (f"{base_name}.safetensors", f"{base_name}.safetensors.index.json", *STANDARD_WEIGHTS):
-        if name in files:
-            return name
-    candidates = [name for name in files if name.endswith(".index.json")] or files
-    if len(candidates) != 1:
-        raise ValueError(f"the weights may be in {' or '.join(candidates)}: set model_file_base_name to say where")
-    return candidates[0]
+def _weights_name(folder: Path, config: PreTrainedConfig) -> str:
+    names = [file.name for file in folder.glob("*.safetensors*")]
+    return getattr(config, "transformers_weights", None) or weights_name(names, stored_quantization(config))

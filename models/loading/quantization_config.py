@@ -31,6 +31,22 @@ def read_quantization_config(folder: Path) -> dict[str, Any] | None:
     return {"quant_method": "gptq"} | {name: value for name, value in settings.items() if value is not None}
 
 
+def refused_quantization(settings: dict[str, Any]) -> str | None:
+    """Return why weights with these quantization settings are not loaded, or None if they are."""
+    method = settings.get("quant_method")
+    instead = (
+        "use the model that they were quantized from, as it is, with `load` for 8 or 4 bits, or quantized by a "
+        "quantization job"
+    )
+    if method != "gptq":
+        named = f"by {method}" if method else "by an unnamed method (quantization_config has no quant_method)"
+        return f"its weights are quantized {named}, and of quantized weights only those of GPTQ are loaded: {instead}"
+    layout = settings.get("checkpoint_format") or settings.get("format") or "gptq"
+    if layout not in ("gptq", "gptq_v2"):
+        return f"its GPTQ weights are in the layout {layout}, and only gptq and gptq_v2 are loaded: {instead}"
+    return None
+
+
 def quantization_summary(folder: Path) -> dict[str, Any] | None:
     """Return what the API shows of the quantization: `method` and, if present, bits, group_size, desc_act and sym.
 

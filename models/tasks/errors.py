@@ -16,3 +16,10 @@ class TaskError(ValueError):
         super().__init__(message)
         if outcome is not None:
             self.outcome = outcome
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether the device or the machine has too little memory."""
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return isinstance(error, MemoryError) or (isinstance(error, Exception) and should_reduce_batch_size(error))

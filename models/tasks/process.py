@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from models.tasks.errors import TaskError
+from models.tasks.errors import TaskError, is_out_of_memory
 from models.tasks.reports import Ended, Outcome, Report, ReportWriter
 from models.tasks.specification import read_specification
 
@@ -44,16 +44,10 @@ def _run(specification: Path, report: Callable[[Report], None], should_stop: Cal
     except NotImplementedError as error:
         return Ended(Outcome.INVALID, str(error))
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return Ended(Outcome.OUT_OF_MEMORY, str(error).splitlines()[0] if str(error) else "out of memory")
     return Ended(Outcome.DONE if done else Outcome.STOPPED)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    from accelerate.utils.memory import should_reduce_batch_size
-
-    return isinstance(error, MemoryError) or should_reduce_batch_size(error)
 
 
 def command(specification: Path, devices: int) -> list[str]:

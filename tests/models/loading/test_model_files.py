@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from models.loading.loader import describe, load, loaded_bytes
 from models.loading.merging import merge
@@ -117,6 +118,18 @@ def test_quantized_weights_without_quantization_settings_are_refused(
     [weights] = Path(ref.location).glob("*.safetensors")
     weights.rename(weights.with_name("model.safetensors"))
     with pytest.raises(ModelLoadError, match=r"lack the weights model.layers.0.mlp.down_proj.weight and 6 more"):
+        load(ref, "cpu")
+
+
+@pytest.mark.parametrize("part", ["qweight", "scales", "qzeros"])
+def test_a_lacking_tensor_of_a_quantized_layer_is_refused_and_named(
+    changed: Callable[..., ModelRef], part: str
+) -> None:
+    ref = changed()
+    [weights] = Path(ref.location).glob("*.safetensors")
+    name = f"model.layers.0.mlp.down_proj.{part}"
+    save_file({key: tensor for key, tensor in load_file(weights).items() if key != name}, weights, {"format": "pt"})
+    with pytest.raises(ModelLoadError, match=r"lack the weights model\.layers\.0\.mlp\.down_proj\."):
         load(ref, "cpu")
 
 

@@ -156,7 +156,7 @@ def test_a_task_ends_with_the_process_that_started_it(specify: Specify) -> None:
     [
         ({"max_seq_length": 10_000}, (Outcome.INVALID, "max_seq_length")),
         ({"learning_rate": 1e20, "warmup_steps": 0}, (Outcome.DIVERGED, "learning_rate")),
-        ({"base": ModelRef(Source.LOCAL, "/nowhere")}, (Outcome.MODEL_UNAVAILABLE, "/nowhere")),
+        ({"base": ModelRef(Source.LOCAL, "/nowhere")}, (Outcome.MODEL_UNAVAILABLE, "nowhere: ")),
     ],
     ids=["invalid", "diverged", "no model"],
 )
@@ -208,7 +208,7 @@ def test_a_quantization_that_is_told_to_stop_leaves_no_result(tmp_path: Path) ->
     ("model", "options", "ended"),
     [
         (STARTER, {"group_size": 512}, (Outcome.INVALID, "group_size: 512 does not divide")),
-        (ModelRef(Source.LOCAL, "/nowhere"), {}, (Outcome.MODEL_UNAVAILABLE, "/nowhere")),
+        (ModelRef(Source.LOCAL, "/nowhere"), {}, (Outcome.MODEL_UNAVAILABLE, "nowhere: ")),
     ],
     ids=["group_size", "no model"],
 )
