@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from types import NoneType
@@ -13,7 +13,8 @@ from api.schemas.common import MessageOut
 from api.schemas.predictions import PredictionOut
 from db.tables.evaluations import Prediction
 
-Batches = Iterable[Iterable[Prediction]]
+Batches = Iterable[Sequence[Prediction]]
+Outputs = Iterable[Sequence[PredictionOut]]
 
 
 class ExportFormat(StrEnum):
@@ -29,17 +30,17 @@ MEDIA_TYPES = {
 }
 
 
-def export(format: ExportFormat, batches: Batches) -> Iterator[bytes]:
-    """Yield the file in pieces. Its columns are the fields of PredictionOut."""
-    return _WRITERS[format](batches)
+def export(format: ExportFormat, batches: Batches, extract: str | None) -> Iterator[bytes]:
+    """Yield the file in pieces. Its columns are the fields of PredictionOut. `extract` is the evaluation's."""
+    return _WRITERS[format]([PredictionOut.of(prediction, extract) for prediction in batch] for batch in batches)
 
 
-def _jsonl(batches: Batches) -> Iterator[bytes]:
+def _jsonl(batches: Outputs) -> Iterator[bytes]:
     for batch in batches:
-        yield "".join(PredictionOut.of(prediction).model_dump_json() + "\n" for prediction in batch).encode()
+        yield "".join(prediction.model_dump_json() + "\n" for prediction in batch).encode()
 
 
-def _csv(batches: Batches) -> Iterator[bytes]:
+def _csv(batches: Outputs) -> Iterator[bytes]:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, PredictionOut.model_fields)
     writer.writeheader()
@@ -52,7 +53,7 @@ def _csv(batches: Batches) -> Iterator[bytes]:
         text.truncate()
 
 
-def _parquet(batches: Batches) -> Iterator[bytes]:
+def _parquet(batches: Outputs) -> Iterator[bytes]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -98,11 +99,11 @@ def _plain_type(annotation: Any) -> Any:
     return next((type_ for type_ in get_args(annotation) if type_ is not NoneType), annotation)
 
 
-def _rows(batch: Iterable[Prediction]) -> list[dict[str, Any]]:
-    return [PredictionOut.of(prediction).model_dump() for prediction in batch]
+def _rows(batch: Iterable[PredictionOut]) -> list[dict[str, Any]]:
+    return [prediction.model_dump() for prediction in batch]
 
 
-_WRITERS: dict[ExportFormat, Callable[[Batches], Iterator[bytes]]] = {
+_WRITERS: dict[ExportFormat, Callable[[Outputs], Iterator[bytes]]] = {
     ExportFormat.JSONL: _jsonl,
     ExportFormat.CSV: _csv,
     ExportFormat.PARQUET: _parquet,

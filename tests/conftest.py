@@ -177,7 +177,7 @@ def submit_jobs(database: Database, make_key: Callable[[Role], tuple[ApiKey, str
 
     def submit(count: int = 1, max_attempts: int = 3) -> list[Job]:
         with database.write() as session:
-            [model_id] = models.ids_by_name(session, ["starter"]).values()
+            model_id = models.by_name(session, ["starter"])["starter"].id
             moment = now(session)
             new = [
                 Job(
@@ -224,7 +224,7 @@ def make_model(database: Database, tmp_path: Path) -> Callable[..., Model]:
         get_artifacts().put_folder(files, f"models/{name}")
         defaults = {"dataset_id": None, "template": "pagewright-1", "parameters": {"r": 4}, "job_id": None}
         with database.write() as session:
-            [starter] = models.ids_by_name(session, ["starter"]).values()
+            starter = models.by_name(session, ["starter"])["starter"].id
             location = f"models/{name}"
             row = defaults | {"parent_id": starter} | row
             model = models.add_result_model(session, name=name, kind=kind, location=location, **row)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid, not_found
+from api.prompting import prompt_columns
 from api.references import dataset_with_rows
 from api.schemas.common import PageOut
 from api.schemas.evaluations import EvaluationIn, EvaluationOut, EvaluationsQuery, parse_sort
@@ -23,6 +24,7 @@ from api.schemas.predictions import (
     DifferenceOut,
     McNemarOut,
 )
+from api.schemas.prompting import ExtractIn, PromptIn
 from api.schemas.sampling import SamplingOut
 from api.submission import SubmitterDep
 from db.queries import evaluations, jobs, models, predictions
@@ -31,6 +33,7 @@ from db.session import Database
 from db.tables.datasets import Dataset
 from db.tables.evaluations import Evaluation
 from db.tables.jobs import Job
+from db.tables.models import Model
 from db.vocabulary import JobKind
 from models.scoring.names import Baseline, Metric
 
@@ -90,7 +93,9 @@ def compare_evaluations(
     McNemar's test on the exact matches, and the rows whose scores differ."""
     from pagewright import statistics
 
-    shared = _shared_metrics(database, query)
+    pair = find_evaluation(database, query.a, "evaluation a"), find_evaluation(database, query.b, "evaluation b")
+    shared = _shared_metrics(*pair, query.metric)
+    extracts = [row.evaluation.extract for row in pair]
     with database.read() as session:
         a, b = predictions.paired_scores(session, query.a, query.b, shared)
         after = -1 if query.after is None else query.after
@@ -105,7 +110,9 @@ def compare_evaluations(
             for name, difference in differences.items()
         },
         mcnemar=_mcnemar(a, b),
-        changed=ChangedRowsOut(metric=query.metric, items=[ChangedRowOut.of(*pair) for pair in changed], next=next_row),
+        changed=ChangedRowsOut(
+            metric=query.metric, items=[ChangedRowOut.of(*rows, *extracts) for rows in changed], next=next_row
+        ),
     )
 
 
@@ -127,9 +134,10 @@ def find_evaluation(database: Database, evaluation_id: uuid.UUID, what: str = "e
 def _add(body: EvaluationIn, session: Session, job: Job) -> None:
     dataset = dataset_with_rows(session, body.dataset, body.split)
     rows = dataset.rows_of(body.split)
+    model = _model(session, body, dataset)
     evaluation = Evaluation(
         job_id=job.id,
-        model_id=_model_id(session, body, dataset),
+        model_id=model and model.id,
         model_name=body.model,
         dataset_id=dataset.id,
         split=body.split,
@@ -138,16 +146,21 @@ def _add(body: EvaluationIn, session: Session, job: Job) -> None:
         rows_done=0,
         metrics=[metric.value for metric in Metric if metric in body.metrics],
         load=body.load_options(),
+        extract=body.extract,
+        **(prompt_columns(session, body, model) if model else {}),
         **{name: getattr(body, name) for name in SamplingOut.model_fields},
     )
     jobs.add(session, job, evaluation)
 
 
-def _model_id(session: Session, body: EvaluationIn, dataset: Dataset) -> uuid.UUID | None:
-    """Return the model's id, or None for a baseline."""
+def _model(session: Session, body: EvaluationIn, dataset: Dataset) -> Model | None:
+    """Return the model, or None for a baseline."""
     if body.model in list(Baseline):
         if body.load is not None:
             raise invalid("load", "a baseline has no weights to load")
+        for name in (*PromptIn.model_fields, *ExtractIn.model_fields):
+            if getattr(body, name) is not None:
+                raise invalid(name, "a baseline has no prompts")
         if not dataset.train_rows:
             raise invalid("model", "a baseline answers with train rows, and the dataset's train split has no rows")
         return None
@@ -155,18 +168,17 @@ def _model_id(session: Session, body: EvaluationIn, dataset: Dataset) -> uuid.UU
     if model is None:
         baselines = ", ".join(Baseline)
         raise invalid("model", f"there is no model with this name; the baselines are: {baselines}")
-    return model.id
+    return model
 
 
-def _shared_metrics(database: Database, query: ComparisonQuery) -> list[str]:
-    """Return the metrics of both evaluations. Raises a Problem if the two can't be compared by `query.metric`."""
-    a, b = find_evaluation(database, query.a, "evaluation a"), find_evaluation(database, query.b, "evaluation b")
+def _shared_metrics(a: EvaluationRow, b: EvaluationRow, metric: Metric) -> list[str]:
+    """Return the metrics of both evaluations. Raises a Problem if the two can't be compared by `metric`."""
     if (a.dataset.sha256, a.evaluation.split) != (b.dataset.sha256, b.evaluation.split):
         raise invalid("b", "evaluation b has other rows than evaluation a: they must share dataset and split")
     shared = [metric for metric in a.evaluation.metrics if metric in b.evaluation.metrics]
     if not shared:
         raise invalid("b", "evaluation b shares no metric with evaluation a")
-    if query.metric not in shared:
+    if metric not in shared:
         raise invalid("metric", f"the evaluations share these metrics: {', '.join(shared)}")
     return shared
 

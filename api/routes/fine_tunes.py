@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid, name_taken, not_found
+from api.prompting import prompt_columns
 from api.references import dataset_with_rows, full_model
 from api.schemas.common import JobPageQuery, PageOut
 from api.schemas.fine_tunes import FineTuneDetails, FineTuneIn, FineTuneOut, StepOut, StepsOut, StepsQuery
@@ -90,6 +91,7 @@ def _add(body: FineTuneIn, session: Session, job: Job) -> None:
         lora=body.lora.model_dump(),
         training=training.model_dump(),
         load=body.load_options(),
+        **prompt_columns(session, body, base),
         devices=body.devices,
     )
     jobs.add(session, job, fine_tune)

@@ -11,6 +11,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import Problem, ProblemType, document_problems, invalid, not_found
+from api.prompting import prompt_columns
 from api.schemas.common import PageOut
 from api.schemas.generations import (
     GenerationBatchIn,
@@ -20,6 +21,7 @@ from api.schemas.generations import (
     GenerationOut,
     GenerationsQuery,
 )
+from api.schemas.prompting import PromptIn
 from api.submission import SubmitterDep
 from api.untrusted import without_connecting
 from db.queries import generations, jobs, models
@@ -28,6 +30,7 @@ from db.session import Database
 from db.tables.generations import Generation
 from db.tables.jobs import Job
 from db.vocabulary import JobKind, JobStatus
+from models.prompts.extraction import extract_page
 
 router = APIRouter(
     prefix="/v1/generations", tags=["generations"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)
@@ -70,7 +73,7 @@ async def create_generation(
     """
 
     def add(session: Session, job: Job) -> None:
-        _add(session, [job], [body], field="model")
+        _add(session, [job], [body], place="")
 
     def find(job_id: uuid.UUID) -> GenerationOut:
         return GenerationOut.of_row(_find(database, caller.owner, job_id))
@@ -90,7 +93,7 @@ async def create_generation_batch(
     """Submit up to 10,000 generations at once. If one of them is invalid, none is submitted."""
 
     def add(session: Session, new_jobs: Sequence[Job]) -> None:
-        _add(session, new_jobs, body.items, field="items[{}].model")
+        _add(session, new_jobs, body.items, place="items[{}].")
 
     batch_id, job_ids = await submitter.submit_batch(caller, JobKind.GENERATION, body, len(body.items), add)
     batch = await run_in_threadpool(_find_batch, database, caller.owner, batch_id)
@@ -137,37 +140,42 @@ def get_generation_html(job_id: uuid.UUID, caller: AnyCaller, database: Database
     """Get the generated page as HTML, to show in a browser.
 
     The page is untrusted. It is served in a sandbox without scripts and network access, and its `<link>` and `<iframe>`
-    elements are removed. The field `completion` of the generation has the unchanged text. A cancelled job has the part
-    of the page that was generated until then.
+    elements are removed. The field `page` of the generation has the unchanged text. A cancelled job has the part of the
+    page that was generated until then.
     """
     row = _find(database, caller.owner, job_id)
-    if row.generation.completion is None:
+    generation = row.generation
+    if generation.completion is None:
         if JobStatus(row.job.status).final:
             raise Problem(409, ProblemType.NO_COMPLETION, f"the job has no completion; its status is {row.job.status}")
         raise Problem(409, ProblemType.NOT_FINISHED, f"the job has not finished; its status is {row.job.status}")
-    page = without_connecting(row.generation.completion)
+    page = without_connecting(extract_page(generation.completion, generation.extract))
     return Response(page, media_type="text/html", headers=PAGE_HEADERS)
 
 
-def _add(session: Session, new_jobs: Sequence[Job], items: Sequence[GenerationIn], field: str) -> None:
-    """Insert a generation for each job. `field` names an item's model in an error; `{}` is the item's position."""
-    model_ids = models.ids_by_name(session, {item.model for item in items})
+def _add(session: Session, new_jobs: Sequence[Job], items: Sequence[GenerationIn], place: str) -> None:
+    """Insert a generation for each job. `place` is before the field's name in an error; `{}` is the item's position."""
+    by_name = models.by_name(session, {item.model for item in items})
+    prompts = []
     for position, item in enumerate(items):
-        if item.model not in model_ids:
-            raise invalid(field.format(position), "there is no model with this name")
+        at = place.format(position)
+        if item.model not in by_name:
+            raise invalid(f"{at}model", "there is no model with this name")
+        prompts.append(prompt_columns(session, item, by_name[item.model], f"{at}template"))
     rows = [
         Generation(
             job_id=job.id,
-            model_id=model_ids[item.model],
+            model_id=by_name[item.model].id,
             load=item.load_options(),
+            **prompt,
             **{name: getattr(item, name) for name in _COLUMNS},
         )
-        for job, item in zip(new_jobs, items, strict=True)
+        for job, item, prompt in zip(new_jobs, items, prompts, strict=True)
     ]
     generations.add(session, new_jobs, rows)
 
 
-_COLUMNS = [name for name in GenerationIn.model_fields if name not in ("model", "load")]
+_COLUMNS = [name for name in GenerationIn.model_fields if name not in ("model", "load", *PromptIn.model_fields)]
 
 
 def _find(database: Database, owner: uuid.UUID | None, job_id: uuid.UUID) -> GenerationRow:

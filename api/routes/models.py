@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from api.archive import archive, archive_size
 from api.dependencies import AdminCaller, AnyCaller, ArtifactsDep, DatabaseDep, GuardedRoute
 from api.errors import Problem, ProblemType, document_problems, invalid, name_taken, not_found, store_unavailable
+from api.prompting import template_columns
 from api.routes.jobs import find_job_details
 from api.routes.jobs import router as jobs_router
 from api.schemas.common import PageOut, PageQuery
@@ -26,6 +27,7 @@ from db.tables.jobs import Job
 from db.tables.merges import Merge
 from db.vocabulary import JobKind, ModelKind, ModelSource
 from models.loading.quantization_config import quantization_summary
+from models.prompts.templates import AUTO
 from pagewright.settings import get_settings
 
 router = APIRouter(
@@ -98,7 +100,15 @@ def register_model(body: ModelIn, response: Response, _: AdminCaller, database: 
     with database.write() as session:
         if not models.name_is_free(session, body.name):
             raise name_taken("model")
-        model = models.add(session, body.name, ModelSource(body.source), body.location, body.revision, parameters)
+        model = models.add(
+            session,
+            body.name,
+            ModelSource(body.source),
+            body.location,
+            body.revision,
+            parameters,
+            **template_columns(session, None if body.template == AUTO else body.template),
+        )
     if model is None:
         raise name_taken("model")
     response.headers["Location"] = f"/v1/models/{model.id}"

@@ -27,7 +27,7 @@ def list_predictions(
     evaluation_id: uuid.UUID, _: AnyCaller, database: DatabaseDep, query: Annotated[PredictionsQuery, Query()]
 ) -> PredictionsOut:
     """List the rows predicted so far, in the order of their numbers or, with `sort`, of a score."""
-    find_evaluation(database, evaluation_id)
+    extract = find_evaluation(database, evaluation_id).evaluation.extract
     metric, descending = parse_sort(query.sort)
     with database.read() as session:
         rows, next_row = predictions.page(
@@ -39,7 +39,7 @@ def list_predictions(
             limit=query.limit,
             after=query.after,
         )
-    return PredictionsOut(items=[PredictionOut.of(row) for row in rows], next=next_row)
+    return PredictionsOut(items=[PredictionOut.of(row, extract) for row in rows], next=next_row)
 
 
 @router.get(
@@ -57,9 +57,9 @@ def export_predictions(
     query: Annotated[PredictionFilters, Query()],
 ) -> Response:
     """Download the rows predicted so far that match the filters as one file, in the order of their numbers."""
-    find_evaluation(database, evaluation_id)
+    extract = find_evaluation(database, evaluation_id).evaluation.extract
     headers = {"Content-Disposition": f'attachment; filename="predictions-{evaluation_id}.{format}"'}
     if request.scope.get("head"):
         return Response(headers=headers, media_type=MEDIA_TYPES[format])
     batches = predictions.export(database, evaluation_id, query.filter())
-    return StreamingResponse(export(format, batches), headers=headers, media_type=MEDIA_TYPES[format])
+    return StreamingResponse(export(format, batches, extract), headers=headers, media_type=MEDIA_TYPES[format])

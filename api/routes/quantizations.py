@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid, name_taken, not_found
+from api.prompting import prompt_columns
 from api.references import dataset_with_rows, full_model
 from api.schemas.common import JobPageQuery, PageOut
 from api.schemas.quantizations import QuantizationDetails, QuantizationIn, QuantizationOut
@@ -78,6 +79,7 @@ def _add(body: QuantizationIn, session: Session, job: Job) -> None:
         dataset_id=dataset.id,
         split=body.split,
         options=body.options.model_dump(),
+        **prompt_columns(session, body, model),
         report_rows=min(body.report_rows, other_rows),
     )
     jobs.add(session, job, quantization)

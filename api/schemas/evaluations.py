@@ -6,7 +6,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.schemas.common import MAX_INT32, JobPageQuery, Name, QueryParameters
 from api.schemas.jobs import JobOut, job_fields
-from api.schemas.load_options import LoadOptions, LoadOptionsIn, LoadOptionsOut
+from api.schemas.load_options import LoadOptionsIn, LoadOptionsOut
+from api.schemas.prompting import ExtractIn, ExtractOut, PromptIn, PromptOut
 from api.schemas.sampling import MAX_NEW_TOKENS, SamplingIn, SamplingOut
 from db.queries.evaluations import EvaluationRow
 from db.tables.evaluations import EvaluationScore
@@ -34,7 +35,7 @@ def _unique(metrics: list[Metric]) -> list[Metric]:
     return metrics
 
 
-class EvaluationIn(SamplingIn, LoadOptionsIn):
+class EvaluationIn(SamplingIn, LoadOptionsIn, PromptIn, ExtractIn):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -94,7 +95,7 @@ def _overall_scores(row: EvaluationRow) -> dict[Metric, OverallScoreOut]:
     return {metric: scores[metric] for metric in Metric if metric in scores}
 
 
-class EvaluationOut(SamplingOut, LoadOptionsOut, JobOut):
+class EvaluationOut(SamplingOut, LoadOptionsOut, PromptOut, ExtractOut, JobOut):
     """An evaluation job: the request, and the scores over the rows done so far."""
 
     model: str
@@ -118,8 +119,7 @@ class EvaluationOut(SamplingOut, LoadOptionsOut, JobOut):
         final = JobStatus(row.job.status).final
         return cls(
             **job_fields(row.job),
-            **{name: getattr(evaluation, name) for name in SamplingOut.model_fields},
-            load=evaluation.load,
+            **{name: getattr(evaluation, name) for name in _COLUMNS},
             model=evaluation.model_name,
             dataset=row.dataset.name,
             split=evaluation.split,
@@ -131,6 +131,9 @@ class EvaluationOut(SamplingOut, LoadOptionsOut, JobOut):
             scores=_overall_scores(row),
             chrf_signature=next((score.signature for score in row.overall_scores if score.signature), None),
         )
+
+
+_COLUMNS = [name for base in (SamplingOut, LoadOptionsOut, PromptOut, ExtractOut) for name in base.model_fields]
 
 
 class LeaderboardQuery(QueryParameters):
@@ -146,12 +149,11 @@ class LeaderboardQuery(QueryParameters):
     limit: int = Field(100, ge=1, le=100, description="The maximum number of items to return.")
 
 
-class LeaderboardItemOut(BaseModel):
+class LeaderboardItemOut(LoadOptionsOut, PromptOut, ExtractOut):
+    """The latest evaluation of a model with these load options, this prompt template and this part as the page."""
+
     evaluation_id: uuid.UUID
     model: str
-    load: LoadOptions | None = Field(
-        description="How the model's weights were loaded. A model has one item for each set of load options."
-    )
     finished_at: datetime
     scores: dict[Metric, OverallScoreOut]
 
@@ -161,10 +163,13 @@ class LeaderboardItemOut(BaseModel):
         return cls(
             evaluation_id=row.job.id,
             model=row.evaluation.model_name,
-            load=row.evaluation.load,
+            **{name: getattr(row.evaluation, name) for name in _CONTENDER},
             finished_at=row.job.finished_at,
             scores=_overall_scores(row),
         )
+
+
+_CONTENDER = [name for base in (LoadOptionsOut, PromptOut, ExtractOut) for name in base.model_fields]
 
 
 class LeaderboardOut(BaseModel):

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.schemas.common import MAX_INT32, Name, NewModelName, QueryParameters
 from api.schemas.jobs import JobEventOut, JobOut, job_fields
 from api.schemas.load_options import LoadOptionsIn, LoadOptionsOut
+from api.schemas.prompting import PromptIn, PromptOut
 from db.queries.fine_tunes import FineTuneRow
 from db.tables.fine_tunes import FineTuneStep
 from db.tables.jobs import JobEvent
@@ -13,7 +14,7 @@ from db.vocabulary import Split
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 
 
-class FineTuneIn(LoadOptionsIn):
+class FineTuneIn(LoadOptionsIn, PromptIn):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -43,7 +44,7 @@ class FineTuneIn(LoadOptionsIn):
     devices: int = Field(1, ge=1, le=64, description="The number of GPUs. Each computes batches of its own.")
 
 
-class FineTuneOut(LoadOptionsOut, JobOut):
+class FineTuneOut(LoadOptionsOut, PromptOut, JobOut):
     """A fine-tuning job: the request, and the adapter when the job has succeeded."""
 
     model: str
@@ -81,6 +82,7 @@ def _fields(row: FineTuneRow) -> dict[str, Any]:
         "lora": fine_tune.lora,
         "training": fine_tune.training,
         "load": fine_tune.load,
+        **{name: getattr(fine_tune, name) for name in PromptOut.model_fields},
         "devices": fine_tune.devices,
         "checkpoint_step": fine_tune.checkpoint_step,
     }

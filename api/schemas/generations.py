@@ -7,9 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.schemas.common import JobPageQuery, Name, RequestBody, Text, VisibleText
 from api.schemas.jobs import JobOut, job_fields
 from api.schemas.load_options import LoadOptionsIn, LoadOptionsOut
+from api.schemas.prompting import ExtractIn, ExtractOut, PromptIn, PromptOut
 from api.schemas.sampling import SamplingIn, SamplingOut
 from db.queries.generations import GenerationRow
 from db.vocabulary import JobStatus
+from models.prompts.extraction import extract_page
 
 MAX_BATCH = 10_000
 MAX_TEXT = 200_000
@@ -20,7 +22,7 @@ class GenerationsQuery(JobPageQuery):
     batch_id: uuid.UUID | None = Field(None, description="Return only generations of this batch.")
 
 
-class GenerationIn(SamplingIn, LoadOptionsIn):
+class GenerationIn(SamplingIn, LoadOptionsIn, PromptIn, ExtractIn):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -33,6 +35,13 @@ class GenerationIn(SamplingIn, LoadOptionsIn):
                     "model": "starter",
                     "prompt": "Create a page titled 'One'.",
                     "load": {"method": "bitsandbytes", "bits": 4},
+                },
+                {
+                    "model": "starter",
+                    "prompt": "Create a page titled 'One'.",
+                    "system": "Answer with one HTML page.",
+                    "chat_template_kwargs": {"enable_thinking": False},
+                    "extract": "html",
                 },
             ]
         }
@@ -62,15 +71,16 @@ class GenerationBatchIn(RequestBody):
     items: list[GenerationIn] = Field(min_length=1, max_length=MAX_BATCH, description="The generations to submit.")
 
 
-class GenerationOut(SamplingOut, LoadOptionsOut, JobOut):
+class GenerationOut(SamplingOut, LoadOptionsOut, PromptOut, ExtractOut, JobOut):
     """A generation job: the request, and the completion when the job has finished."""
 
     model: str
     prompt: str
     input: str
     completion: str | None = Field(
-        description="The generated HTML. A job that was cancelled while it ran has the part generated until then."
+        description="What the model generated. A job that was cancelled while it ran has the part generated until then."
     )
+    page: str | None = Field(description="The page in the completion, as `extract` says.")
     finish_reason: str | None = Field(
         description="Why the completion ended: `stop` (the model ended it, or a stop string was generated), `length` "
         "(the token limit was reached) or `cancelled`."
@@ -82,7 +92,8 @@ class GenerationOut(SamplingOut, LoadOptionsOut, JobOut):
     def of_row(cls, row: GenerationRow) -> Self:
         generation = row.generation
         columns = {name: getattr(generation, name) for name in cls.model_fields if hasattr(generation, name)}
-        return cls(**job_fields(row.job), model=row.model_name, **columns)
+        page = None if generation.completion is None else extract_page(generation.completion, generation.extract)
+        return cls(**job_fields(row.job), model=row.model_name, page=page, **columns)
 
 
 class GenerationBatchOut(BaseModel):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.schemas.common import NewModelName, RequestBody
+from api.schemas.prompting import PromptTemplate
 from db.queries.models import BUNDLED, ModelRow
 from db.vocabulary import ModelKind, ModelSource
 
@@ -62,6 +63,7 @@ class ModelIn(RequestBody):
         max_length=64,
         description="For `hub`, the full commit hash (40 hexadecimal digits). Not allowed for other sources.",
     )
+    template: PromptTemplate = Field("auto", description="The prompt template of jobs that name none.")
 
 
 class MergeIn(RequestBody):
@@ -85,7 +87,14 @@ class ModelOut(BaseModel):
     revision: str | None = Field(description="The commit of a hub model.")
     parent: str | None = Field(description="The name of the model that this one was derived from.")
     dataset_id: uuid.UUID | None = Field(description="The dataset that the model was trained or calibrated on.")
-    template: str | None = Field(description="The prompt template that the model was fine-tuned with.")
+    template: str | None = Field(
+        description="The prompt template that the model was registered or fine-tuned with, or that its parent was: a "
+        "name, or the hash of a Jinja text. Null: `auto`."
+    )
+    template_sha256: str | None = Field(
+        description="The hash of the template's Jinja text; `GET /v1/templates/{sha256}` returns the text. Null if it "
+        "is the tokenizer's."
+    )
     parameters: dict[str, Any] | None = Field(description="The options of the job that created the model.")
     quantization: dict[str, Any] | None = Field(
         description="How the stored weights are quantized: `method` and its options. Null if they are not quantized, "

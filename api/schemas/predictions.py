@@ -10,17 +10,18 @@ from api.schemas.common import MAX_INT32, MessageOut, QueryParameters, Text
 from api.schemas.evaluations import SortQuery
 from db.queries.predictions import Filter
 from db.tables.evaluations import Prediction
+from models.prompts.extraction import extract_page
 from models.scoring.names import Metric
 
 
 class PredictionFilters(QueryParameters):
     """Query parameters that select predictions. All that are given must hold."""
 
-    exact_match: bool | None = Field(None, description="Whether the completion equals the reference.")
+    exact_match: bool | None = Field(None, description="Whether the page equals the reference.")
     normalized_exact_match: bool | None = Field(
-        None, description="Whether the completion equals the reference after normalization."
+        None, description="Whether the page equals the reference after normalization."
     )
-    valid: bool | None = Field(None, description="Whether the completion has no HTML5 parse errors.")
+    valid: bool | None = Field(None, description="Whether the page has no HTML5 parse errors.")
     min_chrf: float | None = Field(None, description="The minimum chrF.")
     max_chrf: float | None = Field(None, description="The maximum chrF.")
     min_parse_errors: float | None = Field(None, description="The minimum number of HTML5 parse errors.")
@@ -55,25 +56,26 @@ class PredictionsQuery(PredictionFilters):
 class ScoresOut(BaseModel):
     """The scores of one row. A metric that the evaluation does not compute is null."""
 
-    exact_match: float | None = Field(description="1 if the completion equals the reference, else 0.")
+    exact_match: float | None = Field(description="1 if the page equals the reference, else 0.")
     normalized_exact_match: float | None = Field(
-        description="1 if the completion equals the reference after normalization, else 0."
+        description="1 if the page equals the reference after normalization, else 0."
     )
     chrf: float | None = Field(description="chrF of the row, from 0 to 100.")
-    validity: float | None = Field(description="1 if the completion has no HTML5 parse errors, else 0.")
-    parse_errors: int | None = Field(description="The number of HTML5 parse errors in the completion.")
+    validity: float | None = Field(description="1 if the page has no HTML5 parse errors, else 0.")
+    parse_errors: int | None = Field(description="The number of HTML5 parse errors in the page.")
     structural_similarity: float | None = Field(description="Similarity of the element trees, from 0 to 1.")
     text_similarity: float | None = Field(description="Similarity of the visible texts, from 0 to 1.")
 
 
 class PredictionOut(ScoresOut):
-    """A row of the dataset, the model's completion for it, and the completion's scores."""
+    """A row of the dataset, the model's completion for it, and the scores of the page in the completion."""
 
     row: int = Field(description="The row's number in the split, from 0.")
     context: list[MessageOut] | None = Field(description="The messages of a chat before `prompt`, in order.")
     prompt: str = Field(description="The row's instruction. In a chat, the last message of the user.")
     input: str
     completion: str = Field(description="What the model generated.")
+    page: str = Field(description="The page in the completion, as `extract` of the evaluation says. It is scored.")
     reference: str = Field(description="The row's output.")
     finish_reason: str = Field(description="`stop`, `length` or `error`.")
     error: str | None = Field(
@@ -86,8 +88,10 @@ class PredictionOut(ScoresOut):
     created_at: datetime
 
     @classmethod
-    def of(cls, prediction: Prediction) -> Self:
-        return cls.model_validate(prediction, from_attributes=True)
+    def of(cls, prediction: Prediction, extract: str | None) -> Self:
+        """`extract` is the evaluation's."""
+        columns = {name: getattr(prediction, name) for name in cls.model_fields if name != "page"}
+        return cls(**columns, page=extract_page(prediction.completion, extract))
 
 
 class PredictionsOut(BaseModel):
@@ -137,11 +141,13 @@ class ChangedRowOut(BaseModel):
     reference: str
     a_completion: str
     b_completion: str
+    a_page: str
+    b_page: str
     a: ScoresOut
     b: ScoresOut
 
     @classmethod
-    def of(cls, a: Prediction, b: Prediction) -> Self:
+    def of(cls, a: Prediction, b: Prediction, extract_a: str | None, extract_b: str | None) -> Self:
         return cls(
             row=a.row,
             context=a.context,
@@ -150,6 +156,8 @@ class ChangedRowOut(BaseModel):
             reference=a.reference,
             a_completion=a.completion,
             b_completion=b.completion,
+            a_page=extract_page(a.completion, extract_a),
+            b_page=extract_page(b.completion, extract_b),
             a=ScoresOut.model_validate(a, from_attributes=True),
             b=ScoresOut.model_validate(b, from_attributes=True),
         )

@@ -3,8 +3,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.common import Name, NewModelName, RequestBody
+from api.schemas.common import Name, NewModelName
 from api.schemas.jobs import JobEventOut, JobOut, job_fields
+from api.schemas.prompting import PromptIn, PromptOut
 from db.queries.quantizations import QuantizationRow
 from db.tables.jobs import JobEvent
 from db.tables.quantizations import QuantizationVariant, QuantizedModule
@@ -12,7 +13,7 @@ from db.vocabulary import Split
 from models.quantization.options import QuantizationOptions
 
 
-class QuantizationIn(RequestBody):
+class QuantizationIn(PromptIn):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -41,7 +42,7 @@ class QuantizationIn(RequestBody):
     )
 
 
-class QuantizationOut(JobOut):
+class QuantizationOut(PromptOut, JobOut):
     """A quantization job: the request, and the quantized model when the job has succeeded."""
 
     model: str
@@ -117,5 +118,6 @@ def _fields(row: QuantizationRow) -> dict[str, Any]:
         "split": quantization.split,
         "name": quantization.name,
         "options": quantization.options,
+        **{name: getattr(quantization, name) for name in PromptOut.model_fields},
         "report_rows": quantization.report_rows,
     }

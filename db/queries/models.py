@@ -35,9 +35,19 @@ def add(
     location: str,
     revision: str | None,
     parameters: dict[str, Any] | None = None,
+    template: str | None = None,
+    template_sha256: str | None = None,
 ) -> Model | None:
     """Register a model and return it. Return None, and register nothing, if the name is taken."""
-    model = Model(name=name, source=source, location=location, revision=revision, parameters=parameters)
+    model = Model(
+        name=name,
+        source=source,
+        location=location,
+        revision=revision,
+        parameters=parameters,
+        template=template,
+        template_sha256=template_sha256,
+    )
     return _add(session, model)
 
 
@@ -125,10 +135,9 @@ def get_by_name(session: Session, name: str) -> Model | None:
     return session.scalars(select(Model).where(Model.name == name)).one_or_none()
 
 
-def ids_by_name(session: Session, names: Collection[str]) -> dict[str, uuid.UUID]:
-    """Return the id of each registered model among these names; names of no model are left out."""
-    rows = session.execute(select(Model.name, Model.id).where(Model.name.in_(names)))
-    return {row.name: row.id for row in rows}
+def by_name(session: Session, names: Collection[str]) -> dict[str, Model]:
+    """Return the registered models among these names; names of no model are left out."""
+    return {model.name: model for model in session.scalars(select(Model).where(Model.name.in_(names)))}
 
 
 def get_with_parent(session: Session, model_id: uuid.UUID) -> ModelRow | None:

@@ -21,7 +21,12 @@ def store(session: Session, text: str) -> str:
     return sha256
 
 
+def get(session: Session, sha256: str) -> Template | None:
+    """Return the template with this hash, or None if none is stored."""
+    return session.get(Template, sha256)
+
+
 def text_of(session: Session, sha256: str) -> str | None:
     """Return the template with this hash, or None if none is stored."""
-    template = session.get(Template, sha256)
+    template = get(session, sha256)
     return None if template is None else template.text

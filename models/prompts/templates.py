@@ -27,6 +27,9 @@ MAX_CHARACTERS = 100_000
 RESERVED_VARIABLES = frozenset({"messages", "add_generation_prompt", "tools", "documents", "chat_template"})
 """Variables of a template that no request can set."""
 
+VARIABLE = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,63}$")
+"""The name of a variable of a template."""
+
 _INPUT = "\n\n### Input:\n"
 
 _TEXTS = {
@@ -89,6 +92,11 @@ class Template:
 def is_text(template: str) -> bool:
     """Return whether the template is a Jinja text rather than a name or a hash, neither of which has a brace."""
     return "{" in template
+
+
+def is_hash(template: str) -> bool:
+    """Return whether the template is the hash of a text."""
+    return re.fullmatch("[0-9a-f]{64}", template) is not None
 
 
 def hash_of(text: str) -> str:
@@ -159,8 +167,8 @@ def check_template(text: str) -> None:
 def check_variables(variables: Mapping[str, Any]) -> None:
     """Raise PromptError for a name that is no variable of a template, or that a request can't set."""
     for name in variables:
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name):
-            raise PromptError(f"{name!r} is no name of a variable")
+        if not VARIABLE.fullmatch(name):
+            raise PromptError(f"{name!r} is not a name that a variable can have")
         if name in RESERVED_VARIABLES or name.endswith("_token"):
             raise PromptError(f"{name} can't be set by a request")
 

@@ -48,8 +48,8 @@ class Worker:
         assert len(claims) == len(job_ids)
         return claims
 
-    def succeed(self, claims: list[Claim], completion: str = PAGE) -> None:
-        result = Completed(completion, "stop", 7, 11, "pagewright-1", TEMPLATE, "none")
+    def succeed(self, claims: list[Claim], completion: str = PAGE, extract: str = "none") -> None:
+        result = Completed(completion, "stop", 7, 11, "pagewright-1", TEMPLATE, extract)
         with self._database.write() as session:
             generations.store(session, {claim.job_id: result for claim in claims})
             assert len(job_transitions.succeed(session, claims)) == len(claims)
@@ -64,8 +64,8 @@ class Worker:
             generations.store(session, {claim.job_id: result for claim in claims})
             assert len(job_transitions.cancel(session, claims)) == len(claims)
 
-    def finish(self, *job_ids: str, completion: str = PAGE) -> None:
-        self.succeed(self.claim(*job_ids), completion)
+    def finish(self, *job_ids: str, completion: str = PAGE, extract: str = "none") -> None:
+        self.succeed(self.claim(*job_ids), completion, extract)
 
 
 @cache

@@ -1,5 +1,6 @@
 """Who may do what: every route with every kind of caller."""
 
+import hashlib
 import importlib
 import pkgutil
 import uuid
@@ -18,7 +19,7 @@ from db.tables.api_keys import ApiKey
 from db.tables.datasets import Dataset
 from db.tables.models import Model
 from db.vocabulary import Role
-from tests.api.conftest import Worker
+from tests.api.conftest import TEMPLATE, Worker
 from tests.api.helpers import PAGE, REQUEST, Upload, problem, stored, submit, submit_batch
 
 FINE_TUNE = {"model": "starter", "dataset": "pages", "name": "new"}
@@ -58,6 +59,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int]] = [
     ("GET", "/v1/evaluations/{evaluation_id}/predictions", None, 401, 200, 200, 200),
     ("GET", "/v1/evaluations/{evaluation_id}/predictions.{format}", None, 401, 200, 200, 200),
     ("GET", "/v1/leaderboard?dataset=pages", None, 401, 200, 200, 200),
+    ("GET", "/v1/templates/{sha256}", None, 401, 200, 200, 200),
     ("GET", "/v1/models", None, 401, 200, 200, 200),
     ("GET", "/v1/models/{model_id}", None, 401, 200, 200, 200),
     ("GET", "/v1/models/{model_id}/download", None, 401, 200, 200, 200),
@@ -115,6 +117,7 @@ def ids(
         "job_id": job,
         "evaluation_id": evaluation,
         "format": "jsonl",
+        "sha256": hashlib.sha256(TEMPLATE.encode()).hexdigest(),
         "asset": "swagger-ui.css",
         "batch_id": batch,
         "model_id": str(model.id),

@@ -38,7 +38,7 @@ def write_weights(build: Build) -> ResultModel:
     (build.folder / RESULT).mkdir()
     (build.folder / RESULT / "weights").write_text(f"weights of attempt {build.lease.claim.attempt}")
     with build.runtime.database.read() as session:
-        [starter] = models.ids_by_name(session, ["starter"]).values()
+        starter = models.by_name(session, ["starter"])["starter"].id
     return ResultModel("result", ModelKind.FULL, starter, dataset_id=None, template=None, parameters=None)
 
 

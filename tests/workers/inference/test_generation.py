@@ -56,7 +56,7 @@ def test_a_model_shows_which_engine_serves_it_and_why(
     tokenizer.save_pretrained(tmp_path / "files")
     get_artifacts().put_folder(tmp_path / "files", "models/opt")
     with database.write() as session:
-        [starter] = models.ids_by_name(session, ["starter"]).values()
+        starter = models.by_name(session, ["starter"])["starter"].id
         options: dict[str, Any] = dict.fromkeys(("dataset_id", "template", "parameters", "job_id"))
         opt = models.add_result_model(
             session, name="opt", kind=ModelKind.FULL, location="models/opt", parent_id=starter, **options

@@ -1,0 +1,47 @@
+"""Storing how a request says that its model is prompted."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from api.errors import invalid
+from api.schemas.prompting import PromptIn
+from db.queries import templates
+from db.tables.models import Model
+from db.vocabulary import ModelKind
+from models.prompts.templates import AUTO, hash_of, is_hash, is_text
+
+
+def template_columns(session: Session, template: str | None, field: str = "template") -> dict[str, str | None]:
+    """Return the columns for a template, and store its text if it is one.
+
+    Raises a 422 Problem about `field` for a hash of no stored template.
+    """
+    if template is None or not (is_text(template) or is_hash(template)):
+        return {"template": template, "template_sha256": None}
+    if is_text(template):
+        sha256 = templates.store(session, template)
+    elif templates.get(session, sha256 := template) is None:
+        raise invalid(field, "there is no template with this hash")
+    return {"template": sha256, "template_sha256": sha256}
+
+
+def prompt_columns(session: Session, body: PromptIn, model: Model, field: str = "template") -> dict[str, Any]:
+    """Return the columns for how a job prompts its model, and store the template's text if the request has one.
+
+    Raises a 422 Problem about `field` for a template other than the one that an adapter was trained with.
+    """
+    if body.template is not None and model.kind == ModelKind.ADAPTER and not _trained_with(model, body.template):
+        raise invalid(
+            field, f"the adapter was trained with the template {model.template}, and takes no other: leave it out"
+        )
+    return {
+        **template_columns(session, body.template, field),
+        "system": body.system,
+        "chat_template_kwargs": body.chat_template_kwargs or None,
+    }
+
+
+def _trained_with(adapter: Model, template: str) -> bool:
+    sha256 = hash_of(template) if is_text(template) else template
+    return template == AUTO or sha256 in (adapter.template, adapter.template_sha256)
