@@ -31,6 +31,7 @@ from transformers.data.data_collator import DataCollatorForLanguageModeling, def
 from transformers.trainer_callback import PrinterCallback
 
 import models.starter
+from models.fine_tuning.check import choose_way
 from models.fine_tuning.examples import Example, encode, pack
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 from models.fine_tuning.trainer import make_trainer
@@ -143,7 +144,8 @@ def _pagewright(llama2_7b: bool, options: dict[str, Any], packing: bool) -> dict
     rows = pack(examples, full) if packing else [[example] for example in examples]
     with tempfile.TemporaryDirectory() as folder:
         training = TrainingOptions(max_steps=WARM_UP + STEPS, save_steps=None, packing=packing, **options)
-        trainer = make_trainer(model, rows, None, training, Path(folder), fp16=False, bf16=llama2_7b)
+        way = choose_way(model.base_model.model, examples).way
+        trainer = make_trainer(model, rows, [], training, way, Path(folder), fp16=False, bf16=llama2_7b)
         return _measure(trainer, lambda batch: batch["input_ids"].numel())
 
 

@@ -1,21 +1,16 @@
-"""Dataset rows as token sequences, and batches of them: one row of tokens per batch, without padding."""
+"""Dataset rows as token sequences, and which of them share a row of a batch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
-from transformers import DataCollatorWithFlattening
 
 from models.prompts.chat import Prompter, Turn
 from models.prompts.rows import Row
 
 IGNORED = -100
 """The label of a token that the loss ignores, as transformers defines it."""
-
-_flatten = DataCollatorWithFlattening(return_flash_attn_kwargs=True, separator_id=IGNORED)
 
 
 @dataclass(frozen=True)
@@ -102,17 +97,3 @@ class PackedRows(Dataset[list[Example]]):
 
     def __getitem__(self, position: int) -> list[Example]:
         return self._rows[position]
-
-
-def collate(rows: Iterable[Sequence[Example]]) -> dict[str, Any]:
-    """Return all examples of the rows as one batch for `model(**batch)`, end to end, as one row of tokens.
-
-    transformers' DataCollatorWithFlattening gives `input_ids`, `labels` and `position_ids`, [1, tokens] each, and the
-    bounds of the examples (`cu_seq_lens_q`, ...). `logits_to_keep` and `shift_labels`, added to these, make the model
-    compute logits only at the positions whose next token counts in the loss.
-    """
-    examples = [example for row in rows for example in row]
-    batch: dict[str, Any] = _flatten([{"input_ids": example.tokens, "labels": example.labels} for example in examples])
-    labels: torch.Tensor = batch["labels"][0]
-    counted = (labels != IGNORED).nonzero().squeeze(1)
-    return {**batch, "logits_to_keep": counted - 1, "shift_labels": labels[counted][None]}

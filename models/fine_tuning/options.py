@@ -148,3 +148,9 @@ def halve_batch(options: TrainingOptions) -> TrainingOptions | None:
         return None
     sizes = {"per_device_train_batch_size": smaller, "gradient_accumulation_steps": rows // smaller}
     return options.model_copy(update=sizes)
+
+
+def one_row_at_a_time(options: TrainingOptions) -> TrainingOptions:
+    """Return options with a batch size of 1, and as many rows in an optimizer step as before."""
+    rows = options.per_device_train_batch_size * options.gradient_accumulation_steps
+    return options.model_copy(update={"per_device_train_batch_size": 1, "gradient_accumulation_steps": rows})

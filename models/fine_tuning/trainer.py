@@ -1,12 +1,15 @@
-"""transformers' Trainer with the batches and the attention of this package. The only module that uses Trainer.
+"""transformers' Trainer with the batches and the loss of this package. The only module that uses Trainer.
 
-Written for transformers 5.23. It overrides `training_step` and `evaluate`, which transformers documents for that, and
-knows of a checkpoint that it is a folder `checkpoint-STEP` with the files `trainer_state.json` and `training_args.bin`.
+Written for transformers 5.23. It overrides `training_step`, `compute_loss` and `evaluate`, which transformers documents
+for that, sets `model_accepts_loss_kwargs`, and knows of a checkpoint that it is a folder `checkpoint-STEP` with the
+files `trainer_state.json` and `training_args.bin`.
 tests/models/fine_tuning/test_trainer.py fails when one of these changes.
 """
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,28 +19,33 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerState, Trainin
 from transformers.trainer import Trainer
 from transformers.trainer_callback import PrinterCallback
 
-from models.fine_tuning import attention
+from models.fine_tuning.batching import Collator, Way, model_inputs, token_losses
 from models.fine_tuning.errors import Diverged
-from models.fine_tuning.examples import Example, PackedRows, collate
-from models.fine_tuning.options import TrainingOptions, replace_removed_optimizer
+from models.fine_tuning.examples import Example, PackedRows
+from models.fine_tuning.options import TrainingOptions, one_row_at_a_time, replace_removed_optimizer
+from models.loading.first_run import lasting_errors
 from models.tasks.reports import Checkpoint, Report, Step
 
 
 def make_trainer(
     model: PeftModel,
     rows: list[list[Example]],
-    evaluation: list[list[Example]] | None,
+    evaluation: list[list[Example]],
     options: TrainingOptions,
+    way: Way,
     work_folder: Path,
     fp16: bool,
     bf16: bool,
-) -> "PackedTrainer":
-    """Return a trainer for rows of examples. A training batch is `per_device_train_batch_size` rows.
+) -> "RowsTrainer":
+    """Return a trainer for rows of examples. An optimizer step takes `per_device_train_batch_size` rows, times
+    `gradient_accumulation_steps`, on each device.
 
-    Checkpoints go to the folder `checkpoints` in the work folder.
+    The rows become batches in the given `way`, for which the model must be prepared (`check.choose_way`). Checkpoints
+    go to the folder `checkpoints` in the work folder.
     """
     inner = cast(PreTrainedModel, model.base_model.model)
-    inner.set_attn_implementation(attention.NAME)
+    if way == Way.SINGLE:
+        options = one_row_at_a_time(options)
     if options.gradient_checkpointing:
         inner.enable_input_require_grads()
         inner.activation_checkpointing_enable({"use_reentrant": False})
@@ -64,7 +72,7 @@ def make_trainer(
         eval_strategy="steps" if evaluation else "no",
         eval_steps=options.eval_steps,
         per_device_eval_batch_size=1,
-        include_num_input_tokens_seen="all",  # without padding, all tokens are the rows' own
+        include_num_input_tokens_seen="non_padding" if way == Way.PADDED else "all",
         remove_unused_columns=False,
         dataloader_pin_memory=on_gpu,
         ddp_find_unused_parameters=False,
@@ -72,10 +80,11 @@ def make_trainer(
         disable_tqdm=True,
         report_to="none",
     )
-    trainer = PackedTrainer(
+    trainer = RowsTrainer(
         model=model,
         args=arguments,
-        data_collator=collate,
+        data_collator=Collator.for_model(inner, way),
+        compute_loss_func=partial(_mean_loss, inner.config.get_text_config()),
         train_dataset=PackedRows(rows),
         eval_dataset=PackedRows(evaluation) if evaluation else None,
     )
@@ -89,20 +98,41 @@ def is_complete(checkpoint: Path) -> bool:
     return state.global_step >= state.max_steps
 
 
-class PackedTrainer(Trainer):
-    """A Trainer that computes the evaluation loss as a mean over tokens.
+def _mean_loss(config: Any, output: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:
+    """Return the part of a step's loss that one batch contributes: a sum over its tokens, divided by those of the step.
+
+    Architectures differ in whether their own loss knows the number of the step's tokens, so this one is used for all.
+    A mixture of experts may add a loss for the balance of its experts.
+    """
+    losses = token_losses(output.logits, labels)
+    balance = getattr(output, "aux_loss", None)
+    total = losses.sum()
+    if balance is not None and getattr(config, "output_router_logits", False):
+        total = total + config.router_aux_loss_coef * balance.to(total.device) * len(losses)
+    return total / num_items_in_batch
+
+
+class RowsTrainer(Trainer):
+    """A Trainer that computes every loss as a mean over tokens, whatever the architecture.
 
     `step_is_finite` says whether all losses since the start are finite numbers.
     """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self.model_accepts_loss_kwargs = False  # Trainer would hand the number of tokens to the model
         self.step_is_finite = torch.tensor(True, device=self.args.device)
 
     def training_step(self, *arguments: Any, **named: Any) -> torch.Tensor:
-        loss = super().training_step(*arguments, **named)
+        first = self.state.global_step == 0
+        with lasting_errors("model: a training step") if first else nullcontext():
+            loss = super().training_step(*arguments, **named)
         self.step_is_finite &= loss.isfinite()
         return loss
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+        # Trainer takes `labels` out of the batch and hands the rest to the model.
+        return super().compute_loss(model, {**model_inputs(inputs), "labels": inputs["labels"]}, *arguments, **named)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Return the loss on the evaluation rows as `eval_loss`: a mean over tokens, in nats.
@@ -113,9 +143,8 @@ class PackedTrainer(Trainer):
         totals = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         with torch.no_grad():
             for batch in self.get_eval_dataloader():
-                tokens = batch["shift_labels"].numel()
-                loss = cast(torch.Tensor, self.compute_loss(model, batch))
-                totals += torch.stack([loss.double() * tokens, torch.tensor(tokens).to(totals)])
+                losses = token_losses(model(**model_inputs(batch)).logits, batch["labels"])
+                totals += torch.stack([losses.double().sum(), torch.tensor(len(losses)).to(totals)])
         loss_sum, tokens = self.accelerator.reduce(totals, reduction="sum").tolist()
         metrics = {"eval_loss": loss_sum / tokens}
         self.log(metrics)
@@ -129,7 +158,7 @@ class Progress(TrainerCallback):
     `stopped` says whether it did. Raises Diverged if a loss is not a finite number.
     """
 
-    def __init__(self, trainer: PackedTrainer, report: Callable[[Report], None], should_stop: Callable[[], bool]):
+    def __init__(self, trainer: RowsTrainer, report: Callable[[Report], None], should_stop: Callable[[], bool]):
         self.stopped = False
         self._trainer = trainer
         self._report = report

@@ -14,6 +14,16 @@ LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "mod
 GROWING = ("linear", "dynamic", "yarn")
 """Kinds of RoPE scaling with which `max_position_embeddings` may be that before the scaling."""
 
+WINDOWS = (
+    "sliding_window",
+    "attention_chunk_size",
+    "window_size",
+    "attention_window_size",
+    "local_attention",
+    "index_topk",
+)
+"""Fields of configurations with the number of tokens up to which attention is as without them."""
+
 
 def context_length(config: PreTrainedConfig) -> int:
     """Return the largest number of tokens, prompt text and completion together, that the model has positions for."""

@@ -9,10 +9,10 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 
 import torch
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from models.fine_tuning.examples import collate, encode
+from models.fine_tuning.batching import Collator, Way, model_inputs, on_device, token_losses
+from models.fine_tuning.examples import encode
 from models.loading.adapters import tensor_bytes
 from models.loading.loader import describe, load
 from models.loading.properties import context_length, first_end
@@ -143,6 +143,7 @@ def mean_loss(
     This is the loss of fine-tuning. Rows longer than the context are left out; None if no row is left. Raises Stopped
     and PromptError.
     """
+    collator = Collator.for_model(model, Way.PADDED)
     total, tokens = 0.0, 0
     for row in rows:
         if should_stop():
@@ -150,15 +151,11 @@ def mean_loss(
         for example in encode(row, prompter):
             if len(example) > context_length(model.config):
                 continue
-            batch = collate([[example]])
+            batch = on_device(collator([[example]]), model.device)
             with torch.inference_mode():
-                logits = model(
-                    input_ids=batch["input_ids"].to(model.device),
-                    logits_to_keep=batch["logits_to_keep"].to(model.device),
-                ).logits
-            labels = batch["shift_labels"].to(logits.device)
-            total += float(cross_entropy(logits[0].float(), labels[0], reduction="sum"))
-            tokens += labels.numel()
+                losses = token_losses(model(**model_inputs(batch)).logits, batch["labels"])
+            total += float(losses.sum())
+            tokens += len(losses)
     return total / tokens if tokens else None
 
 

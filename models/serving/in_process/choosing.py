@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.loading import bits_and_bytes
-from models.loading.properties import config_values, context_length, rope_parameters
+from models.loading.properties import WINDOWS, config_values, context_length, rope_parameters
 from models.loading.refs import ModelLoadError
 from models.serving.engine import Sampling
 from models.serving.in_process.base import Progress, TransformersEngine, Work
@@ -34,16 +34,6 @@ STEPS = 4
 
 OPERATIONS = {"cpu": 2e12, "cuda": 2e14}
 """How much the comparison of a model with a long window may compute: about half a second of a GPU, some of a CPU."""
-
-WINDOWS = (
-    "sliding_window",
-    "attention_chunk_size",
-    "window_size",
-    "attention_window_size",
-    "local_attention",
-    "index_topk",
-)
-"""Fields of configurations with the number of tokens up to which attention is as without them."""
 
 
 def start_engine(

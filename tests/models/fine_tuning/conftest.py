@@ -14,6 +14,7 @@ from models.fine_tuning.options import LoraOptions, TrainingOptions
 from models.fine_tuning.task import FineTuneTask
 from models.loading.refs import ModelRef, Source
 from models.prompts.rows import Row
+from tests.models import architectures
 from tests.small_model import make_small
 
 STARTER = ModelRef(Source.BUNDLED, "starter")
@@ -43,6 +44,19 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
     folder = tmp_path_factory.mktemp("base") / "small"
     make_small(folder)
     return ModelRef(Source.LOCAL, str(folder))
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Callable[[str], ModelRef]:
+    """Writes the tiny random model of an architecture to a new folder."""
+
+    def write(name: str) -> ModelRef:
+        folder = tmp_path / name
+        for part in architectures.make(name):
+            part.save_pretrained(folder)
+        return ModelRef(Source.LOCAL, str(folder))
+
+    return write
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import torch
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
 from models.fine_tuning import attention
-from models.fine_tuning.examples import Example, collate, encode
+from models.fine_tuning.batching import Collator, Way, model_inputs, on_device, token_losses
+from models.fine_tuning.examples import Example, encode
 from models.fine_tuning.options import LoraOptions
 from models.fine_tuning.training import add_adapter
 from models.loading.loader import load
@@ -68,8 +69,10 @@ def examples(rows: list[Row]) -> list[Example]:
     return [example for row in rows[:4] for example in encode(row, prompter)]
 
 
-def on_device(batch: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.to(DEVICE) if torch.is_tensor(value) else value for name, value in batch.items()}
+def packed(model: Any, rows: list[list[Example]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the logits of a packed batch, and what they should predict."""
+    batch = on_device(Collator.for_model(model.base_model.model, Way.PACKED)(rows), DEVICE)
+    return model(**model_inputs(batch)).logits, batch["labels"]
 
 
 def gradients(model: Any) -> dict[str, torch.Tensor]:
@@ -95,8 +98,8 @@ def test_packed_and_unpacked_losses_and_gradients_agree(model: Any, examples: li
     expected = gradients(model)
 
     model.base_model.model.set_attn_implementation(attention.NAME)
-    for batch in (collate([examples]), collate([[example] for example in examples])):
-        loss = model(**on_device(batch)).loss
+    for rows in ([examples], [[example] for example in examples]):
+        loss = token_losses(*packed(model, rows)).mean()
         loss.backward()
         torch.testing.assert_close(loss, unpacked, atol=1e-5, rtol=1e-5)
         for name, gradient in gradients(model).items():
@@ -107,7 +110,7 @@ def test_the_tokens_of_a_neighbour_change_no_logits(model: Any, examples: list[E
     model.base_model.model.set_attn_implementation(attention.NAME)
     first, second, other = examples[0], examples[1], Example(examples[1].tokens[::-1].copy(), examples[1].learn)
     with torch.no_grad():
-        logits = [model(**on_device(collate([[first, neighbour, first]]))).logits[0] for neighbour in (second, other)]
+        logits = [packed(model, [[first, neighbour, first]])[0][0] for neighbour in (second, other)]
     counted = int(first.learn.sum())
     for one, another in zip(*[(own[:counted], own[-counted:]) for own in logits], strict=True):
         torch.testing.assert_close(one, another, atol=0, rtol=0)

@@ -1,9 +1,8 @@
 import numpy as np
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.fine_tuning.examples import IGNORED, Example, collate, encode, pack
+from models.fine_tuning.examples import Example, encode, pack
 from models.loading.loader import load
 from models.prompts.chat import Prompter
 from models.prompts.rows import Row
@@ -60,21 +59,3 @@ def test_packing_gives_the_same_rows_each_time(lengths: list[int]) -> None:
     assert [[int(example.tokens[0]) for example in row] for row in once] == [
         [int(example.tokens[0]) for example in row] for row in again
     ]
-
-
-def test_a_batch_is_one_row_with_the_bounds_of_its_examples() -> None:
-    first = example([5, 6, 7, 8], 2)
-    second = example([9, 10, 11], 1)
-    batch = collate([[first], [second]])
-    assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 9, 10, 11]]
-    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 0, 1, 2]]
-    assert batch["cu_seq_lens_q"].tolist() == [0, 4, 7]
-    assert batch["labels"].tolist() == [[IGNORED, IGNORED, 7, 8, IGNORED, 10, 11]]
-
-
-def test_logits_are_computed_only_where_the_next_token_counts_in_the_loss() -> None:
-    one = example([5, 6, 7, 8], 2)
-    batch = collate([[one, one]])
-    following = batch["input_ids"][0][batch["logits_to_keep"] + 1]
-    assert torch.equal(following, batch["shift_labels"][0])
-    assert following.tolist() == [7, 8, 7, 8]

@@ -15,9 +15,11 @@ from models.fine_tuning.options import LoraOptions
 from models.fine_tuning.task import FineTuneTask
 from models.fine_tuning.training import fine_tune
 from models.loading.loader import load
+from models.loading.refs import ModelLoadError, ModelRef
 from models.prompts.rows import Row
 from models.prompts.templates import build_prompt
 from models.tasks.reports import Checkpoint, Event, Report, Step
+from tests.models import architectures
 from tests.models.fine_tuning.conftest import STARTER
 
 MakeTask = Callable[..., FineTuneTask]
@@ -161,3 +163,34 @@ def test_the_loss_hardly_depends_on_how_it_is_computed(make_task: MakeTask, opti
     other = steps(train(make_task(max_steps=2, lora=NO_DROPOUT, **SMALL_STEPS, **options)))
     assert other[1].loss == pytest.approx(plain[1].loss, rel=0.02)
     assert math.isfinite(other[2].loss or math.nan)
+
+
+SHORT = [Row("One", "", "<p>1</p>"), Row("Twenty-one", "now", "<p>and</p>" * 5), Row("Two", "", "<p>2</p>")]
+
+
+def test_rows_of_an_architecture_that_can_not_pack_them_are_padded_with_an_event(
+    make_task: MakeTask, tiny: Callable[[str], ModelRef], write_rows: Callable[[Path, list[Row]], Path], tmp_path: Path
+) -> None:
+    options = {"max_steps": 2, "packing": True, "learning_rate": 1e-3, "save_steps": None}
+    task = make_task(
+        base=tiny("falcon"),
+        train=write_rows(tmp_path / "short.parquet", SHORT),
+        lora=LoraOptions(target_modules=["query_key_value"]),
+        **options,
+    )
+    reports = train(task)
+    assert len(steps(reports)) == 2
+    assert "each row of a batch is padded and masked; packing is off" in events(reports)["batches"]
+    assert "falcon" in events(reports)["batches"]
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_has_is_refused_with_the_row(
+    make_task: MakeTask, tiny: Callable[[str], ModelRef], write_rows: Callable[[Path, list[Row]], Path], tmp_path: Path
+) -> None:
+    base = tiny("llama")
+    tokenizer = architectures.tokenizer()
+    tokenizer.add_tokens(["<p>"])
+    tokenizer.save_pretrained(base.location)
+    rows = [Row("One", "", "1"), Row("Two", "", "<p>2</p>")]
+    with pytest.raises(ModelLoadError, match=r"does not fit it: row 2 has the token 256, .* tokens 0 to 255"):
+        train(make_task(base=base, train=write_rows(tmp_path / "short.parquet", rows), max_steps=1))
