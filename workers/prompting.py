@@ -9,17 +9,22 @@ from sqlalchemy.orm import Session
 from db.queries import templates
 from db.tables.mixins import PromptColumns
 from db.tables.models import Model
+from db.vocabulary import ModelKind
 from models.prompts.templates import AUTO, PromptOptions
 from models.tasks.reports import PromptTemplate
 from workers.builds.recorder import Store
 from workers.runtime import Runtime
 
 
-def prompt_options(runtime: Runtime, request: PromptColumns) -> PromptOptions:
-    """Return how a job's request says that the model is prompted."""
+def prompt_options(runtime: Runtime, request: PromptColumns, model: Model) -> PromptOptions:
+    """Return how a job prompts its model: as the request says, else as the model's registration says.
+
+    An adapter is always prompted by what was saved with it, which includes the system message of its training.
+    """
+    named = model if model.kind == ModelKind.ADAPTER or request.template in (None, AUTO) else request
     return PromptOptions(
-        template=request.template or AUTO,
-        text=_text(runtime, request.template_sha256),
+        template=named.template or AUTO,
+        text=_text(runtime, named.template_sha256),
         system=request.system,
         variables=request.chat_template_kwargs,
     )

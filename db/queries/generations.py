@@ -93,7 +93,8 @@ def of_jobs(session: Session, job_ids: Collection[uuid.UUID]) -> list[tuple[Gene
 
 def store(session: Session, completed: Mapping[uuid.UUID, Completed]) -> None:
     """Store completions by job id. In the same transaction the caller ends the jobs, by `job_transitions`."""
-    hashes = {text: templates.store(session, text) for text in {result.template_text for result in completed.values()}}
+    texts = sorted({result.template_text for result in completed.values()})  # sorted, so that no two workers deadlock
+    hashes = {text: templates.store(session, text) for text in texts}
     session.execute(
         update(Generation),
         [

@@ -2,6 +2,7 @@
 
 import hashlib
 
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -12,7 +13,7 @@ from db.tables.templates import Template
 def store(session: Session, text: str) -> str:
     """Store a template, unless it is stored already, and return its hash."""
     sha256 = hashlib.sha256(text.encode()).hexdigest()
-    if session.get(Template, sha256) is None:
+    if session.scalar(select(Template.sha256).where(Template.sha256 == sha256)) is None:
         try:
             with session.begin_nested():
                 session.add(Template(sha256=sha256, text=text, created_at=now(session)))

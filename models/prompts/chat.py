@@ -114,16 +114,20 @@ class Prompter:
         *before, reply = messages
         start = self._render(before, add_generation_prompt=True)
         whole = self._render(messages, add_generation_prompt=False)
-        prompt, tokens = self._control.encode(start), self._control.encode(whole)
-        rest = tokens[len(prompt) :]
-        content = self._control.escape(reply.content).strip()
-        if tokens[: len(prompt)] == prompt and content in whole[len(start) :]:
-            if self.turn_end in rest:
-                return Turn(prompt, rest[: rest.index(self.turn_end) + 1], reply.learn)
+        prompt = self._control.encode(start)
+        rest = whole[len(start) :]
+        if whole.startswith(start) and self._control.escape(reply.content).strip() in rest:
+            tokens = self._control.encode(whole)
+            # A token can span the border, but the model continues from the tokens of the prompt.
+            follows = tokens[: len(prompt)] == prompt
+            answer = tokens[len(prompt) :] if follows else self._control.encode_after(rest)
+            if self.turn_end in answer:
+                return Turn(prompt, answer[: answer.index(self.turn_end) + 1], reply.learn)
             if not self._end_is_shown:
-                return Turn(prompt, [*rest, self.turn_end], reply.learn)
+                return Turn(prompt, [*answer, self.turn_end], reply.learn)
         # The template starts an answer otherwise than its prompt for one ends, or leaves out a part of it.
-        return Turn(prompt, [*self._control.continue_with(reply.content), self.turn_end], reply.learn)
+        answer = self._control.encode_after(self._control.escape(reply.content))
+        return Turn(prompt, [*answer, self.turn_end], reply.learn)
 
     def _render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
         chat = [{"role": message.role, "content": self._control.escape(message.content)} for message in messages]
@@ -171,8 +175,9 @@ def resolve(tokenizer: PreTrainedTokenizerBase, options: PromptOptions) -> Templ
 
 def _prefix(tokenizer: Any) -> str:
     """Return Jinja for the tokens that the tokenizer puts in front of every text."""
-    with_tokens = tokenizer(_PROBE)["input_ids"]
-    plain = tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
+    # The backend can be used on several threads, unlike the tokenizer.
+    with_tokens = tokenizer.backend_tokenizer.encode(_PROBE).ids
+    plain = tokenizer.backend_tokenizer.encode(_PROBE, add_special_tokens=False).ids
     length = next(n for n in range(len(with_tokens)) if with_tokens[n : n + len(plain)] == plain)
     tokens = tokenizer.convert_ids_to_tokens(with_tokens[:length])
     return "".join("{{ bos_token }}" if token == tokenizer.bos_token else f"{{{{ {token!r} }}}}" for token in tokens)

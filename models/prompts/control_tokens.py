@@ -67,13 +67,10 @@ class ControlTokens:
         """Return the text with hidden control tokens shown."""
         return self._hidden.sub(lambda match: self._characters[match[1]], text)
 
-    def continue_with(self, text: str) -> list[int]:
-        """Return the ids of a user's text as it is in the middle of a prompt, after a token that does not join it."""
-        if not self.ids:
-            ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
-            return ids
-        first = next(iter(self.ids))
-        return self.encode(first + self.escape(text))[1:]
+    def encode_after(self, rendered: str) -> list[int]:
+        """Return the ids of a rendered text as it is in the middle of a prompt, without joining what is before it."""
+        first = next(iter(self.ids), None)
+        return self.encode(rendered) if first is None else self.encode(first + rendered)[1:]
 
 
 _cache: "WeakKeyDictionary[Any, dict[frozenset[str], ControlTokens]]" = WeakKeyDictionary()

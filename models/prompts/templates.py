@@ -110,8 +110,8 @@ def own_template(name: str, prefix: str) -> Template:
 
 
 def chat_template(text: str) -> Template:
-    """Return a tokenizer's chat template. It can be PAGEWRIGHT_1, which every model made with it carries."""
-    return Template(PAGEWRIGHT_1 if text.endswith(_TEXTS[PAGEWRIGHT_1]) else CHAT, text)
+    """Return a tokenizer's chat template. It can be PAGEWRIGHT_1 or RAW, which models made with them carry."""
+    return Template(next((name for name, own in _TEXTS.items() if text.endswith(own)), CHAT), text)
 
 
 def default_extract(template_name: str) -> str:

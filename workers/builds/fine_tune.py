@@ -63,7 +63,7 @@ def _train(build: Build, row: FineTuneRow) -> TrainingOptions:
     checkpoint = runtime.artifacts.local_folder(fine_tune.checkpoint) if fine_tune.checkpoint else None
     training = TrainingOptions(**fine_tune.training)
     base = model_ref(runtime, row.model, fine_tune.load)
-    prompt = prompt_options(runtime, fine_tune)
+    prompt = prompt_options(runtime, fine_tune, row.model)
     while True:
         task = FineTuneTask(
             work_folder=build.folder,

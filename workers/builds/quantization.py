@@ -34,7 +34,7 @@ def quantize(build: Build) -> ResultModel:
         options=QuantizationOptions(**quantization.options),
         evaluation=rows / f"{Split(quantization.split).other}.parquet" if quantization.report_rows else None,
         evaluation_rows=quantization.report_rows,
-        prompt=prompt_options(runtime, quantization),
+        prompt=prompt_options(runtime, quantization, row.model),
     )
     stores: dict[type, Store] = {
         QuantizedModule: _add_module,

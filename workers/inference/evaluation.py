@@ -83,7 +83,7 @@ class _Attempt:
             self._score(predict_by_baseline(baseline, remaining, in_train=evaluation.split == Split.TRAIN))
             return
         with borrow_engine(runtime, self._model, evaluation.load) as engine:
-            prompter = Prompter(engine.tokenizer, prompt_options(runtime, evaluation), engine.end)
+            prompter = Prompter(engine.tokenizer, prompt_options(runtime, evaluation, self._model), engine.end)
             limit = evaluation.max_new_tokens or longest_reference(engine, self._rows(file))
             self._extract = evaluation.extract or default_extract(prompter.template.name)
             choices = partial(

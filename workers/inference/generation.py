@@ -43,14 +43,14 @@ def generate(runtime: Runtime, leases: list[Lease]) -> None:
             end_on_error(runtime.leases, [lease for lease, _ in jobs]),
             borrow_engine(runtime, model, json.loads(load_options)) as engine,
         ):
-            _run_on(runtime, engine, jobs)
+            _run_on(runtime, engine, model, jobs)
 
 
-def _run_on(runtime: Runtime, engine: Engine, jobs: list[tuple[Lease, Generation]]) -> None:
+def _run_on(runtime: Runtime, engine: Engine, model: Model, jobs: list[tuple[Lease, Generation]]) -> None:
     running: dict[Future[Completion], tuple[Lease, Prompted]] = {}
     for lease, generation in jobs:
         with job_log_fields([lease]), end_on_error(runtime.leases, [lease]):
-            prompter = Prompter(engine.tokenizer, prompt_options(runtime, generation), engine.end)
+            prompter = Prompter(engine.tokenizer, prompt_options(runtime, generation, model), engine.end)
             request = _submit(engine, generation, prompter)
             lease.on_interrupt(request.cancel)
             running[request.future] = lease, (prompter.template, generation.extract)
