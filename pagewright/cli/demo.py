@@ -69,7 +69,7 @@ def run(count: int) -> None:
         job_ids = [_submit(client, example)["id"] for example in examples]
         finished = _wait_for_all(client, job_ids, console)
     for position, job in enumerate(finished, start=1):
-        (OUTPUT / f"{position:02}.html").write_text(job["completion"])
+        (OUTPUT / f"{position:02}.html").write_text(job["page"])
     console.print(_table(examples, finished, prompt_width=max(20, console.width - OTHER_WIDTH)))
     console.print(_next_steps(), highlight=False, soft_wrap=True)
 
@@ -126,8 +126,8 @@ def _table(examples: list[Row], finished: list[Row], prompt_width: int) -> Table
         table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     exact = valid = 0
     for example, job in zip(examples, finished, strict=True):
-        is_exact = exact_match(job["completion"], example["output"]) == 1
-        is_valid = validity(job["completion"]) == 1
+        is_exact = exact_match(job["page"], example["output"]) == 1
+        is_valid = validity(job["page"]) == 1
         exact, valid = exact + is_exact, valid + is_valid
         # From submission to result, as the client measures it: the time in the queue is included.
         seconds = _timestamp(job["finished_at"]) - _timestamp(job["created_at"])

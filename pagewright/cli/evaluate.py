@@ -91,6 +91,8 @@ class Evaluation(Job):
     limit: int | None
     rows: int
     rows_done: int
+    template: str | None = None
+    extract: str | None = None
     scores: dict[str, Score]
 
 

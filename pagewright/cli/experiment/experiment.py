@@ -127,6 +127,8 @@ class _Run:
             rows=job.rows,
             attempts=job.attempt,
             seconds=jobs.seconds(job) or 0,
+            template=job.template,
+            extract=job.extract,
             scores=job.scores,
         )
 
@@ -152,6 +154,11 @@ def _notes(
         notes.append(f"The dataset is not the original one of {expected} rows, so the results are not comparable.")
     if dataset.overlapping_rows:
         notes.append(f"{dataset.overlapping_rows} test rows are also training rows.")
+    if extracting := sorted({evaluated.template or "" for evaluated in evaluations if evaluated.extract == "html"}):
+        notes.append(
+            f"With the prompt template {', '.join(extracting)}, the page in a completion is scored: its first fenced "
+            "block with HTML, else what there is from the doctype or `<html` to `</html>`."
+        )
     for result_model in [quantization, *fine_tunes]:
         if result_model is None:
             continue

@@ -74,7 +74,11 @@ class FineTuned(ResultModel):
 
 
 class Evaluated(BaseModel):
-    """The evaluation of one system on the first `limit` test rows, or on all of them if `limit` is None."""
+    """The evaluation of one system on the first `limit` test rows, or on all of them if `limit` is None.
+
+    `template` is the name or the hash of the prompt template, and `extract` the part of a completion that is the page;
+    both are None for a baseline.
+    """
 
     system: System
     model: str
@@ -83,16 +87,19 @@ class Evaluated(BaseModel):
     rows: int
     attempts: int
     seconds: float
+    template: str | None
+    extract: str | None
     scores: dict[str, Score]
 
 
 class Prediction(BaseModel):
-    """One row: the request, the completion, the reference and the scores."""
+    """One row: the request, the completion, the page in it, the reference and the page's scores."""
 
     row: int
     prompt: str
     input: str
     completion: str
+    page: str
     reference: str
     finish_reason: str
     error: str | None

@@ -9,6 +9,7 @@ from pagewright.cli.experiment.results import Aim, Evaluated, Results
 HEADER = (
     "rows",
     "system",
+    "template",
     "exact match",
     "normalized exact match",
     "chrF",
@@ -16,7 +17,7 @@ HEADER = (
     "structural similarity",
     "seconds",
 )
-LEFT = ("rows", "system")
+LEFT = ("rows", "system", "template")
 
 
 def markdown(results: Results) -> str:
@@ -45,6 +46,7 @@ def rows(evaluations: Sequence[Evaluated]) -> list[list[str]]:
         [
             f"all {evaluated.rows}" if evaluated.limit is None else f"first {evaluated.rows}",
             evaluated.system.value,
+            (evaluated.template or "")[:12],
             _matches(evaluated, Metric.EXACT_MATCH),
             _matches(evaluated, Metric.NORMALIZED_EXACT_MATCH),
             _score(evaluated, Metric.CHRF, "{:.2f}"),

@@ -30,6 +30,8 @@ def evaluated(system: System, rows: int = 132, limit: int | None = None, **score
         rows=rows,
         attempts=1,
         seconds=12.34,
+        template=None if system in (System.NEAREST_NEIGHBOUR, System.CONSTANT) else "chat",
+        extract=None if system in (System.NEAREST_NEIGHBOUR, System.CONSTANT) else "html",
         scores={name: Score(value=value, low=None, high=None, n=rows) for name, value in scores.items()},
     )
 
@@ -40,6 +42,7 @@ def predicted(completion: str, **fields: Any) -> Prediction:
         "prompt": "Create a page.",
         "input": "",
         "completion": completion,
+        "page": completion,
         "reference": "<h1>Hi</h1>",
         "finish_reason": "stop",
         "error": None,

@@ -95,6 +95,15 @@ def test_failures_of_a_row_are_described() -> None:
     ]
 
 
+def test_the_page_in_a_completion_is_shown_and_the_whole_completion_below_it(tmp_path: Path) -> None:
+    fenced = "Here it is: ```<b>bold</b>```"
+    write(tmp_path, results(), {System.BASE: [predicted(fenced, page="<b>bold</b>"), predicted("<i>", row=1)]})
+    page = Elements(tmp_path / "base.html")
+    assert page.of("iframe")[0]["srcdoc"] == "<b>bold</b>"
+    assert page.text.count("Whole completion") == 1
+    assert fenced in page.text
+
+
 def test_a_page_shows_the_prompt_the_source_and_the_scores_of_each_row(tmp_path: Path) -> None:
     rows = [predicted("<b>bold</b>", exact_match=1, input="a: 1"), predicted("", row=1, validity=None)]
     write(tmp_path, results(), {System.BASE: rows})

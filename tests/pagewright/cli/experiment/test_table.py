@@ -20,13 +20,13 @@ def test_rows_are_ordered_by_size_and_then_by_system() -> None:
         ]
     ).splitlines()
     assert cells(lines[0]) == list(HEADER)
-    assert cells(lines[2]) == ["first 22", "base", "1 (4.5%)", "2 (9.1%)", "41.13", "95.5%", "0.555", "12.3"]
-    assert [cells(line)[:2] for line in lines[3:]] == [["all 132", "nearest neighbour"], ["all 132", "base + LoRA"]]
+    assert cells(lines[2]) == ["first 22", "base", "chat", "1 (4.5%)", "2 (9.1%)", "41.13", "95.5%", "0.555", "12.3"]
+    assert [cells(line)[1:3] for line in lines[3:]] == [["nearest neighbour", ""], ["base + LoRA", "chat"]]
     assert {len(cells(line)) for line in lines} == {len(HEADER)}
 
 
 def test_a_metric_without_a_score_has_an_empty_cell() -> None:
-    assert cells(table([evaluated(System.BASE)]).splitlines()[2])[2:7] == [""] * 5
+    assert cells(table([evaluated(System.BASE)]).splitlines()[2])[3:8] == [""] * 5
 
 
 def test_notes_aims_command_and_versions_follow_the_table() -> None:
