@@ -125,7 +125,8 @@ def read_examples(
     examples: list[Example] = []
     rows = too_long = nothing_to_learn = 0
     shortest: int | None = None
-    for rows, row in enumerate(read_rows(file), start=1):
+    for number, row in enumerate(read_rows(file)):
+        rows = number + 1
         try:
             encoded = encode(
                 row,
@@ -134,15 +135,15 @@ def read_examples(
                 last_turn_only=options.loss_on == "last",
             )
         except PromptError as error:
-            raise FineTuneError(f"row {rows}: {error}") from error
-        _check_tokens(encoded, rows, vocabulary)
+            raise FineTuneError(f"row {number} (from 0): {error}") from error
+        _check_tokens(encoded, number, vocabulary)
         fitting = [example for example in encoded if len(example) <= max_tokens]
         too_long += len(fitting) < len(encoded)
         nothing_to_learn += not encoded
         shortest = min([*map(len, encoded), *([] if shortest is None else [shortest])], default=None)
         examples += fitting
     if not examples and nothing_to_learn == rows:
-        raise FineTuneError(f"dataset: none of the {rows} rows has an answer to learn: each has weight 0")
+        raise FineTuneError(f"dataset: none of the {rows} rows has an answer to learn: those to learn have weight 0")
     if not examples:
         raise FineTuneError(
             f"max_seq_length: each of the {rows} rows is longer than {max_tokens} tokens; the shortest has {shortest}"
@@ -151,7 +152,7 @@ def read_examples(
     if too_long:
         events.append(_rows_left_out(too_long, rows, max_tokens))
     if nothing_to_learn:
-        message = f"{nothing_to_learn} of {rows} rows are left out: each of their answers has weight 0"
+        message = f"{nothing_to_learn} of {rows} rows are left out: the answers to learn have weight 0"
         events.append(Event("rows-without-loss", message))
     return examples, events
 
@@ -160,7 +161,7 @@ def _check_tokens(examples: list[Example], row: int, vocabulary: int) -> None:
     for example in examples:
         if (largest := int(example.tokens.max())) >= vocabulary:
             raise ModelLoadError(
-                f"model: its tokenizer does not fit it: row {row} has the token {largest}, but the model has "
+                f"model: its tokenizer does not fit it: row {row} (from 0) has the token {largest}, but the model has "
                 f"embeddings for the tokens 0 to {vocabulary - 1}: register the model with its own tokenizer"
             )
 

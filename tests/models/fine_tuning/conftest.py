@@ -13,7 +13,7 @@ import models.starter
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 from models.fine_tuning.task import FineTuneTask
 from models.loading.refs import ModelRef, Source
-from models.prompts.rows import Row
+from models.prompts.rows import Row, columns_of
 from tests.models import architectures
 from tests.small_model import make_small
 
@@ -31,8 +31,7 @@ def rows() -> list[Row]:
 @pytest.fixture(scope="session")
 def write_rows() -> Callable[[Path, list[Row]], Path]:
     def write(file: Path, rows: list[Row]) -> Path:
-        columns = {name: [getattr(row, name) for row in rows] for name in ("instruction", "input", "output")}
-        pq.write_table(pa.table(columns), file)
+        pq.write_table(pa.Table.from_pylist(list(map(columns_of, rows))), file)
         return file
 
     return write

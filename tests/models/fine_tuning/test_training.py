@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from models.fine_tuning.task import FineTuneTask
 from models.fine_tuning.training import fine_tune
 from models.loading.loader import load
 from models.loading.refs import ModelLoadError, ModelRef
-from models.prompts.rows import Row
-from models.prompts.templates import build_prompt
+from models.prompts.rows import Message, Row
+from models.prompts.templates import PromptOptions, build_prompt
 from models.tasks.reports import Checkpoint, Event, Report, Step
 from tests.models import architectures
 from tests.models.fine_tuning.conftest import STARTER
@@ -150,6 +151,30 @@ def test_a_dataset_of_too_long_rows_only_is_refused(make_task: MakeTask) -> None
         train(make_task(max_seq_length=8))
 
 
+TURNS = (Message("user", "Hello."), Message("assistant", "Which page?", learn=False))
+
+
+def test_rows_without_an_answer_to_learn_are_left_out_with_an_event(
+    make_task: MakeTask, write_rows: Callable[[Path, list[Row]], Path], tmp_path: Path
+) -> None:
+    rows = [Row("One.", "", "<p>1</p>", TURNS), Row("Two.", "", "<p>2</p>", TURNS, learn=False)]
+    file = write_rows(tmp_path / "chats.parquet", rows)
+    assert "1 of 2 rows are left out" in events(train(make_task(train=file, max_steps=1)))["rows-without-loss"]
+    file = write_rows(tmp_path / "unweighted.parquet", rows[1:])
+    with pytest.raises(FineTuneError, match="dataset: none of the 1 rows has an answer to learn"):
+        train(make_task(train=file, max_steps=1))
+
+
+def test_a_chat_that_the_template_refuses_is_named_by_its_row(
+    make_task: MakeTask, write_rows: Callable[[Path, list[Row]], Path], tmp_path: Path
+) -> None:
+    rows = [Row("One.", "", "<p>1</p>", TURNS), Row("Two.", "", "<p>2</p>", (Message("system", "Write."), *TURNS))]
+    task = make_task(train=write_rows(tmp_path / "chats.parquet", rows), max_steps=1)
+    text = "{% if messages[0].role == 'system' %}{{ raise_exception('No system') }}{% endif %}{{ messages }}"
+    with pytest.raises(FineTuneError, match=r"row 1 .*can't render a chat of system, user: No system"):
+        train(replace(task, prompt=PromptOptions(text)))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU supports float16")
 def test_on_a_cpu_fp16_is_replaced_by_float32_with_an_event(make_task: MakeTask) -> None:
     reports = train(make_task(max_steps=1, fp16=True))
@@ -192,5 +217,5 @@ def test_a_tokenizer_with_more_tokens_than_the_model_has_is_refused_with_the_row
     tokenizer.add_tokens(["<p>"])
     tokenizer.save_pretrained(base.location)
     rows = [Row("One", "", "1"), Row("Two", "", "<p>2</p>")]
-    with pytest.raises(ModelLoadError, match=r"does not fit it: row 2 has the token 256, .* tokens 0 to 255"):
+    with pytest.raises(ModelLoadError, match=r"does not fit it: row 1 .* has the token 256, .* tokens 0 to 255"):
         train(make_task(base=base, train=write_rows(tmp_path / "short.parquet", rows), max_steps=1))

@@ -11,10 +11,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from db import job_transitions
-from db.queries import fine_tunes, models
+from db.queries import fine_tunes, models, templates
 from db.session import Database
 from db.tables.datasets import Dataset
 from db.vocabulary import ErrorType, JobStatus, ModelSource
+from models.prompts.rows import Message, Row
 from models.serving.pool import ModelPool
 from models.tasks.reports import Checkpoint, Report, Step
 from pagewright.settings import get_settings
@@ -24,6 +25,7 @@ from workers.builds.build import Build
 from workers.builds.fine_tune import Checkpoints, fine_tune
 from workers.builds.merge import merge
 from workers.builds.process import LOG
+from workers.inference.evaluation import evaluate
 from workers.inference.generation import generate
 from workers.leases import Interrupt
 from workers.roles import WorkerRole
@@ -46,10 +48,14 @@ def dataset(make_dataset: Callable[..., Dataset]) -> Dataset:
 @pytest.fixture
 def submit(as_admin: TestClient, dataset: Dataset) -> Submit:
     def send(
-        name: str = "shops", lora: dict[str, Any] | None = None, load: dict[str, Any] | None = None, **training: Any
+        name: str = "shops",
+        lora: dict[str, Any] | None = None,
+        load: dict[str, Any] | None = None,
+        prompt: dict[str, Any] | None = None,
+        **training: Any,
     ) -> uuid.UUID:
         body: dict[str, Any] = {"model": "starter", "dataset": dataset.name, "name": name, "lora": lora or {}}
-        body |= {"training": training, "load": load}
+        body |= {"training": training, "load": load} | (prompt or {})
         response = as_admin.post("/v1/fine-tunes", json=body)
         assert response.status_code == 202, response.text
         return uuid.UUID(response.json()["id"])
@@ -117,6 +123,11 @@ def test_a_fine_tune_makes_an_adapter_that_serves_and_can_be_merged(
     assert merging.status_code == 202, merging.text
     merge(runtime, uuid.UUID(merging.json()["id"]))
     assert as_admin.get(merging.headers["Location"]).json()["status"] == "succeeded"
+    with database.read() as session:
+        saved = {model.template_sha256 for model in models.by_name(session, ["shops", "shops-merged"]).values()}
+        [text] = [templates.text_of(session, str(sha256)) for sha256 in saved]
+    assert text is not None
+    assert "### Response:" in text, "the merged model is prompted as the adapter was trained"
 
     serving = Runtime(get_settings(), database, WorkerRole.INFERENCE, ModelPool())
     pages = {name: generated(serving, as_admin, name) for name in ("starter", "shops", "shops-merged")}
@@ -150,6 +161,40 @@ def test_an_adapter_trained_in_4_bits_is_served_with_the_load_options_of_the_req
     pages = [generated(serving, as_admin, "shops", load=way) for way in ways]
     serving.stop()
     assert pages == [PAGE.format(3)] * 3
+
+
+CHAT_TEMPLATE = """{% for message in messages %}
+{{- '<|bos|>' + message['role'] + '\\n' + message['content'] + '<|eos|>\\n' }}
+{%- endfor %}
+{% if add_generation_prompt %}{{ '<|bos|>assistant\\n' }}{% endif %}"""
+
+
+@pytest.mark.long
+@on_sqlite
+def test_pages_in_fences_are_taught_by_a_template_of_one_s_own_and_scored_without_their_fence(
+    runtime: Runtime, submit: Submit, show: Show, as_admin: TestClient, database: Database, make_dataset: Any
+) -> None:
+    turns = (Message("user", "Hello."), Message("assistant", "Which page?"))
+    fenced = [Row(prompt, "", f"Here it is:\n```html\n{page}\n```", turns) for prompt, _, page in ROWS]
+    chats = make_dataset(fenced, name="chats")
+    plain = make_dataset(ROWS[:2], name="plain", test=[Row(prompt, "", page, turns) for prompt, _, page in ROWS[:3]])
+    prompt = {"dataset": chats.name, "template": CHAT_TEMPLATE, "system": "Write HTML."}
+    job_id = submit(max_steps=40, prompt=prompt, **FAST)
+    fine_tune(runtime, job_id)
+    assert show(job_id)["status"] == "succeeded", show(job_id)
+
+    serving = Runtime(get_settings(), database, WorkerRole.INFERENCE, ModelPool())
+    scores = {}
+    for extract in (None, "none"):
+        body = {"model": "shops", "dataset": plain.name, "extract": extract, "max_new_tokens": 200}
+        evaluation = as_admin.post("/v1/evaluations", json=body).json()
+        evaluate(serving, uuid.UUID(evaluation["id"]))
+        done = as_admin.get(f"/v1/evaluations/{evaluation['id']}").json()
+        scores[done["extract"]] = [done["scores"][metric]["value"] for metric in ("exact_match", "validity")]
+        [first, *_] = as_admin.get(f"/v1/evaluations/{evaluation['id']}/predictions").json()["items"]
+        assert first["completion"] == fenced[0].output
+    serving.stop()
+    assert scores == {"html": [1, 1], "none": [0, 0]}
 
 
 @on_sqlite
