@@ -65,6 +65,8 @@ def get_quantization(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep
 
 def _add(body: QuantizationIn, session: Session, job: Job) -> None:
     model = full_model(session, body.model, "quantize")
+    if (model.parameters or {}).get("quantization"):
+        raise invalid("model", "its weights are already quantized; use the model that they were quantized from")
     dataset = dataset_with_rows(session, body.dataset, body.split)
     other, other_rows = body.split.other, dataset.rows_of(body.split.other)
     if body.report_rows and not other_rows:

@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import constants
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from models.loading import adapters, bits_and_bytes
+from models.loading import adapters, bits_and_bytes, gptq
 from models.loading.model_files import load_error, model_folder, read_config, stored_quantization, stored_weights
 from models.loading.properties import context_length
 from models.loading.refs import ModelLoadError, ModelRef
@@ -140,7 +140,8 @@ def _quantization_options(
         bits_and_bytes.check(ref.bitsandbytes, device)
         compute_dtype = (config.dtype or torch.float32) if dtype == "auto" else dtype
         options["quantization_config"] = bits_and_bytes.config(ref.bitsandbytes, compute_dtype)
-    elif stored is not None and stored.get("quant_method") == "gptq":
+    elif stored is not None:
+        gptq.register()
         if for_training:
             stored["backend"] = "auto_trainable"
         elif device == "cuda":

@@ -6,8 +6,10 @@ from random import Random
 
 import numpy as np
 import pyarrow.parquet as pq
+from transformers import PreTrainedModel
 
 from models.fine_tuning.examples import encode
+from models.loading.refs import ModelLoadError
 from models.prompts.chat import Prompter
 from models.prompts.rows import Row, read_rows
 from models.quantization.errors import QuantizationError
@@ -50,3 +52,13 @@ def calibration_tokens(
             "dataset"
         )
     return texts
+
+
+def check_vocabulary(texts: list[np.ndarray], model: PreTrainedModel) -> None:
+    """Raise ModelLoadError if a text has a token that the model has no embedding for."""
+    largest, embeddings = max(int(text.max()) for text in texts), model.get_input_embeddings()
+    rows = getattr(embeddings, "num_embeddings", None)
+    if rows is not None and largest >= rows:
+        raise ModelLoadError(
+            f"the tokenizer does not fit the model: it has the token {largest}, and the model has {rows} embeddings"
+        )

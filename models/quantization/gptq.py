@@ -17,14 +17,15 @@ from models.loading.properties import first_end
 from models.loading.refs import ModelRef, Source
 from models.prompts.chat import Prompter
 from models.prompts.templates import PromptOptions
-from models.quantization.calibration import calibration_tokens, sample_rows
+from models.quantization.blocks import unused
+from models.quantization.calibration import calibration_tokens, check_vocabulary, sample_rows
 from models.quantization.errors import QuantizationError, Stopped
-from models.quantization.layers import check_group_size
-from models.quantization.layerwise import check_installed, find_layers, make_quantizer, quantize_layers, save
+from models.quantization.layers import check_group_size, find_layers
+from models.quantization.layerwise import check_installed, make_quantizer, quantize_layers, save
 from models.quantization.progress import Progress
 from models.quantization.task import QuantizeTask
 from models.quantization.variants import measure_variants
-from models.tasks.reports import PromptTemplate, Report
+from models.tasks.reports import Event, PromptTemplate, Report
 
 _UNFINISHED = "unfinished"
 _SHARE_WITH_VARIANTS = 0.5
@@ -70,7 +71,7 @@ def _quantize(
     description = describe(task.model)
     if description.quantized:
         raise QuantizationError("model: its weights are already quantized; use the model that they were quantized from")
-    # The model stays on the CPU, and optimum moves one layer at a time to the GPU, so that a large model needs little
+    # The model stays on the CPU, and one block at a time is moved to the GPU, so that a large model needs little
     # GPU memory. Without a GPU, float32 is the fastest dtype.
     dtype = torch.float32 if default_device() == "cpu" else description.dtype
     model, tokenizer = load(task.model, "cpu", dtype)
@@ -78,12 +79,16 @@ def _quantize(
     tokenizer.chat_template = prompter.exported()
     report(PromptTemplate(prompter.template.name, prompter.template.text))
     layers = find_layers(model)
-    check_group_size(options.group_size, layers.widths)
     texts = calibration_tokens(task.calibration, prompter, options, layers.widths)
-    quantizer = make_quantizer(options, texts)
+    check_vocabulary(texts, model)
+    with torch.no_grad():
+        layers = find_layers(model, unused(model, layers.modules, texts[0]))
+    check_group_size(options.group_size, layers.widths)
+    report(Event("weights-left", layers.describe_left()))
+    quantizer = make_quantizer(options)
     progress = Progress(layers, report, should_stop, _SHARE_WITH_VARIANTS if task.evaluation else 1.0)
-    quantize_layers(model, quantizer, progress.before_module, progress.after_module)
-    save(model, quantizer, description.dtype, folder)
+    quantize_layers(model, layers, quantizer, texts, progress.before_module, progress.after_module)
+    save(model, layers, quantizer, description.dtype, folder)
     tokenizer.save_pretrained(folder)
     del model, layers, quantizer, progress
     gc.collect()  # frees the memory before the variants are loaded

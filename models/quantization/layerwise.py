@@ -1,9 +1,7 @@
-"""GPTQ by optimum and gptqmodel, layer by layer. The only module that imports these two.
+"""GPTQ by gptqmodel, layer by layer. The seam to its `GPTQ` class (7.7), and to optimum's `GPTQQuantizer` (2.3).
 
-Written for optimum 2.3 and gptqmodel 7.7. optimum's loop over the layers has no callbacks: for each linear layer it
-creates an object of the class that it knows as `optimum.gptq.quantizer.GPTQ`, and calls the method `fasterquant` of it.
-While `quantize_layers` runs, that name refers to a subclass that calls back before and after each layer.
-tests/models/quantization/test_layerwise.py fails when these internals change.
+optimum packs and stores the weights. Its own loop over the blocks has no callbacks, and gives every block the mask and
+the rotary angles of the first. tests/models/quantization/test_layerwise.py fails when these internals change.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +14,8 @@ import torch
 from torch import nn
 from transformers import GPTQConfig, PreTrainedModel
 
+from models.loading.loader import default_device
+from models.quantization.blocks import Call, record
 from models.quantization.errors import QuantizationError
 from models.quantization.layers import Layers
 from models.quantization.options import QuantizationOptions
@@ -33,42 +33,15 @@ def check_installed() -> None:
             raise QuantizationError(f"{package} is not installed on this worker: install pagewright[worker] there")
 
 
-def find_layers(model: PreTrainedModel) -> Layers:
-    """Return the linear layers that GPTQ quantizes.
-
-    Raises QuantizationError if optimum or gptqmodel is not installed or does not support the model.
-    """
-    check_installed()
-    from gptqmodel.models.auto import SUPPORTED_MODELS
-    from optimum.gptq.utils import get_block_name_with_pattern, get_layers
-
-    architecture = model.config.get_text_config().model_type
-    if architecture not in SUPPORTED_MODELS:
-        raise QuantizationError(
-            f"model: gptqmodel does not support the architecture {architecture}; load the model with bitsandbytes "
-            "instead, which supports every architecture"
-        )
-    try:
-        prefix = get_block_name_with_pattern(model)
-    except ValueError as error:
-        raise QuantizationError(f"model: optimum finds no blocks in {architecture}: {error}") from error
-    modules: dict[str, nn.Module] = get_layers(model, prefix=f"{prefix}.")
-    if not modules:
-        raise QuantizationError(f"model: the blocks of {architecture}, {prefix}, contain no linear layers")
-    return Layers(prefix, len(list(model.get_submodule(prefix).children())), modules)
-
-
-def make_quantizer(options: QuantizationOptions, texts: Sequence[np.ndarray]) -> Any:
-    """Return optimum's GPTQQuantizer for the options and the calibration texts, each a sequence of tokens.
+def make_quantizer(options: QuantizationOptions) -> Any:
+    """Return optimum's GPTQQuantizer for the options.
 
     Raises QuantizationError if gptqmodel has no kernel for such weights on this machine.
     """
     from optimum.gptq import GPTQQuantizer
 
-    tokenized: Any = [{"input_ids": [text.tolist()], "attention_mask": [[1] * len(text)]} for text in texts]
     config = GPTQConfig(
         bits=options.bits,
-        dataset=tokenized,
         group_size=options.group_size,
         damp_percent=options.damp_percent,
         desc_act=options.desc_act,
@@ -89,44 +62,79 @@ def make_quantizer(options: QuantizationOptions, texts: Sequence[np.ndarray]) ->
 
 
 def quantize_layers(
-    model: PreTrainedModel, quantizer: Any, before_module: Callable[[], None], after_module: AfterModule
+    model: PreTrainedModel,
+    layers: Layers,
+    quantizer: Any,
+    texts: Sequence[np.ndarray],
+    before_module: Callable[[], None],
+    after_module: AfterModule,
 ) -> None:
-    """Replace the model's linear layers with quantized ones.
+    """Replace the linear layers with quantized ones.
 
-    Calls `before_module` and `after_module` around each layer, in the order of the model; an exception that one of them
-    raises ends the quantization. A layer's error is the squared distance between its outputs before and after,
-    averaged over the calibration tokens. Raises QuantizationError if the calibration tokens of a layer do not determine
-    its weights, where gptqmodel would only round them.
+    `texts` are the calibration texts, each a sequence of tokens. The model is on the CPU; one block at a time is moved
+    to the GPU, if there is one. Calls `before_module` and `after_module` around each layer, in the order of the model;
+    an exception that one of them raises ends the quantization. A layer's error is the squared distance between its
+    outputs before and after, averaged over the calibration tokens.
+
+    Raises QuantizationError if blocks can't be run one after the other, or if the calibration tokens of a layer do not
+    determine its weights, where gptqmodel would only round them.
     """
-    from optimum.gptq import quantizer as loop
+    blocks: Any = model.get_submodule(layers.prefix)
+    packed: dict[str, tuple[Any, ...]] = {}
+    quantizer.format = "gptq_v2"  # gptqmodel's own layout, in which it packs
+    with torch.no_grad():
+        by_text = record(model, blocks, texts)
+        hidden = [calls[0].hidden for calls in by_text]
+        for number, block in enumerate(blocks):
+            block.to(default_device())
+            calls = [calls[number].to(default_device()) for calls in by_text]
+            hidden = [states.to(default_device()) for states in hidden]
+            for name, layer in layers.in_block(number).items():
+                gptq = _calibrated(block, layer, quantizer, calls, hidden)
+                before_module()
+                packed[name] = (gptq.quantizer, *_quantize(gptq, quantizer, after_module))
+                gptq.free()
+            hidden = [call.run(block, states) for call, states in zip(calls, hidden, strict=True)]
+            block.to("cpu")
+    quantizer.pack_model(model, packed)
 
-    class ObservedGPTQ(loop.GPTQ):
-        def fasterquant(self, **options: Any) -> Any:
-            before_module()
-            # Cloned, since the superclass changes it in place.
-            hessian = self.finalize_hessian(target_device=self.module.target_device).clone()
-            before = self.clone_module(device=hessian.device)
-            result = super().fasterquant(**options)
-            loss = result[4]  # text in place of a number if the weights were only rounded
-            if self.qcfg.mock_quantization or (self.nsamples and not isinstance(loss, float)):
-                raise QuantizationError(
-                    "damp_percent: the calibration tokens of a layer do not determine its weights, so GPTQ can't do "
-                    "better than rounding: raise damp_percent, or use more or other calibration rows"
-                )
-            after = self.clone_module(device=hessian.device)
-            error, output = _mean_square(after - before, hessian), _mean_square(before, hessian)
-            after_module(self.module, self.nsamples, error, output)
-            return result
 
-    original = loop.GPTQ
-    loop.GPTQ = ObservedGPTQ
+def _calibrated(block: Any, layer: Any, quantizer: Any, calls: list[Call], hidden: list[torch.Tensor]) -> Any:
+    """Return gptqmodel's GPTQ object for a layer, after the block has run on all calibration texts."""
+    from gptqmodel.quantization import GPTQ
+
+    gptq = GPTQ(layer, qcfg=quantizer.quantizeConfig)
+    gptq.quantizer.configure(bits=quantizer.bits, sym=quantizer.sym, perchannel=True)
+    handle = layer.register_forward_hook(lambda _, given, output: gptq.add_batch(given[0].data, output.data))
     try:
-        quantizer.quantize_model(model)
+        for call, states in zip(calls, hidden, strict=True):
+            call.run(block, states)
     finally:
-        loop.GPTQ = original
+        handle.remove()
+    return gptq
 
 
-def save(model: PreTrainedModel, quantizer: Any, dtype: torch.dtype, folder: Path) -> None:
+def _quantize(gptq: Any, quantizer: Any, after_module: AfterModule) -> tuple[Any, Any, Any]:
+    """Quantize a layer's weights in place, and return their scales, zero points, and groups."""
+    # Cloned, since gptqmodel changes it in place.
+    hessian = gptq.finalize_hessian(target_device=gptq.module.target_device).clone()
+    before = gptq.clone_module(device=hessian.device)
+    scale, zero, groups, _, loss, _ = gptq.fasterquant(
+        percdamp=quantizer.damp_percent, group_size=quantizer.group_size, actorder=quantizer.desc_act
+    )
+    # The loss is text in place of a number if the weights were only rounded.
+    if gptq.qcfg.mock_quantization or (gptq.nsamples and not isinstance(loss, float)):
+        raise QuantizationError(
+            "damp_percent: the calibration tokens of a layer do not determine its weights, so GPTQ can't do "
+            "better than rounding: raise damp_percent, or use more or other calibration rows"
+        )
+    after = gptq.clone_module(device=hessian.device)
+    error, output = _mean_square(after - before, hessian), _mean_square(before, hessian)
+    after_module(gptq.module, gptq.nsamples, error, output)
+    return scale, zero, groups
+
+
+def save(model: PreTrainedModel, layers: Layers, quantizer: Any, dtype: torch.dtype, folder: Path) -> None:
     """Write a model with quantized layers as safetensors, with the other weights in `dtype`.
 
     The model can't be used afterwards.
@@ -134,10 +142,12 @@ def save(model: PreTrainedModel, quantizer: Any, dtype: torch.dtype, folder: Pat
     for parameter in model.parameters():
         if parameter.is_floating_point():
             parameter.data = parameter.data.to(dtype)
-    quantizer.dataset = None  # otherwise the configuration would contain all calibration texts
     # gptqmodel's own layout, gptq_v2, differs in the zero points alone. It writes weights without zero points in the
     # layout of AutoGPTQ, which other engines also read.
+    if layers.left:
+        quantizer.modules_in_block_to_quantize = [layers.names]
     fields = quantizer.to_dict() | {"format": "gptq" if quantizer.sym else "gptq_v2"}
+    fields["block_name_to_quantize"] = layers.prefix
     model.config.quantization_config = GPTQConfig.from_dict(fields)
     quantizer.save(model, str(folder))
 

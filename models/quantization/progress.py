@@ -20,7 +20,7 @@ class Progress:
         self, layers: Layers, report: Callable[[Report], None], should_stop: Callable[[], bool], share: float
     ) -> None:
         self._names = {module: name for name, module in layers.modules.items()}
-        self._remaining = [layers.in_block(number) for number in range(layers.blocks)]
+        self._remaining = [len(layers.in_block(number)) for number in range(layers.blocks)]
         self._layers = layers
         self._report = report
         self._should_stop = should_stop

@@ -21,7 +21,7 @@ from models.prompts.chat import Prompter
 from models.prompts.rows import Row
 from models.prompts.templates import PromptError, PromptOptions
 from models.quantization.errors import Stopped
-from models.quantization.layerwise import find_layers
+from models.quantization.layers import find_layers
 from models.quantization.options import QuantizationOptions
 from models.quantization.rounding import round_to_nearest
 from models.scoring.chrf import corpus_score

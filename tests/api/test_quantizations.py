@@ -11,6 +11,7 @@ from db.queries import models, quantizations
 from db.session import Database
 from db.tables.datasets import Dataset
 from db.tables.models import Model
+from db.vocabulary import ModelKind
 from models.quantization.options import QuantizationOptions
 from tests.api.helpers import problem, stored, walk
 
@@ -78,6 +79,12 @@ def test_an_invalid_quantization_is_refused_and_the_field_is_named(
 def test_an_adapter_must_be_merged_before_quantization(as_admin: TestClient, make_model: Callable[..., Model]) -> None:
     make_model("adapted")
     problem(as_admin.post(QUANTIZATIONS, json=REQUEST | {"model": "adapted"}), 422, "invalid", "model")
+
+
+def test_a_quantized_model_is_refused(as_admin: TestClient, make_model: Callable[..., Model]) -> None:
+    make_model("small", kind=ModelKind.FULL, parameters={"quantization": {"method": "gptq", "bits": 4}})
+    refused = problem(as_admin.post(QUANTIZATIONS, json=REQUEST | {"model": "small"}), 422, "invalid", "model")
+    assert "already quantized; use the model that they were quantized from" in refused["detail"]
 
 
 def test_a_report_needs_rows_in_the_other_split(as_admin: TestClient, make_dataset: Callable[..., Dataset]) -> None:

@@ -11,13 +11,22 @@ import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
-from models.loading.refs import ModelLoadError
-from models.serving.engine import PAGED, Sampling
+from models.loading.loader import load
+from models.loading.refs import ModelLoadError, ModelRef, Source
+from models.quantization.errors import QuantizationError
+from models.quantization.gptq import quantize
+from models.quantization.options import QuantizationOptions
+from models.quantization.task import QuantizeTask
+from models.serving.engine import PAGED, Engine, Sampling
 from models.serving.in_process.choosing import start_engine
+from models.tasks.reports import Event, QuantizedModule, Report
 from tests.models import architectures
 from tests.processes import LIMIT_SECONDS
 
@@ -27,6 +36,9 @@ TOKENS = 20
 PROMPT_LENGTHS = (4, 18, 18, 41)
 """Two of one length. Windows and the border of longrope are within the longer ones and their completions."""
 
+LARGEST_ERROR = 0.05
+"""The largest relative error of a layer in 4 bits. GPTQ of the right inputs has a hundredth or less."""
+
 HEAD = """# Models
 
 What Pagewright does with each causal architecture of transformers {version}, found out with tiny random models:
@@ -34,6 +46,7 @@ What Pagewright does with each causal architecture of transformers {version}, fo
 
 - **paged**: continuous batching. **plain**: transformers' own `generate`, in batches of prompts of one length; slower
   and as exact. A model with a column of plain works as it is; `GET /v1/models/{{id}}` says so in `engine`.
+- **GPTQ**: whether a quantization makes a 4-bit model of it, which is served right. What is not quantized is named.
 - **refused**: jobs fail at the first attempt, and the error says why.
 - **not tried**: no tiny model is made of it.
 
@@ -73,19 +86,74 @@ def served(name: str) -> tuple[str, str]:
     except ModelLoadError as error:
         return "refused", str(error)
     try:
-        sampling = Sampling(max_new_tokens=TOKENS)
-        alone = engine.submit(prompts()[1], sampling).future.result(LIMIT_SECONDS).text
-        requests = [engine.submit(prompt, sampling) for prompt in prompts()]
-        texts = [request.future.result(LIMIT_SECONDS).text for request in requests]
+        alone = completed(engine, prompts()[1:2])
+        texts = completed(engine, prompts())
     finally:
         engine.close()
     reference = expected(*architectures.make(name))
     assert texts == reference, f"{name} among neighbours"
-    assert alone == reference[1], f"{name} alone"
+    assert alone == reference[1:2], f"{name} alone"
     return ("paged" if engine.name == PAGED else "plain"), engine.reason or ""
 
 
-COLUMNS: dict[str, Callable[[str], tuple[str, str]]] = {"served": served}
+def completed(engine: Engine, texts: list[list[int]]) -> list[str]:
+    """Return the engine's greedy completions of prompts that it gets at once."""
+    requests = [engine.submit(prompt, Sampling(max_new_tokens=TOKENS)) for prompt in texts]
+    return [request.future.result(LIMIT_SECONDS).text for request in requests]
+
+
+def save(name: str, folder: Path) -> ModelRef:
+    """Write an architecture's tiny model and its tokenizer to a folder."""
+    for part in architectures.make(name):
+        part.save_pretrained(folder)
+    return ModelRef(Source.LOCAL, str(folder))
+
+
+def calibration(folder: Path) -> Path:
+    """Write a Parquet file of rows of random letters to a folder."""
+    numbers = random.Random(5)
+    tokenizer = architectures.tokenizer()
+    letters = [str(tokenizer.decode([token])) for token in range(architectures.UNKNOWN + 1, architectures.VOCABULARY)]
+    rows = ["".join(numbers.choices(letters, k=60)) for _ in range(16)]
+    pq.write_table(pa.table({"instruction": rows, "input": [""] * len(rows), "output": rows[::-1]}), folder / "rows")
+    return folder / "rows"
+
+
+@cache
+def quantized(name: str) -> tuple[str, str]:
+    """Return whether GPTQ quantizes an architecture, and what it leaves as it is.
+
+    Raises AssertionError if the error of a layer is too large, or if the text that the engine completes with the
+    quantized model is not that of its own `generate`.
+    """
+    with TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        options = QuantizationOptions(group_size=32, samples=16)
+        original, rows = save(name, work / "model"), calibration(work)
+        task = QuantizeTask(model=original, calibration=rows, options=options, work_folder=work)
+        reports: list[Report] = []
+        try:
+            quantize(task, reports.append, lambda: False)
+        except QuantizationError as error:
+            return "refused", str(error)
+        except ModelLoadError as error:
+            return "not tried", f"no folder is made of the tiny model: {error}".splitlines()[0]
+        errors = [report.relative_error for report in reports if isinstance(report, QuantizedModule)]
+        # No token reaches what only an encoder's outputs would, such as BART's `encoder_attn`.
+        assert all(error is None or error < LARGEST_ERROR for error in errors), f"{name}: {errors}"
+        result = ModelRef(Source.LOCAL, str(task.result_folder))
+        engine = start_engine(*load(result, "cpu"))
+        try:
+            texts = completed(engine, prompts())
+        finally:
+            engine.close()
+        assert texts == expected(*load(result, "cpu")), name
+    [left] = [report.message for report in reports if isinstance(report, Event)]
+    _, _, kept = left.partition("and of the blocks ")
+    return "yes", f"not quantized: {kept}" if kept else ""
+
+
+COLUMNS: dict[str, Callable[[str], tuple[str, str]]] = {"served": served, "GPTQ": quantized}
 """The columns of the table by their titles."""
 
 

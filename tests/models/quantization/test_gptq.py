@@ -1,6 +1,7 @@
 """Quantizing a model of one layer, with gptqmodel on the CPU."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,10 +21,11 @@ from models.prompts.templates import build_prompt
 from models.quantization.calibration import calibration_tokens
 from models.quantization.errors import QuantizationError
 from models.quantization.gptq import quantize
-from models.quantization.layerwise import find_layers
+from models.quantization.layers import find_layers
 from models.quantization.rounding import rounded
-from models.tasks.reports import MeasuredVariant, QuantizedLayer, QuantizedModule, Report
+from models.tasks.reports import Event, MeasuredVariant, PromptTemplate, QuantizedLayer, QuantizedModule, Report
 from tests.adapters import make_adapter
+from tests.models.census import save
 from tests.models.quantization.conftest import STARTER, MakeTask, Quantization
 
 MODULES = [
@@ -50,6 +52,8 @@ def mean_squares(outputs: torch.Tensor) -> float:
 
 def test_every_module_and_every_layer_is_reported_in_order(quantized: Quantization) -> None:
     modules, layers = quantized.of_kind(QuantizedModule), quantized.of_kind(QuantizedLayer)
+    [left] = quantized.of_kind(Event)
+    assert re.match(r"\d+ % of the weights are quantized\. \d+ % stay as they are: the embeddings", left.message)
     assert [report.module for report in modules] == MODULES
     assert {report.layer for report in modules} == {0}
     assert len({report.tokens for report in modules}) == 1
@@ -57,7 +61,7 @@ def test_every_module_and_every_layer_is_reported_in_order(quantized: Quantizati
     assert layers == [QuantizedLayer(1, 1, 50.0, 0.0)], "the other half of the task is the variants"
     variants = quantized.of_kind(MeasuredVariant)
     assert [report.percent_done for report in variants] == pytest.approx([60, 70, 80, 90, 100])
-    assert quantized.reports == [*modules, *layers, *variants]
+    assert quantized.reports == [*quantized.of_kind(PromptTemplate), left, *modules, *layers, *variants]
 
 
 def test_the_error_of_a_module_is_the_squared_distance_of_its_outputs(quantized: Quantization) -> None:
@@ -193,14 +197,15 @@ def test_an_adapter_is_refused_with_the_advice_to_merge_it(make_task: MakeTask, 
     refused(make_task(model=replace(STARTER, adapter=make_adapter(tmp_path))), "merge it")
 
 
-def test_an_architecture_that_gptqmodel_does_not_support_is_refused_with_its_name(
-    make_task: MakeTask, tmp_path: Path
-) -> None:
-    from transformers import CTRLConfig, CTRLLMHeadModel
+def test_a_mixture_is_refused_before_any_layer_is_quantized(make_task: MakeTask, tmp_path: Path) -> None:
+    refused(make_task(model=save("mixtral", tmp_path)), "of MixtralForCausalLM, .* load the model with 8 or 4 bits")
 
-    CTRLLMHeadModel(CTRLConfig(vocab_size=64, n_embd=32, dff=32, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+
+def test_a_token_beyond_the_embeddings_is_the_models_fault(make_task: MakeTask, tmp_path: Path) -> None:
+    save("llama", tmp_path)
     load(STARTER, "cpu")[1].save_pretrained(tmp_path)
-    refused(make_task(model=ModelRef(Source.LOCAL, str(tmp_path))), "gptqmodel does not support .* ctrl")
+    with pytest.raises(ModelLoadError, match=r"tokenizer does not fit the model: .* the model has 256 embeddings"):
+        quantize(make_task(model=ModelRef(Source.LOCAL, str(tmp_path)), group_size=32), print, lambda: False)
 
 
 def test_without_gptqmodel_the_error_says_what_to_install(make_task: MakeTask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from db.queries import models
 from db.session import Database
 from db.tables.datasets import Dataset
 from db.vocabulary import ErrorType, ModelKind, ModelSource
+from tests.api.helpers import problem
 from tests.databases import on_sqlite
 from tests.processes import eventually
 from tests.small_model import make_small
@@ -83,12 +84,12 @@ def test_a_quantized_model_is_registered_with_its_parent_and_options(
     assert model["parameters"]["quantization"]["bits"] == 4
     assert left_behind(runtime) == []
 
-    again = submit(model="smaller", name="smaller-still")
-    quantize(runtime, again)
-    failed = show(again)
-    assert (failed["status"], failed["error"]["type"]) == ("failed", ErrorType.INVALID_REQUEST)
-    assert "quantized" in failed["error"]["message"]
-    assert left_behind(runtime) == []
+    [left] = [event for event in job["events"] if event["type"] == "weights-left"]
+    assert "% of the weights are quantized" in left["message"]
+    body = {"model": "smaller", "dataset": "pages", "name": "smaller-still"}
+    assert (
+        "already quantized" in problem(as_admin.post("/v1/quantizations", json=body), 422, "invalid", "model")["detail"]
+    )
 
 
 def test_an_impossible_quantization_fails_and_names_the_option_to_change(
