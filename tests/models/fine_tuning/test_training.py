@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from transformers import AutoTokenizer
 
 from models.fine_tuning.errors import Diverged, FineTuneError
 from models.fine_tuning.options import LoraOptions
@@ -17,9 +18,10 @@ from models.fine_tuning.task import FineTuneTask
 from models.fine_tuning.training import fine_tune
 from models.loading.loader import load
 from models.loading.refs import ModelLoadError, ModelRef
+from models.prompts.chat import Prompter
 from models.prompts.rows import Message, Row
 from models.prompts.templates import PromptOptions, build_prompt
-from models.tasks.reports import Checkpoint, Event, Report, Step
+from models.tasks.reports import Checkpoint, Event, PromptTemplate, Report, Step
 from tests.models import architectures
 from tests.models.fine_tuning.conftest import STARTER
 
@@ -149,6 +151,17 @@ def test_rows_that_are_too_long_are_left_out_with_an_event(make_task: MakeTask) 
 def test_a_dataset_of_too_long_rows_only_is_refused(make_task: MakeTask) -> None:
     with pytest.raises(FineTuneError, match="max_seq_length: each of the 25 rows is longer than 8 tokens"):
         train(make_task(max_seq_length=8))
+
+
+def test_the_tokenizer_beside_the_adapter_renders_the_prompts_of_the_training(make_task: MakeTask) -> None:
+    options = PromptOptions("pagewright-1", system="Write HTML.")
+    task = replace(make_task(max_steps=1), prompt=options)
+    [template] = [report for report in train(task) if isinstance(report, PromptTemplate)]
+    assert template.name == "pagewright-1"
+    tokenizer: Any = AutoTokenizer.from_pretrained(task.result_folder)
+    messages = [{"role": "user", "content": "Create a page."}]
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert prompt == Prompter(load(STARTER, "cpu")[1], options).prompt_of(Row("Create a page.", "", ""))
 
 
 TURNS = (Message("user", "Hello."), Message("assistant", "Which page?", learn=False))

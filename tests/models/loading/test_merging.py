@@ -12,7 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from models.loading.loader import load
 from models.loading.merging import merge
 from models.loading.refs import ModelLoadError, ModelRef, Source
-from models.prompts.templates import build_prompt
+from models.prompts.chat import Prompter
+from models.prompts.rows import Row
+from models.prompts.templates import PromptOptions, build_prompt
 from tests.adapters import STARTER, make_adapter
 
 PROMPT = build_prompt("Create a web page with a heading and a list.")
@@ -50,6 +52,18 @@ def test_a_merged_model_has_the_outputs_of_its_base_with_the_adapter(base: Path,
     # Wx + BAx and (W + BA)x differ by rounding only: by about 1e-5 in float32.
     torch.testing.assert_close(logits(merged, tokenizer), over_base, atol=1e-4, rtol=1e-4)
     assert (over_base - logits(*load(ref.base, device="cpu"))).abs().max() > 1
+
+
+def test_a_merged_model_s_tokenizer_renders_the_prompts_of_the_adapter_s_training(
+    base: Path, adapter: str, tmp_path: Path
+) -> None:
+    training = PromptOptions("pagewright-1", system="Write HTML.")
+    merge(ModelRef(Source.LOCAL, str(base), adapter=adapter), tmp_path / "merged", training)
+    tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "merged")
+    prompter = Prompter(AutoTokenizer.from_pretrained(base), training)
+    messages = [{"role": "user", "content": "Create a page."}]
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert prompt == prompter.prompt_of(Row("Create a page.", "", ""))
 
 
 def test_a_merged_model_is_stored_in_the_dtype_of_its_base(adapter: str, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from transformers import AutoTokenizer
 
 from models.loading.loader import describe, load
 from models.loading.refs import ModelLoadError, ModelRef, Source
@@ -62,6 +63,13 @@ def test_every_module_and_every_layer_is_reported_in_order(quantized: Quantizati
     variants = quantized.of_kind(MeasuredVariant)
     assert [report.percent_done for report in variants] == pytest.approx([60, 70, 80, 90, 100])
     assert quantized.reports == [*quantized.of_kind(PromptTemplate), left, *modules, *layers, *variants]
+
+
+def test_the_saved_tokenizer_renders_the_prompts_of_the_calibration(quantized: Quantization) -> None:
+    tokenizer: Any = AutoTokenizer.from_pretrained(quantized.result.location)
+    messages = [{"role": "user", "content": "Create a page."}]
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert tokenizer.decode(prompt) == build_prompt("Create a page.")
 
 
 def test_the_error_of_a_module_is_the_squared_distance_of_its_outputs(quantized: Quantization) -> None:
