@@ -65,7 +65,8 @@ class EvaluationIn(SamplingIn, LoadOptionsIn, PromptIn, ExtractIn):
         None,
         ge=1,
         le=MAX_NEW_TOKENS,
-        description="The maximum number of tokens to generate per row. Null: the length of the longest reference.",
+        description="The maximum number of tokens to generate per row. Null: the length of the longest reference; if "
+        "`extract` is `html`, 256 more for what is around the page. Set it for a model that thinks first.",
     )
 
 

@@ -11,6 +11,16 @@ _TAG = re.compile(r"<(?:!doctype|!--|/?[a-z][a-z0-9]*[\s/>])", re.IGNORECASE)
 _PAGE = re.compile(r"(?:<!doctype\s+html|<html[\s>]).*?(?:</html\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 
 
+TOKENS_AROUND_PAGE = 256
+"""Room for a sentence and a fence around a page, in tokens. Thoughts are longer, so a job whose model thinks needs a
+token limit of its own."""
+
+
+def tokens_around_page(mode: str | None) -> int:
+    """Return how many tokens a completion may have besides the page that is found in it."""
+    return TOKENS_AROUND_PAGE if mode == "html" else 0
+
+
 def extract_page(completion: str, mode: str | None) -> str:
     """Return the page in a completion. With another mode than `html`, that is the completion as it is.
 

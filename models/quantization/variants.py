@@ -18,8 +18,9 @@ from models.loading.loader import describe, load
 from models.loading.properties import context_length, first_end
 from models.loading.refs import ModelRef
 from models.prompts.chat import Prompter
+from models.prompts.extraction import extract_page, tokens_around_page
 from models.prompts.rows import Row
-from models.prompts.templates import PromptError, PromptOptions
+from models.prompts.templates import PromptError, PromptOptions, default_extract
 from models.quantization.errors import Stopped
 from models.quantization.layers import find_layers
 from models.quantization.options import QuantizationOptions
@@ -119,7 +120,10 @@ def measure(
     )
     if variant.rounding:
         return measured
-    texts, tokens_per_second = complete(model, tokenizer, prompter, rows, should_stop)
+    extract = default_extract(prompter.template.name)
+    room = tokens_around_page(extract)
+    completions, tokens_per_second = complete(model, tokenizer, prompter, rows, should_stop, room)
+    texts = [extract_page(completion, extract) for completion in completions]
     references = [row.output for row in rows]
     matches = sum(exact_match(text, reference) for text, reference in zip(texts, references, strict=True))
     return replace(
@@ -165,15 +169,16 @@ def complete(
     prompter: Prompter,
     rows: Sequence[Row],
     should_stop: Callable[[], bool] = lambda: False,
+    more_tokens: int = 0,
 ) -> tuple[list[str], float | None]:
     """Return greedy completions of the rows, and the throughput in tokens per second over all of them.
 
-    A completion has at most as many tokens as the longest reference. It is empty if the prompt text leaves no room in
-    the context. Raises EngineFailed and Stopped.
+    A completion has at most as many tokens as the longest reference and `more_tokens` more. It is empty if the prompt
+    text leaves no room in the context. Raises EngineFailed and Stopped.
     """
     engine = InProcessEngine(model, tokenizer)
     try:
-        longest = 1 + max(engine.count_tokens([row.output for row in rows]), default=0)
+        longest = 1 + max(engine.count_tokens([row.output for row in rows]), default=0) + more_tokens
         start = time.monotonic()
         futures: list[Future[Completion] | None] = []
         for row in rows:

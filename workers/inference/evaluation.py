@@ -18,7 +18,7 @@ from db.session import now
 from db.tables.evaluations import Prediction
 from db.vocabulary import JobKind, Split
 from models.prompts.chat import Prompter
-from models.prompts.extraction import extract_page
+from models.prompts.extraction import extract_page, tokens_around_page
 from models.prompts.rows import read_rows
 from models.prompts.templates import default_extract
 from models.scoring.baselines import fit_baseline
@@ -84,8 +84,10 @@ class _Attempt:
             return
         with borrow_engine(runtime, self._model, evaluation.load) as engine:
             prompter = Prompter(engine.tokenizer, prompt_options(runtime, evaluation, self._model), engine.end)
-            limit = evaluation.max_new_tokens or longest_reference(engine, self._rows(file))
             self._extract = evaluation.extract or default_extract(prompter.template.name)
+            limit = evaluation.max_new_tokens
+            if limit is None:
+                limit = longest_reference(engine, self._rows(file)) + tokens_around_page(self._extract)
             choices = partial(
                 evaluations.set_choices,
                 job_id=self._lease.job_id,

@@ -18,6 +18,7 @@ from models.quantization.options import QuantizationOptions
 from models.quantization.variants import Variant, complete, mean_loss, measure, measure_variants
 from models.tasks.reports import MeasuredVariant
 from tests.models.quantization.conftest import STARTER, Quantization
+from tests.reciting import make_reciting
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,16 @@ def test_the_starter_model_reproduces_its_held_out_rows(rows: list[Row]) -> None
     assert measured.disk_bytes == 15_745_384
     assert measured.seconds is not None
     assert measured.seconds > 100
+
+
+def test_the_page_in_a_chat_models_answer_is_compared_with_the_reference(tmp_path: Path) -> None:
+    page = "<title>Tea</title>\n<p>Tea</p>\n"
+    make_reciting(tmp_path / "chat", ["Here it is:\n", "```html\n", *page.splitlines(keepends=True), "```"])
+    chat = Variant("original", ModelRef(Source.LOCAL, str(tmp_path / "chat")))
+    row = Row("Create a page.", "", page)
+    measured = measure(chat, PromptOptions(), [row], lambda: False)
+    assert measured.exact_match == 1
+    assert measured.chrf == pytest.approx(100)
 
 
 def test_each_variant_is_measured(variants: dict[str, MeasuredVariant], quantized: Quantization) -> None:
