@@ -11,7 +11,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import Problem, ProblemType, document_problems, invalid, not_found
-from api.prompting import prompt_columns
+from api.prompting import template_columns, variable_columns
 from api.schemas.common import PageOut
 from api.schemas.generations import (
     GenerationBatchIn,
@@ -156,21 +156,25 @@ def get_generation_html(job_id: uuid.UUID, caller: AnyCaller, database: Database
 def _add(session: Session, new_jobs: Sequence[Job], items: Sequence[GenerationIn], place: str) -> None:
     """Insert a generation for each job. `place` is before the field's name in an error; `{}` is the item's position."""
     by_name = models.by_name(session, {item.model for item in items})
-    prompts = []
     for position, item in enumerate(items):
-        at = place.format(position)
         if item.model not in by_name:
-            raise invalid(f"{at}model", "there is no model with this name")
-        prompts.append(prompt_columns(session, item, by_name[item.model], f"{at}template"))
+            raise invalid(f"{place.format(position)}model", "there is no model with this name")
+    templates: dict[tuple[str, str | None], dict[str, str | None]] = {}
+    # Sorted, so that two batches never wait for each other's new templates.
+    for position, item in sorted(enumerate(items), key=lambda pair: pair[1].template or ""):
+        if (item.model, item.template) not in templates:
+            columns = template_columns(session, item.template, by_name[item.model], f"{place.format(position)}template")
+            templates[item.model, item.template] = columns
     rows = [
         Generation(
             job_id=job.id,
             model_id=by_name[item.model].id,
             load=item.load_options(),
-            **prompt,
+            **templates[item.model, item.template],
+            **variable_columns(item),
             **{name: getattr(item, name) for name in _COLUMNS},
         )
-        for job, item, prompt in zip(new_jobs, items, prompts, strict=True)
+        for job, item in zip(new_jobs, items, strict=True)
     ]
     generations.add(session, new_jobs, rows)
 
