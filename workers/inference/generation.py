@@ -48,9 +48,15 @@ def generate(runtime: Runtime, leases: list[Lease]) -> None:
 
 def _run_on(runtime: Runtime, engine: Engine, model: Model, jobs: list[tuple[Lease, Generation]]) -> None:
     running: dict[Future[Completion], tuple[Lease, Prompted]] = {}
+    prompters: dict[str, Prompter] = {}
     for lease, generation in jobs:
         with job_log_fields([lease]), end_on_error(runtime.leases, [lease]):
-            prompter = Prompter(engine.tokenizer, prompt_options(runtime, generation, model), engine.end)
+            prompted = (generation.template, generation.template_sha256, generation.system)
+            key = json.dumps([*prompted, generation.chat_template_kwargs])
+            if key not in prompters:
+                options = prompt_options(runtime, generation, model)
+                prompters[key] = Prompter(engine.tokenizer, options, engine.end)
+            prompter = prompters[key]
             request = _submit(engine, generation, prompter)
             lease.on_interrupt(request.cancel)
             running[request.future] = lease, (prompter.template, generation.extract)
