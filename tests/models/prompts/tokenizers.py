@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers.trainers import Trainer
 from transformers import PreTrainedTokenizerFast
 
@@ -28,6 +28,8 @@ class Chat:
     eos: str
     turn_end: str
     system: bool = True
+    rstrip: bool = False
+    """Whether control tokens take the whitespace behind them, as those of Phi-3 do."""
 
     @property
     def text(self) -> str:
@@ -61,7 +63,14 @@ CHATS = {
             "</s>",
             "</s>",
         ),
-        Chat("generation", ("<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>"), "<s>", "</s>", "</s>"),
+        Chat(
+            "generation",
+            ("<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>"),
+            "<s>",
+            "</s>",
+            "</s>",
+            rstrip=True,
+        ),
         Chat("thinking", ("<|im_start|>", "<|im_end|>", "<|endoftext|>"), None, "<|im_end|>", "<|im_end|>"),
     )
 }
@@ -103,7 +112,7 @@ KINDS: dict[str, Callable[[Chat], PreTrainedTokenizerFast]] = {
 
 def _trained(tokenizer: Tokenizer, trainer: Trainer, chat: Chat) -> PreTrainedTokenizerFast:
     tokenizer.train_from_iterator(_TEXTS, trainer)
-    tokenizer.add_special_tokens(list(chat.tokens))
+    tokenizer.add_special_tokens([AddedToken(token, rstrip=chat.rstrip) for token in chat.tokens])
     if chat.bos:  # and an end that many tokenizers put behind every text
         ids = [(token, tokenizer.token_to_id(token)) for token in (chat.bos, chat.eos)]
         tokenizer.post_processor = processors.TemplateProcessing(f"{chat.bos} $A {chat.eos}", None, ids)
