@@ -223,6 +223,8 @@ def _show(evaluation: Evaluation, leaderboard: Leaderboard | None) -> None:
     title = f"{evaluation.model} on {evaluation.dataset}, {evaluation.split}, {evaluation.rows_done} rows"
     if evaluation.rows_done < evaluation.rows:
         title += f" of {evaluation.rows}"
+    if evaluation.template is not None:
+        title += f"\nprompt template {evaluation.template}, extract {evaluation.extract}"
     table = Table(title=Text(title))
     table.add_column("metric", no_wrap=True)
     for name in ("value", "95 % interval", "n", *(name.removeprefix(BASELINE_PREFIX) for name in sorted(baselines))):

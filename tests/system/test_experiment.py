@@ -26,6 +26,10 @@ HELD_OUT = [json.loads(line) for line in STARTER.joinpath("held_out.jsonl").read
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SHORT = ["--max-steps", "2", "--max-new-tokens", "20", "--training", '{"eval_steps": 2, "max_seq_length": 512}']
 QUANTIZATION = '{"group_size": 64, "samples": 16}'
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|bos|>{{ message['role'] }}\n{{ message['content'] }}<|eos|>{% endfor %}"
+    "{% if add_generation_prompt %}<|bos|>assistant\n{% endif %}"
+)
 SYSTEMS = ["nearest neighbour", "constant page", "base", "base + LoRA", "GPTQ base", "GPTQ base + LoRA"]
 
 
@@ -65,7 +69,9 @@ def test_a_shortened_experiment_runs_again_on_what_it_made_and_takes_a_gptq_mode
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hub-cache"))
         monkeypatch.setenv("HF_HUB_OFFLINE", "0")
         with running_up(tmp_path / "data") as (_, client):
-            make_small(tmp_path / "data" / "models" / "small")
+            small = tmp_path / "data" / "models" / "small"
+            make_small(small)
+            (small / "chat_template.jinja").write_text(CHAT_TEMPLATE)
 
             def experiment(*arguments: str, status: int = 0) -> tuple[str, Any]:
                 report = tmp_path / "report"
@@ -92,7 +98,9 @@ def test_a_shortened_experiment_runs_again_on_what_it_made_and_takes_a_gptq_mode
             printed, results = experiment(*whole, "--first", "2", "--limit", "3")
             rows = table(printed)
             assert [row[:2] for row in rows] == [[size, name] for size in ("first 2", "first 3") for name in SYSTEMS]
-            assert all(float(row[4]) >= 0 and float(row[7]) >= 0 for row in rows)
+            assert all(float(row[5]) >= 0 and float(row[8]) >= 0 for row in rows)
+            assert [row[2] for row in rows[: len(SYSTEMS)]] == ["", "", "chat", "chat", "chat", "chat"]
+            assert "With the prompt template chat, the page in a completion is scored" in printed
             assert "[15/15]" in printed
             assert "earlier run" not in printed
             assert re.search(r"(met|missed) \([0-9.]+\): base \+ LoRA, 3 rows: chrF above", printed)
@@ -112,5 +120,6 @@ def test_a_shortened_experiment_runs_again_on_what_it_made_and_takes_a_gptq_mode
             fetch_model(client, results["quantization"]["name"], on_hub)
             printed, results = experiment("some/gptq", "--first", "1", "--limit", "1")
             assert [row[1] for row in table(printed)] == [name for name in SYSTEMS if not name.startswith("base")]
+            assert [row[2] for row in table(printed)] == ["", "", "chat", "chat"]
             assert "there is no base in full precision" in printed
             assert (results["model"]["revision"], results["quantization"]) == (COMMIT, None)

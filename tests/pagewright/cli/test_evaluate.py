@@ -50,6 +50,8 @@ def evaluation(status: str = "succeeded", **fields: Any) -> dict[str, Any]:
         "rows": 40,
         "rows_done": 40 if status == "succeeded" else 0,
         "partial": False,
+        "template": "chat",
+        "extract": "html",
         "scores": {"exact_match": score(0.4996, 0.4, 0.6), "chrf": score(71.236, 65, 77.5)}
         if status == "succeeded"
         else {},
@@ -145,6 +147,7 @@ def test_the_command_waits_and_prints_each_metric_with_its_interval_and_rows(
     assert ended.exit_code == 0, ended.output
     assert ID in ended.stderr
     assert "starter on pages, test, 40 rows" in ended.stdout
+    assert "prompt template chat, extract html" in ended.stdout
     rows = [line.replace("│", " ").split() for line in ended.stdout.splitlines()]
     assert ["exact_match", "0.4996", "0.4000", "to", "0.6000", "40"] in rows
     assert ["chrf", "71.24", "65.00", "to", "77.50", "40"] in rows
