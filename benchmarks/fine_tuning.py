@@ -31,11 +31,11 @@ from transformers.data.data_collator import DataCollatorForLanguageModeling, def
 from transformers.trainer_callback import PrinterCallback
 
 import models.starter
+from models.fine_tuning.adapter import add_adapter
 from models.fine_tuning.check import choose_way
 from models.fine_tuning.examples import Example, encode, pack
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 from models.fine_tuning.trainer import make_trainer
-from models.fine_tuning.training import add_adapter
 from models.loading.loader import load
 from models.loading.refs import ModelRef, Source
 from models.prompts.chat import Prompter

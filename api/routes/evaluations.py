@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid, not_found
 from api.prompting import prompt_columns
-from api.references import dataset_with_rows
+from api.references import dataset_with_rows, refuse_load_options
 from api.schemas.common import PageOut
 from api.schemas.evaluations import EvaluationIn, EvaluationOut, EvaluationsQuery, parse_sort
 from api.schemas.predictions import (
@@ -135,6 +135,8 @@ def _add(body: EvaluationIn, session: Session, job: Job) -> None:
     dataset = dataset_with_rows(session, body.dataset, body.split)
     rows = dataset.rows_of(body.split)
     model = _model(session, body, dataset)
+    if model:
+        refuse_load_options(session, body, model)
     evaluation = Evaluation(
         job_id=job.id,
         model_id=model and model.id,

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid, name_taken, not_found
 from api.prompting import prompt_columns
-from api.references import dataset_with_rows, full_model
+from api.references import dataset_with_rows, full_model, refuse_load_options
 from api.schemas.common import JobPageQuery, PageOut
 from api.schemas.fine_tunes import FineTuneDetails, FineTuneIn, FineTuneOut, StepOut, StepsOut, StepsQuery
 from api.submission import SubmitterDep
@@ -76,6 +76,7 @@ def list_fine_tune_steps(
 
 def _add(body: FineTuneIn, session: Session, job: Job) -> None:
     base = full_model(session, body.model, "fine-tune")
+    refuse_load_options(session, body, base)
     dataset = dataset_with_rows(session, body.dataset, body.split)
     if body.training.eval_steps and not dataset.rows_of(body.split.other):
         raise invalid("training.eval_steps", f"the dataset has no rows in its {body.split.other.value} split")

@@ -12,6 +12,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import Problem, ProblemType, document_problems, invalid, not_found
 from api.prompting import template_columns, variable_columns
+from api.references import refuse_load_options
 from api.schemas.common import PageOut
 from api.schemas.generations import (
     GenerationBatchIn,
@@ -159,6 +160,7 @@ def _add(session: Session, new_jobs: Sequence[Job], items: Sequence[GenerationIn
     for position, item in enumerate(items):
         if item.model not in by_name:
             raise invalid(f"{place.format(position)}model", "there is no model with this name")
+        refuse_load_options(session, item, by_name[item.model], f"{place.format(position)}load")
     templates: dict[tuple[str, str | None], dict[str, str | None]] = {}
     # Sorted, so that two batches never wait for each other's new templates.
     for position, item in sorted(enumerate(items), key=lambda pair: pair[1].template or ""):

@@ -14,6 +14,7 @@ from api.archive import archive, archive_size
 from api.dependencies import AdminCaller, AnyCaller, ArtifactsDep, DatabaseDep, GuardedRoute
 from api.errors import Problem, ProblemType, document_problems, invalid, name_taken, not_found, store_unavailable
 from api.prompting import template_columns
+from api.references import stored_quantization
 from api.routes.jobs import find_job_details
 from api.routes.jobs import router as jobs_router
 from api.schemas.common import PageOut, PageQuery
@@ -141,6 +142,12 @@ def _add_merge(merge: MergeRequest, session: Session, job: Job) -> None:
         raise not_found("model")
     if row.model.kind != ModelKind.ADAPTER:
         raise Problem(409, ProblemType.CONFLICT, "only adapters can be merged; this is a full model")
+    if quantization := stored_quantization(session, row.model):
+        message = (
+            f"the weights of its base model are quantized, by {quantization['method']}, and an adapter can't be merged "
+            "into them; use the adapter without merging, or fine-tune and merge the model that they were quantized from"
+        )
+        raise Problem(409, ProblemType.CONFLICT, message)
     if not models.name_is_free(session, merge.name):
         raise name_taken("model")
     jobs.add(session, job, Merge(job_id=job.id, model_id=row.model.id, name=merge.name))

@@ -72,7 +72,7 @@ def packed_attention(
             query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True
         )
     ]
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
+    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
 
 
 def _repeat(states: torch.Tensor, groups: int) -> torch.Tensor:

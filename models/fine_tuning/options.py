@@ -5,7 +5,15 @@ The defaults are those of the experiment that Pagewright grew from.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from models.options import Options
 
@@ -13,7 +21,10 @@ DEFAULT_MAX_STEPS = 100
 REPLACED_OPTIMIZERS = {"adamw_hf": "adamw_torch"}
 """Optimizers that transformers no longer has, and those that compute the same."""
 
-ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,99}$")]
+ALL_LINEAR = "all-linear"
+"""The name in `target_modules` for every linear layer, as PEFT has it."""
+
+ModuleName = Annotated[str, StringConstraints(pattern=rf"^([A-Za-z_][A-Za-z0-9_.]{{0,99}}|{ALL_LINEAR})$")]
 Optimizer = Literal["adamw_torch", "adamw_torch_fused", "adamw_hf", "adafactor", "sgd"]
 Scheduler = Literal[
     "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
@@ -24,17 +35,28 @@ _NOT_NULL: dict[str, Any] = {name: {"not": {"type": "null"}} for name in ("max_s
 _TRUE: dict[str, Any] = {name: {"const": True} for name in ("fp16", "bf16")}
 
 
+def _as_list(targets: Any) -> Any:
+    return [ALL_LINEAR] if targets == ALL_LINEAR else targets
+
+
+def _add_all_linear(schema: dict[str, Any]) -> None:
+    schema["anyOf"].append({"const": ALL_LINEAR})
+
+
 class LoraOptions(Options):
     """Options of PEFT's LoraConfig. The defaults are those of the original experiment."""
 
     r: int = Field(8, ge=1, le=1024, description="Rank of the update.")
     alpha: int = Field(32, ge=1, le=65_536, description="The update is scaled by `alpha / r`.")
     dropout: float = Field(0.05, ge=0, lt=1, description="Dropout probability of the adapter's inputs.")
-    target_modules: list[ModuleName] = Field(
-        ["q_proj", "k_proj", "v_proj", "o_proj"],
+    target_modules: Annotated[list[ModuleName] | None, BeforeValidator(_as_list)] = Field(
+        None,
         min_length=1,
         max_length=64,
-        description="Names of the linear layers that get an adapter.",
+        json_schema_extra=_add_all_linear,
+        description="Names of the linear layers that get an adapter, or their ends (`q_proj`, `self_attn.q_proj`, "
+        "`experts.down_proj`), or `all-linear`: all but the head, with the experts of mixture models. Null: q_proj, "
+        "k_proj, v_proj and o_proj if the model has them, else PEFT's default for the architecture, else `all-linear`.",
     )
     bias: Literal["none", "all", "lora_only"] = Field("none", description="Which biases are trained.")
     task_type: Literal["CAUSAL_LM"] = "CAUSAL_LM"

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, set_seed
 
+from models.fine_tuning.adapter import adapter_events, add_adapter, save_adapter
 from models.fine_tuning.batching import Way
 from models.fine_tuning.check import Choice, choose_way, length_dependence
 from models.fine_tuning.errors import FineTuneError
 from models.fine_tuning.examples import Example, encode, pack
-from models.fine_tuning.options import LoraOptions, TrainingOptions
+from models.fine_tuning.options import TrainingOptions
 from models.fine_tuning.precision import choose_precision
 from models.fine_tuning.task import FineTuneTask
 from models.fine_tuning.trainer import Progress, is_complete, make_trainer
@@ -66,7 +66,7 @@ def fine_tune(task: FineTuneTask, report: Callable[[Report], None], should_stop:
         if precision.note:
             report(Event("precision", precision.note))
         report(PromptTemplate(prompter.template.name, prompter.template.text))
-        for event in left_out:
+        for event in [*adapter_events(adapted, task.lora), *left_out]:
             report(event)
         if choice.reason:
             report(_batches(choice, model.config.model_type, options))
@@ -82,36 +82,6 @@ def fine_tune(task: FineTuneTask, report: Callable[[Report], None], should_stop:
         save_adapter(adapted, task.base_name, task.result_folder)
         tokenizer.save_pretrained(task.result_folder)
     return True
-
-
-def add_adapter(model: PreTrainedModel, lora: LoraOptions) -> PeftModel:
-    """Return the model with a new LoRA adapter. Raises FineTuneError for modules that the model does not have."""
-    head = model.get_output_embeddings()
-    linear = [name for name, module in model.named_modules() if hasattr(module, "in_features") and module is not head]
-    names = {name.rsplit(".", 1)[-1] for name in linear}
-    if missing := [name for name in lora.target_modules if name not in names]:
-        raise FineTuneError(
-            f"target_modules: {model.config.model_type} has no {', '.join(missing)}; it has {', '.join(sorted(names))}"
-        )
-    config = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
-        bias=lora.bias,
-        task_type=lora.task_type,
-    )
-    adapted = get_peft_model(model, config)
-    assert isinstance(adapted, PeftModel)
-    return adapted
-
-
-def save_adapter(adapted: PeftModel, base_name: str, folder: Path) -> None:
-    """Write the adapter in PEFT's format, with `base_name` as the name of its base model."""
-    # PEFT would store the folder that the base model was loaded from, which means nothing on another machine.
-    adapted.peft_config["default"].base_model_name_or_path = base_name
-    # "auto" would ask the hub about the base model's vocabulary, which an adapter of linear layers does not change.
-    adapted.save_pretrained(str(folder), save_embedding_layers=False)
 
 
 def read_examples(

@@ -59,7 +59,7 @@ def wrap(model: PreTrainedModel, folder: Path) -> PeftModel:
     """As `apply`, but return PEFT's wrapper, which can merge the adapter."""
     for file in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / file).is_file():
-            raise ModelLoadError(f"{folder}: there is no {file}; adapters in other formats are not loaded")
+            raise ModelLoadError(f"the adapter has no {file}; adapters in other formats are not loaded")
     try:
         config = PeftConfig.from_pretrained(str(folder))
         _check(config)
@@ -68,11 +68,12 @@ def wrap(model: PreTrainedModel, folder: Path) -> PeftModel:
             _unshare_biases(adapted)
         weights = load_file(folder / WEIGHTS_FILE, device=str(model.device))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ModelLoadError(f"{folder}: the adapter can't be loaded: {error}") from error
+        text = str(error).replace(str(folder), "the adapter")
+        raise ModelLoadError(f"the adapter can't be loaded: {text}") from error
     parameters = _adapter_parameters(adapted)
     misfits = sorted(dict(_shapes(parameters).items() ^ _shapes(weights).items()))
     if misfits:
-        raise ModelLoadError(f"{folder}: the adapter does not fit the model: {misfits[0]} and {len(misfits) - 1} more")
+        raise ModelLoadError(f"the adapter does not fit the model: {misfits[0]} and {len(misfits) - 1} more")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])

@@ -20,10 +20,10 @@ def merge(ref: ModelRef, target: Path, prompt: PromptOptions | None = None) -> N
     `ref` has no adapter; OSError if the files can't be written.
     """
     if ref.adapter is None:
-        raise ValueError(f"{ref.location}: there is no adapter to merge")
+        raise ValueError(f"{ref.label}: there is no adapter to merge")
     if describe(ref).quantized:
         raise ModelLoadError(
-            f"{ref.location}: an adapter can't be merged into quantized weights; serve the adapter without merging, or "
+            f"{ref.label}: an adapter can't be merged into quantized weights; use the adapter without merging, or "
             "fine-tune and merge the model that they were quantized from"
         )
     model, tokenizer = load(ref.base, device="cpu", dtype="auto")

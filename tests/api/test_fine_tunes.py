@@ -13,7 +13,7 @@ from db.queries import fine_tunes, job_events
 from db.session import Database
 from db.tables.datasets import Dataset
 from db.tables.models import Model
-from db.vocabulary import Role
+from db.vocabulary import ModelKind, Role
 from models.fine_tuning.options import LoraOptions, TrainingOptions
 from tests.api.conftest import Server, Worker
 from tests.api.helpers import problem, stored, walk
@@ -42,7 +42,7 @@ def test_the_defaults_are_the_original_experiments(as_admin: TestClient) -> None
         "r": 8,
         "alpha": 32,
         "dropout": 0.05,
-        "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"],
+        "target_modules": None,
         "bias": "none",
         "task_type": "CAUSAL_LM",
     }
@@ -91,6 +91,7 @@ def test_adamw_hf_becomes_adamw_torch_with_an_event(as_admin: TestClient) -> Non
         ({"lora": {"r": 1.5}}, "lora.r"),
         ({"lora": {"dropout": 1}}, "lora.dropout"),
         ({"lora": {"target_modules": []}}, "lora.target_modules"),
+        ({"lora": {"target_modules": "q_proj"}}, "lora.target_modules"),
         ({"lora": {"target_modules": ["../x"]}}, "lora.target_modules[0]"),
         ({"lora": {"task_type": "SEQ_CLS"}}, "lora.task_type"),
         ({"lora": {"rank": 8}}, "lora.rank"),
@@ -116,6 +117,24 @@ def test_an_invalid_fine_tune_is_refused_and_the_field_is_named(
     before = stored(database)
     problem(as_admin.post(FINE_TUNES, json=REQUEST | changes), 422, "invalid", field=field)
     assert stored(database) == before
+
+
+@pytest.mark.parametrize("targets", [["self_attn.q_proj"], ["all-linear"], "all-linear"])
+def test_target_modules_are_names_or_all_linear(as_admin: TestClient, targets: list[str] | str) -> None:
+    stored_targets = create(as_admin, lora={"target_modules": targets})["lora"]["target_modules"]
+    assert stored_targets == (["all-linear"] if targets == "all-linear" else targets)
+
+
+def test_quantized_weights_are_not_quantized_again_while_they_are_loaded(
+    as_admin: TestClient, make_model: Callable[..., Model]
+) -> None:
+    make_model("small", kind=ModelKind.FULL, parameters={"quantization": {"method": "gptq", "bits": 4}})
+    load = {"method": "bitsandbytes", "bits": 4}
+    refused = problem(
+        as_admin.post(FINE_TUNES, json=REQUEST | {"model": "small", "load": load}), 422, "invalid", "load"
+    )
+    assert "already quantized, by gptq: leave out `load`" in refused["detail"]
+    assert create(as_admin, model="small")["load"] is None
 
 
 def test_an_adapter_cannot_be_a_base_model(as_admin: TestClient, make_model: Callable[..., Model]) -> None:

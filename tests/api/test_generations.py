@@ -1,10 +1,14 @@
 """Generations over HTTP: submitting, reading, and the page as HTML."""
 
+from collections.abc import Callable
+
 import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
 from db.session import Database
+from db.tables.models import Model
+from db.vocabulary import ModelKind
 from tests.api.conftest import Worker
 from tests.api.helpers import PAGE, REQUEST, problem, stored, submit
 
@@ -90,6 +94,19 @@ def test_an_unknown_model_is_named_and_nothing_is_stored(as_user: TestClient, da
     )
     assert "pw_secret" not in str(document)
     assert stored(database) == (0, 0)
+
+
+def test_weights_that_are_quantized_can_not_be_quantized_while_they_are_loaded(
+    as_user: TestClient, make_model: Callable[..., Model]
+) -> None:
+    base = make_model("small", kind=ModelKind.FULL, parameters={"quantization": {"method": "gptq", "bits": 4}})
+    make_model("adapter", parent_id=base.id)
+    load = {"method": "bitsandbytes", "bits": 8}
+    for model in ("small", "adapter"):
+        refused = problem(
+            as_user.post("/v1/generations", json=REQUEST | {"model": model, "load": load}), 422, "invalid", "load"
+        )
+        assert "already quantized, by gptq" in refused["detail"]
 
 
 def test_the_page_is_served_as_html_in_a_sandbox(as_user: TestClient, worker: Worker) -> None:

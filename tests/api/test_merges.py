@@ -31,6 +31,13 @@ def test_only_an_existing_adapter_can_be_merged(as_admin: TestClient, database: 
     problem(as_admin.post(f"/v1/models/{uuid.uuid4()}/merge", json={"name": "merged"}), 404, "not-found")
 
 
+def test_an_adapter_of_quantized_weights_is_not_merged(as_admin: TestClient, make_model: Callable[..., Model]) -> None:
+    base = make_model("small", kind=ModelKind.FULL, parameters={"quantization": {"method": "gptq", "bits": 4}})
+    adapter = make_model("adapter", parent_id=base.id)
+    refused = problem(as_admin.post(f"/v1/models/{adapter.id}/merge", json={"name": "merged"}), 409, "conflict")
+    assert "its base model are quantized, by gptq" in refused["detail"]
+
+
 def test_the_merged_model_needs_a_name_that_is_free(as_admin: TestClient, path: str) -> None:
     problem(as_admin.post(path, json={"name": "starter"}), 409, "conflict", field="name")
     problem(as_admin.post(path, json={}), 422, "invalid", field="name")

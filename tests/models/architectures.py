@@ -161,7 +161,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-tied": ("llama", {"tie_word_embeddings": True}),
     "llama-yarn": ("llama", {"rope_parameters": _YARN}),
     "mistral-full": ("mistral", {"sliding_window": None}),
-    "phi3-longrope": ("phi3", {"rope_parameters": _LONGROPE, "sliding_window": None}),
+    "phi3-longrope": (
+        "phi3",
+        {"rope_parameters": _LONGROPE, "original_max_position_embeddings": 32, "sliding_window": None},
+    ),
     "phi3-window": ("phi3", {"sliding_window": WINDOW}),
     "qwen2-window": ("qwen2", {"use_sliding_window": True, "max_window_layers": 1, "layer_types": None}),
     "starcoder2-window": ("starcoder2", {"sliding_window": WINDOW}),

@@ -28,6 +28,7 @@ from models.serving.engine import PAGED, Engine, Sampling
 from models.serving.in_process.choosing import start_engine
 from models.tasks.reports import Event, QuantizedModule, Report
 from tests.models import architectures
+from tests.models.fine_tuning.census import trained
 from tests.processes import LIMIT_SECONDS
 
 PAGE = Path(__file__).parents[2] / "docs/models.md"
@@ -47,6 +48,8 @@ What Pagewright does with each causal architecture of transformers {version}, fo
 - **paged**: continuous batching. **plain**: transformers' own `generate`, in batches of prompts of one length; slower
   and as exact. A model with a column of plain works as it is; `GET /v1/models/{{id}}` says so in `engine`.
 - **GPTQ**: whether a quantization makes a 4-bit model of it, which is served right. What is not quantized is named.
+- **packed**, **padded**, **one row at a time**: how the rows of a fine-tune share a batch. The losses are the same;
+  packed rows are the fastest. The event `batches` of a fine-tune says which and why.
 - **refused**: jobs fail at the first attempt, and the error says why.
 - **not tried**: no tiny model is made of it.
 
@@ -153,7 +156,7 @@ def quantized(name: str) -> tuple[str, str]:
     return "yes", f"not quantized: {kept}" if kept else ""
 
 
-COLUMNS: dict[str, Callable[[str], tuple[str, str]]] = {"served": served, "GPTQ": quantized}
+COLUMNS: dict[str, Callable[[str], tuple[str, str]]] = {"served": served, "GPTQ": quantized, "LoRA": trained}
 """The columns of the table by their titles."""
 
 

@@ -8,10 +8,10 @@ import torch
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
 from models.fine_tuning import attention
+from models.fine_tuning.adapter import add_adapter
 from models.fine_tuning.batching import Collator, Way, model_inputs, on_device, token_losses
 from models.fine_tuning.examples import Example, encode
 from models.fine_tuning.options import LoraOptions
-from models.fine_tuning.training import add_adapter
 from models.loading.loader import load
 from models.prompts.chat import Prompter
 from models.prompts.rows import Row

@@ -13,7 +13,7 @@ from peft import PeftModel
 from transformers import AutoTokenizer
 
 from models.fine_tuning.errors import Diverged, FineTuneError
-from models.fine_tuning.options import LoraOptions
+from models.fine_tuning.options import ALL_LINEAR, LoraOptions
 from models.fine_tuning.task import FineTuneTask
 from models.fine_tuning.training import fine_tune
 from models.loading.loader import load
@@ -232,3 +232,23 @@ def test_a_tokenizer_with_more_tokens_than_the_model_has_is_refused_with_the_row
     rows = [Row("One", "", "1"), Row("Two", "", "<p>2</p>")]
     with pytest.raises(ModelLoadError, match=r"does not fit it: row 1 .* has the token 256, .* tokens 0 to 255"):
         train(make_task(base=base, train=write_rows(tmp_path / "short.parquet", rows), max_steps=1))
+
+
+def test_a_resumed_run_continues_the_adapters_of_experts(
+    make_task: MakeTask, tiny: Callable[[str], ModelRef], write_rows: Callable[[Path, list[Row]], Path], tmp_path: Path
+) -> None:
+    task = {
+        "base": tiny("mixtral"),
+        "train": write_rows(tmp_path / "short.parquet", SHORT),
+        "lora": LoraOptions(target_modules=[ALL_LINEAR], dropout=0),
+        "max_steps": 4,
+        "save_steps": 2,
+        "learning_rate": 1e-2,
+        "warmup_steps": 1,
+    }
+    whole = steps(train(make_task(**task)))
+    stopped = train(make_task(**task), stop_after=2)
+    rest = steps(train(make_task(**task, checkpoint=checkpoint(stopped))))
+    assert {step: report.loss for step, report in rest.items()} == pytest.approx(
+        {step: whole[step].loss for step in (3, 4)}, rel=1e-5
+    )
