@@ -55,7 +55,7 @@ class DynamicQuantizer(GptqHfQuantizer):
         for layer in _quantized_layers(model):
             if not hasattr(layer, "weight"):
                 layer.weight = torch.empty(0)
-                layer.weight._is_hf_initialized = True
+            layer.weight._is_hf_initialized = True
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **options: Any) -> None:
         for layer in _quantized_layers(model):

@@ -80,16 +80,16 @@ def unused(model: PreTrainedModel, modules: Mapping[str, nn.Module], text: np.nd
     called: set[nn.Module] = set()
     handles = [layer.register_forward_pre_hook(lambda layer, _: called.add(layer)) for layer in modules.values()]
     try:
-        _run(model, text)
+        run_on(model, text)
     finally:
         for handle in handles:
             handle.remove()
     return {name for name, layer in modules.items() if layer not in called}
 
 
-def _run(model: PreTrainedModel, text: np.ndarray) -> None:
+def run_on(model: PreTrainedModel, text: np.ndarray) -> None:
     """Run the model on a text's tokens. Raises ModelLoadError if it can't."""
-    tokens = torch.from_numpy(text)[None].long()
+    tokens = torch.from_numpy(text)[None].long().to(next(model.parameters()).device)
     with lasting_errors(f"running {type(model).__name__} on a calibration text"):
         model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
 
@@ -122,7 +122,7 @@ def _pass(
         if stubs:
             block.forward = stubs[number]
     try:
-        _run(model, text)
+        run_on(model, text)
     finally:
         for handle in handles:
             handle.remove()
@@ -150,7 +150,10 @@ def _check_chain(blocks: nn.ModuleList, calls: list[Call], outputs: list[Any]) -
     """Raise QuantizationError unless each block, run alone, returns what the next one got in the whole pass."""
     following = [call.hidden for call in calls[1:]] + [hidden_of(outputs[-1])]
     for number, (block, call, wanted) in enumerate(zip(blocks, calls, following, strict=True)):
-        alone = call.run(block)
+        try:
+            alone = call.run(block)
+        except TypeError as error:  # it takes its arguments in another way
+            raise QuantizationError(f"model: block {number} can't be run alone ({error}): {INSTEAD}") from error
         if alone.shape != wanted.shape or not torch.allclose(alone, wanted, rtol=1e-3, atol=1e-4):
             raise QuantizationError(
                 f"model: what block {number} computes is not what the next block gets, so GPTQ would be calibrated on "

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from models.loading.loader import default_device, describe, load
@@ -17,7 +18,7 @@ from models.loading.properties import first_end
 from models.loading.refs import ModelRef, Source
 from models.prompts.chat import Prompter
 from models.prompts.templates import PromptOptions
-from models.quantization.blocks import unused
+from models.quantization.blocks import run_on, unused
 from models.quantization.calibration import calibration_tokens, check_vocabulary, sample_rows
 from models.quantization.errors import QuantizationError, Stopped
 from models.quantization.layers import check_group_size, find_layers
@@ -59,6 +60,16 @@ def quantize(task: QuantizeTask, report: Callable[[Report], None], should_stop: 
     return True
 
 
+def check_result(folder: Path, text: np.ndarray) -> None:
+    """Raise ModelLoadError if the quantized model in the folder can't be loaded, or can't run on a text's tokens.
+
+    Some models (RWKV) use the weights of a layer in a way that a quantized one does not offer.
+    """
+    model, _ = load(ModelRef(Source.LOCAL, str(folder), name="the quantized model"))
+    with torch.inference_mode():
+        run_on(model, text)
+
+
 def _quantize(
     task: QuantizeTask, folder: Path, report: Callable[[Report], None], should_stop: Callable[[], bool]
 ) -> tuple[PromptOptions, float]:
@@ -91,5 +102,6 @@ def _quantize(
     save(model, layers, quantizer, description.dtype, folder)
     tokenizer.save_pretrained(folder)
     del model, layers, quantizer, progress
-    gc.collect()  # frees the memory before the variants are loaded
+    gc.collect()  # frees the memory before the result is loaded
+    check_result(folder, texts[0])
     return prompter.options, time.monotonic() - start

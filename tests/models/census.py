@@ -136,11 +136,13 @@ def quantized(name: str) -> tuple[str, str]:
         task = QuantizeTask(model=original, calibration=rows, options=options, work_folder=work)
         reports: list[Report] = []
         try:
-            quantize(task, reports.append, lambda: False)
-        except QuantizationError as error:
-            return "refused", str(error)
+            load(original, "cpu")
         except ModelLoadError as error:
-            return "not tried", f"no folder is made of the tiny model: {error}".splitlines()[0]
+            return "not tried", f"the tiny model can't be saved and loaded: {error}".splitlines()[0]
+        try:
+            quantize(task, reports.append, lambda: False)
+        except (QuantizationError, ModelLoadError) as error:
+            return "refused", str(error)
         errors = [report.relative_error for report in reports if isinstance(report, QuantizedModule)]
         # No token reaches what only an encoder's outputs would, such as BART's `encoder_attn`.
         assert all(error is None or error < LARGEST_ERROR for error in errors), f"{name}: {errors}"
