@@ -18,6 +18,9 @@ from models.tasks.reports import Event
 ORIGINAL = ("q_proj", "k_proj", "v_proj", "o_proj")
 """The targets of the original experiment: the default for a model that has them all."""
 
+NOT_LINEAR = ("Router", "GroupedLinear")
+"""In the names of transformers' subclasses of Linear: routers also choose experts, and groups have their own inputs."""
+
 
 def add_adapter(model: PreTrainedModel, lora: LoraOptions) -> PeftModel:
     """Return the model with a new LoRA adapter. Raises FineTuneError for names that the model does not have."""
@@ -85,8 +88,8 @@ def _default_targets(model: PreTrainedModel, layers: Iterable[str]) -> list[str]
 def _linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
     """Return the linear layers of the decoder by name, quantized ones included, that can have an adapter.
 
-    Left out are the head, routers, which return more than a linear layer does, and the last layer of Mamba's mixers,
-    whose kernels pass an adapter by.
+    Left out are the head, subclasses of Linear that compute something else, and the last layer of Mamba's mixers, whose
+    kernels pass an adapter by.
     """
     head = model.get_output_embeddings()
     layers = _in_decoder(
@@ -94,7 +97,7 @@ def _linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
         lambda module: (
             module is not head
             and (hasattr(module, "in_features") or isinstance(module, Conv1D))
-            and "Router" not in type(module).__name__
+            and not any(kind in type(module).__name__ for kind in NOT_LINEAR)
         ),
     )
     mixers = [name for name, module in model.named_modules() if hasattr(module, "ssm_state_size")]
