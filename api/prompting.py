@@ -5,11 +5,12 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api.errors import invalid
+from api.dependencies import Caller
+from api.errors import Problem, ProblemType, invalid
 from api.schemas.prompting import PromptIn
 from db.queries import templates
 from db.tables.models import Model
-from db.vocabulary import ModelKind
+from db.vocabulary import ModelKind, Role
 from models.prompts.templates import AUTO, hash_of, is_hash, is_text
 
 
@@ -34,6 +35,16 @@ def template_columns(
     elif templates.get(session, sha256 := template) is None:
         raise invalid(field, "there is no template with this hash")
     return {"template": sha256, "template_sha256": sha256}
+
+
+def check_may_prompt(caller: Caller, body: PromptIn, place: str = "") -> None:
+    """Raise a 403 Problem for a Jinja text from a user.
+
+    A worker renders it, and nothing bounds the time and the memory that a text of loops takes.
+    """
+    if body.template is not None and is_text(body.template) and caller.role != Role.ADMIN:
+        detail = f"{place}template: only admins may send a Jinja text; name a template, or the hash of a stored one"
+        raise Problem(403, ProblemType.FORBIDDEN, detail)
 
 
 def prompt_columns(session: Session, body: PromptIn, model: Model) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid, not_found
-from api.prompting import prompt_columns
+from api.prompting import check_may_prompt, prompt_columns
 from api.references import dataset_with_rows, refuse_load_options
 from api.schemas.common import PageOut
 from api.schemas.evaluations import EvaluationIn, EvaluationOut, EvaluationsQuery, parse_sort
@@ -46,7 +46,7 @@ router = APIRouter(
     "",
     summary="Create an evaluation",
     status_code=202,
-    responses={200: {"model": EvaluationOut}, **document_problems(400, 409, 413, 415, 429)},
+    responses={200: {"model": EvaluationOut}, **document_problems(400, 403, 409, 413, 415, 429)},
 )
 async def create_evaluation(
     body: EvaluationIn, caller: AnyCaller, database: DatabaseDep, submitter: SubmitterDep
@@ -55,6 +55,7 @@ async def create_evaluation(
 
     The predictions can be read while the job runs. A cancelled evaluation keeps the predictions made until then.
     """
+    check_may_prompt(caller, body)
 
     def find(job_id: uuid.UUID) -> EvaluationOut:
         return EvaluationOut.of_row(find_evaluation(database, job_id))

@@ -11,7 +11,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import Problem, ProblemType, document_problems, invalid, not_found
-from api.prompting import template_columns, variable_columns
+from api.prompting import check_may_prompt, template_columns, variable_columns
 from api.references import refuse_load_options
 from api.schemas.common import PageOut
 from api.schemas.generations import (
@@ -46,7 +46,7 @@ class _JobId(StringConvertor):
 
 register_url_convertor("generation_id", _JobId())
 
-SUBMIT_PROBLEMS = document_problems(400, 409, 413, 415, 429)
+SUBMIT_PROBLEMS = document_problems(400, 403, 409, 413, 415, 429)
 
 # The page is untrusted: it gets no origin, no scripts, no forms and no network, only its styles and inline images.
 PAGE_HEADERS = {
@@ -73,6 +73,8 @@ async def create_generation(
     for it (`Prefer: wait=N`) or repeated an earlier one (`Idempotency-Key`).
     """
 
+    check_may_prompt(caller, body)
+
     def add(session: Session, job: Job) -> None:
         _add(session, [job], [body], place="")
 
@@ -92,6 +94,9 @@ async def create_generation_batch(
     body: GenerationBatchIn, caller: AnyCaller, database: DatabaseDep, submitter: SubmitterDep
 ) -> GenerationBatchSubmitted:
     """Submit up to 10,000 generations at once. If one of them is invalid, none is submitted."""
+
+    for position, item in enumerate(body.items):
+        check_may_prompt(caller, item, f"items[{position}].")
 
     def add(session: Session, new_jobs: Sequence[Job]) -> None:
         _add(session, new_jobs, body.items, place="items[{}].")

@@ -60,7 +60,7 @@ PromptTemplate = Annotated[
         "`pagewright-1`), `chat` (the tokenizer's chat template), `pagewright-1` (headings for instruction, input and "
         "response), `raw` (the text alone), a Jinja text, or the `template_sha256` of a stored one. A Jinja text gets "
         "`messages`, `add_generation_prompt` and the tokenizer's special tokens, as a chat template of transformers "
-        "does.",
+        "does. Only admins may send a Jinja text.",
         examples=["auto", "{% for message in messages %}[{{ message['role'] }}] {{ message['content'] }}{% endfor %}"],
     ),
 ]

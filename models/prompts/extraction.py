@@ -2,7 +2,7 @@
 
 import re
 
-_THINKING = re.compile(r"\A.*</think>", re.DOTALL)
+_THINKING = re.compile(r"\A.*</think>\s*", re.DOTALL)
 _FENCE = re.compile(
     r"^[ \t]*(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*\n(.*?)(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.DOTALL | re.MULTILINE
 )
@@ -26,7 +26,7 @@ def extract_page(completion: str, mode: str | None) -> str:
 
     A thinking part, up to `</think>`, is left out. The page is then the first fenced block that is marked as HTML or,
     without a mark, has a tag; else what there is from the doctype or `<html` to `</html>`. A fence or a page that is
-    cut off ends with the completion. A completion with neither is returned as it is.
+    cut off ends with the completion. Without either, it is all that is not thinking.
     """
     if mode != "html":
         return completion
@@ -36,4 +36,4 @@ def extract_page(completion: str, mode: str | None) -> str:
         if language.lower() in _HTML_NAMES or (not language and _TAG.search(content)):
             return content.removesuffix("\n")
     page = _PAGE.search(answer)
-    return page[0] if page else completion
+    return page[0] if page else answer

@@ -91,6 +91,20 @@ def test_a_wrong_template_or_variable_is_422_with_the_reason(
     assert detail in body["detail"]
 
 
+def test_only_admins_may_send_a_jinja_text_and_users_name_a_stored_one(
+    as_user: TestClient, as_admin: TestClient
+) -> None:
+    requests = {
+        "/v1/generations": (REQUEST | {"template": OWN}, "template"),
+        "/v1/generations/batch": ({"items": [REQUEST, REQUEST | {"template": OWN}]}, "items[1].template"),
+        "/v1/evaluations": (JOBS["/v1/evaluations"] | {"template": OWN}, "template"),
+    }
+    for path, (body, field) in requests.items():
+        assert problem(as_user.post(path, json=body), 403, "forbidden")["detail"].startswith(field)
+    assert as_admin.post("/v1/generations", json=REQUEST | {"template": OWN}).status_code == 202
+    assert submit(as_user, template=SHA256)["template"] == SHA256
+
+
 def test_an_item_of_a_batch_with_an_unknown_template_is_named(as_user: TestClient) -> None:
     items = [REQUEST, REQUEST | {"template": "1" * 64}]
     problem(as_user.post("/v1/generations/batch", json={"items": items}), 422, "invalid", "items[1].template")
@@ -115,16 +129,16 @@ def test_a_model_is_registered_with_a_template(as_admin: TestClient) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/generations", "/v1/evaluations"])
 def test_an_adapter_takes_no_other_template_than_that_of_its_training(
-    as_user: TestClient, make_model: Callable[..., Model], path: str
+    as_admin: TestClient, make_model: Callable[..., Model], path: str
 ) -> None:
     make_model("adapter", template="chat", template_sha256=SHA256)
     request = JOBS[path] | {"model": "adapter"}
     for same in (None, "auto", "chat", OWN):
-        assert as_user.post(path, json=request | {"template": same}).status_code == 202
+        assert as_admin.post(path, json=request | {"template": same}).status_code == 202
     for other in ("pagewright-1", "raw", OWN + "\n"):
-        body = problem(as_user.post(path, json=request | {"template": other}), 422, "invalid", "template")
+        body = problem(as_admin.post(path, json=request | {"template": other}), 422, "invalid", "template")
         assert "trained with the template chat" in body["detail"]
-    assert as_user.post(path, json=request | PROMPTED).status_code == 202
+    assert as_admin.post(path, json=request | PROMPTED).status_code == 202
 
 
 @pytest.mark.parametrize("wrong", [{"template": "raw"}, {"system": "x"}, {"extract": "html"}, PROMPTED])

@@ -22,6 +22,7 @@ ANSWERS = {
     "a page without a doctype": (f"Here it is:\n{PAGE[16:]}\nEnjoy!", PAGE[16:]),
     "a page that is cut off": (f"Here it is:\n{PAGE[:70]}", PAGE[:70]),
     "a thinking part": (f"<think>\nI write ```html\n<p>\n``` or {PAGE[:40]}\n</think>\n\n```html\n{PAGE}\n```", PAGE),
+    "a fragment after a thinking part": ("<think>A list?</think>\n\n<ul><li>a</li></ul>", "<ul><li>a</li></ul>"),
     "a thinking part that the prompt opened": (f"First <html> ...\n</think>\n{PAGE}", PAGE),
     "a page alone": (PAGE, PAGE),
     "a fragment alone": (FRAGMENT, FRAGMENT),
