@@ -13,7 +13,7 @@ from peft import PeftModel
 from models.fine_tuning.options import LoraOptions
 from models.fine_tuning.task import FineTuneTask
 from models.fine_tuning.training import fine_tune
-from models.loading.loader import load
+from models.loading.loader import default_device, load
 from models.loading.refs import ModelRef
 from models.prompts.rows import Row
 from models.prompts.templates import build_prompt
@@ -74,7 +74,8 @@ def test_an_adapter_over_a_gptq_base_changes_its_logits_and_resumes(
 
     first = next(report for report in reports if isinstance(report, Checkpoint))
     rest = train(make_task(base=gptq, max_steps=12, save_steps=6, checkpoint=Path(first.folder), **HARD))
-    assert losses(rest)[12] == pytest.approx(measured[12], abs=1e-6)
+    rounding = 1e-6 if default_device() == "cpu" else 1e-3  # a GPU adds in another order each time
+    assert losses(rest)[12] == pytest.approx(measured[12], abs=rounding)
 
 
 @pytest.fixture
