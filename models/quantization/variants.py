@@ -28,7 +28,7 @@ from models.quantization.rounding import round_to_nearest
 from models.scoring.chrf import corpus_score
 from models.scoring.metrics import exact_match
 from models.serving.engine import Completion, RequestError, Sampling
-from models.serving.in_process.engine import InProcessEngine
+from models.serving.in_process.choosing import start_engine
 from models.tasks.reports import MeasuredVariant
 
 log = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ def complete(
     A completion has at most as many tokens as the longest reference and `more_tokens` more. It is empty if the prompt
     text leaves no room in the context. Raises EngineFailed and Stopped.
     """
-    engine = InProcessEngine(model, tokenizer)
+    engine = start_engine(model, tokenizer)
     try:
         longest = 1 + max(engine.count_tokens([row.output for row in rows]), default=0) + more_tokens
         start = time.monotonic()

@@ -17,6 +17,7 @@ from models.quantization.errors import Stopped
 from models.quantization.options import QuantizationOptions
 from models.quantization.variants import Variant, complete, mean_loss, measure, measure_variants
 from models.tasks.reports import MeasuredVariant
+from tests.models import architectures
 from tests.models.quantization.conftest import STARTER, Quantization
 from tests.reciting import make_reciting
 
@@ -51,6 +52,17 @@ def test_rows_longer_than_the_context_do_not_count_in_the_loss_and_have_empty_co
     assert answers == ["", rows[0].output]
     assert tokens_per_second
     assert tokens_per_second > 0
+
+
+def test_a_model_that_continuous_batching_computes_wrong_is_completed_as_by_generate() -> None:
+    model, tokenizer = architectures.make("gptj")
+    prompter = Prompter(tokenizer)
+    row = Row("Write a list.", "", "<ul><li>one</li></ul>")
+    [answer], _ = complete(model, tokenizer, prompter, [row])
+    ids = torch.tensor([prompter.prompt_of(row)])
+    with torch.inference_mode():
+        tokens = model.generate(ids, do_sample=False, max_new_tokens=1 + len(row.output))
+    assert answer == tokenizer.decode(tokens[0, ids.shape[1] :], skip_special_tokens=True)
 
 
 def test_the_starter_model_reproduces_its_held_out_rows(rows: list[Row]) -> None:
