@@ -228,9 +228,9 @@ class ModelPool:
 
 
 def _name(ref: ModelRef) -> str:
-    """Return the model's name in log lines and errors."""
-    base = ref.location if ref.bitsandbytes is None else f"{ref.location} in {ref.bitsandbytes} bits"
-    return base if ref.adapter is None else f"{ref.adapter} over {base}"
+    """Return the model's name in log lines and errors, without the folders in which its files are."""
+    base = ref.label if ref.bitsandbytes is None else f"{ref.label} in {ref.bitsandbytes} bits"
+    return base if ref.adapter is None else f"{Path(ref.adapter).name} over {base}"
 
 
 def _default_budget(device: str) -> int:

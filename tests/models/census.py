@@ -178,6 +178,14 @@ def table() -> str:
     return HEAD.format(version=transformers.__version__) + "\n".join(lines) + "\n"
 
 
+@cache
+def written() -> dict[str, dict[str, str]]:
+    """Return the words of docs/models.md by architecture and column."""
+    lines = [line.split("|")[1:] for line in PAGE.read_text().splitlines() if line.startswith("| ")]
+    titles, *rows = [[cell.strip() for cell in cells] for cells in lines]
+    return {cells[0]: dict(zip(titles[1:], cells[1:], strict=False)) for cells in rows}
+
+
 def _short(reason: str) -> str:
     """Return the reason without figures that differ between machines, and without what would end a cell."""
     return re.sub(r": they differ by .*", "", reason).replace("|", "/")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from models.loading import bits_and_bytes
+from models.loading import bits_and_bytes, first_run
 from models.loading.properties import WINDOWS, config_values, context_length, rope_parameters
 from models.loading.refs import ModelLoadError
 from models.serving.engine import Sampling
@@ -54,8 +54,8 @@ def start_engine(
         raise
     except Exception as error:
         raise ModelLoadError(
-            f"{architecture(model)} can't generate text here: {_sentence(error)}. It is served neither by continuous "
-            f"batching ({reason}) nor by transformers' `generate`: use a model of another architecture"
+            f"{architecture(model)} can't generate text here: {first_run.reason(error)}. It is served neither by "
+            f"continuous batching ({reason}) nor by transformers' `generate`: use a model of another architecture"
         ) from error
     return PlainEngine(model, tokenizer, limits, reason, one_by_one=one_by_one)
 
@@ -76,7 +76,7 @@ def reason_against_paging(model: PreTrainedModel, limits: EngineLimits) -> str |
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        return f"continuous batching can't run {architecture(model)}: {_sentence(error)}"
+        return f"continuous batching can't run {architecture(model)}: {first_run.reason(error)}"
     if not difference <= tolerance(model):  # not-a-number is no agreement
         return (
             f"continuous batching computes other logits than {architecture(model)} alone: they differ by "
@@ -220,9 +220,3 @@ def _first_logits(model: Any, texts: torch.Tensor) -> torch.Tensor:
             return_dict_in_generate=True,
         )
     return torch.cat([step[:1].float() for step in output.logits])
-
-
-def _sentence(error: Exception) -> str:
-    """Return the first line of an error, with its type, for a message."""
-    line = (str(error).strip() or "no message").splitlines()[0]
-    return f"{type(error).__name__}: {line[:200]}"

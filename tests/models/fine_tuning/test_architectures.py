@@ -4,6 +4,7 @@ import pytest
 
 from models.fine_tuning.batching import Way
 from tests.models import architectures
+from tests.models.census import written
 from tests.models.fine_tuning import census
 
 EXPECTED = dict.fromkeys(("falcon", "bloom", "gemma2", "mamba"), Way.PADDED) | {"phi3-longrope": Way.SINGLE}
@@ -21,6 +22,7 @@ def test_a_common_model_learns_from_a_batch_what_it_learns_from_its_rows(name: s
     word, reason = census.trained(name)
     assert word == EXPECTED.get(name, Way.PACKED)
     assert bool(reason) == (word != Way.PACKED)
+    assert word == written()[name]["LoRA"]
 
 
 @pytest.mark.long
@@ -30,3 +32,4 @@ def test_a_common_model_learns_from_a_batch_what_it_learns_from_its_rows(name: s
 def test_every_model_learns_from_a_batch_what_it_learns_from_its_rows_or_is_refused(name: str) -> None:
     word, reason = census.trained(name)
     assert word in list(Way) or reason
+    assert word == written()[name]["LoRA"]

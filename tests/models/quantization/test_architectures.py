@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.models import architectures
-from tests.models.census import quantized
+from tests.models.census import quantized, written
 
 REFUSED_COMMON = {"mixtral"}
 SAMPLE = ("llama", "gemma3_text", "falcon", "gpt2", "mixtral")
@@ -24,6 +24,7 @@ SAMPLE = ("llama", "gemma3_text", "falcon", "gpt2", "mixtral")
 )
 def test_a_quantized_model_is_served_as_it_generates_alone_or_is_refused(name: str) -> None:
     word, reason = quantized(name)
+    assert word == written()[name]["GPTQ"]
     if word == "refused":
         assert name not in set(architectures.COMMON) - REFUSED_COMMON, reason
         assert re.search("`load`|use another model|raise samples", reason), "it says what to do instead"

@@ -1,6 +1,7 @@
 """Every causal architecture of transformers: its greedy text is that of `generate`, or it is refused clearly."""
 
 import pytest
+import transformers
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from tests.models import architectures, census
@@ -13,6 +14,7 @@ def test_a_common_model_writes_what_generate_writes_alone_and_among_others(name:
     word, reason = census.served(name)
     assert word in ("paged", "plain")
     assert bool(reason) == (word == "plain")
+    assert word == census.written()[name]["served"]
 
 
 @pytest.mark.long
@@ -20,11 +22,14 @@ def test_a_common_model_writes_what_generate_writes_alone_and_among_others(name:
 def test_every_model_writes_what_generate_writes_or_is_refused_by_its_name(name: str) -> None:
     word, reason = census.served(name)
     assert word in ("paged", "plain") or "can't generate text here" in reason
+    assert word == census.written()[name]["served"]
 
 
-@pytest.mark.long
-def test_the_page_about_models_is_current() -> None:
-    assert census.PAGE.read_text() == census.table()
+def test_the_page_about_models_has_a_row_for_each_of_the_installed_transformers() -> None:
+    assert census.PAGE.read_text().startswith(census.HEAD.format(version=transformers.__version__))
+    assert list(census.written()) == sorted(architectures.NAMES)
+    untried = {name for name, words in census.written().items() if words["served"] == "not tried"}
+    assert untried == set(architectures.NOT_MADE)
 
 
 def test_every_architecture_of_transformers_is_made_or_has_a_reason_not_to_be() -> None:
