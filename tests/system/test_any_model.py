@@ -93,8 +93,8 @@ def generate(client: httpx.Client, model: str) -> dict[str, Any]:
 def download(client: httpx.Client, model_id: str, folder: Path) -> Path:
     with tarfile.open(fileobj=io.BytesIO(client.get(f"/v1/models/{model_id}/download").content)) as files:
         files.extractall(folder, filter="data")
-    [made] = folder.iterdir()
-    return made
+    [model] = folder.iterdir()
+    return model
 
 
 def prompt_ids(folder: Path) -> list[int]:
@@ -118,7 +118,7 @@ def expected(base: Path, adapter: Path | None = None) -> str:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_model_is_asked_trained_on_chats_quantized_and_evaluated(
+def test_a_model_generates_learns_from_chats_and_is_quantized_and_evaluated(
     client: httpx.Client, data_dir: Path, tmp_path: Path, name: str
 ) -> None:
     folder = data_dir / "models" / name

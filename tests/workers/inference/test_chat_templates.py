@@ -1,7 +1,7 @@
 """A model with a chat template is prompted by it, in generations and in evaluations."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,10 @@ from db.tables.jobs import Job
 from db.tables.models import Model
 from db.vocabulary import ErrorType, JobStatus, ModelKind
 from models.prompts.rows import Message, Row
-from models.serving.pool import ModelPool
-from pagewright.settings import get_settings
 from tests.databases import on_sqlite
 from tests.small_model import make_small
 from workers.inference.evaluation import evaluate
 from workers.inference.generation import generate
-from workers.roles import WorkerRole
 from workers.runtime import Runtime
 
 TEMPLATE = """{% for message in messages %}
@@ -36,18 +33,6 @@ TURNS = (Message("user", "Create a page."), Message("assistant", "<p>One</p>"))
 
 SubmitJobs = Callable[..., list[Job]]
 Change = Callable[..., None]
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[ModelPool]:
-    pool = ModelPool()
-    yield pool
-    pool.close()
-
-
-@pytest.fixture
-def runtime(database: Database, pool: ModelPool) -> Runtime:
-    return Runtime(get_settings(), database, WorkerRole.INFERENCE, pool)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +25,6 @@ from models.prompts.templates import build_prompt
 from models.scoring.metrics import exact_match
 from models.scoring.names import Baseline, Metric
 from models.serving.engine import Sampling
-from models.serving.pool import ModelPool
 from pagewright.artifacts import get_artifacts
 from pagewright.settings import get_settings
 from tests.adapters import make_adapter
@@ -45,18 +44,6 @@ MANY = 80
 Submit = Callable[..., uuid.UUID]
 Read = Callable[[uuid.UUID], EvaluationRow]
 Rows = Callable[[uuid.UUID], list[Prediction]]
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[ModelPool]:
-    pool = ModelPool()
-    yield pool
-    pool.close()
-
-
-@pytest.fixture
-def runtime(database: Database, pool: ModelPool) -> Runtime:
-    return Runtime(get_settings(), database, WorkerRole.INFERENCE, pool)
 
 
 @pytest.fixture

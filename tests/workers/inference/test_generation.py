@@ -1,6 +1,6 @@
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from models.loading.loader import default_device, load
 from models.loading.merging import merge
 from models.loading.refs import ModelRef, Source
 from models.prompts.templates import build_prompt
-from models.serving.pool import ModelPool
 from pagewright.artifacts import ArtifactStore, get_artifacts
 from pagewright.settings import get_settings
 from tests.adapters import generated, make_adapter, plain_peft
@@ -34,18 +33,6 @@ Read = Callable[[uuid.UUID], GenerationRow]
 MakeModel = Callable[..., Model]
 
 STARTER = ModelRef(Source.BUNDLED, "starter", None)
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[ModelPool]:
-    pool = ModelPool()
-    yield pool
-    pool.close()
-
-
-@pytest.fixture
-def runtime(database: Database, pool: ModelPool) -> Runtime:
-    return Runtime(get_settings(), database, WorkerRole.INFERENCE, pool)
 
 
 def test_a_model_shows_which_engine_serves_it_and_why(

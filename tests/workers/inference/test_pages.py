@@ -1,7 +1,7 @@
 """Evaluations of a chat model, whose pages stand in a fence after a sentence."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,12 +15,9 @@ from db.tables.evaluations import Prediction
 from db.tables.models import Model
 from db.vocabulary import JobStatus, ModelKind
 from models.prompts.rows import Message, Row
-from models.serving.pool import ModelPool
-from pagewright.settings import get_settings
 from tests.databases import on_sqlite
 from tests.reciting import CHAT_TEMPLATE, make_reciting
 from workers.inference.evaluation import evaluate
-from workers.roles import WorkerRole
 from workers.runtime import Runtime
 
 pytestmark = on_sqlite
@@ -29,18 +26,6 @@ PAGE = "<!DOCTYPE html>\n<title>Tea</title>\n<p>Tea</p>\n"
 ANSWER = ["Here it is:\n\n", "```html\n", *PAGE.splitlines(keepends=True), "```\n", "Enjoy!"]
 
 Submit = Callable[..., uuid.UUID]
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[ModelPool]:
-    pool = ModelPool()
-    yield pool
-    pool.close()
-
-
-@pytest.fixture
-def runtime(database: Database, pool: ModelPool) -> Runtime:
-    return Runtime(get_settings(), database, WorkerRole.INFERENCE, pool)
 
 
 @pytest.fixture
