@@ -9,6 +9,7 @@ from typing import Any
 import schemathesis
 
 from api.schemas.models import COMMIT, HUB_NAME
+from models.prompts import templates
 
 NAMES = {"model": "starter", "dataset": "pages"}
 """Existing things, for the fields that must name one. Random names would never match any."""
@@ -36,6 +37,7 @@ def before_call(_: Any, case: Any, kwargs: Any) -> None:
     items = case.body.get("items")
     for body in [case.body, *(items if isinstance(items, list) else [])]:
         _insert_existing_names(body)
+        _insert_valid_prompt(body)
         _whole_numbers(body)
     if case.path == "/v1/models" and case.body.get("source") == "local" and _is_name(case.body.get("location"), 500):
         case.body["location"] = LOCAL_MODEL
@@ -62,6 +64,17 @@ def _insert_existing_names(fields: Any) -> None:
         fields.update({field: name for field, name in NAMES.items() if _is_name(fields.get(field))})
 
 
+def _insert_valid_prompt(fields: Any) -> None:
+    """Name a template, and a variable of one: no schema says what is a Jinja text, or that no text has a U+0000."""
+    if not isinstance(fields, dict):
+        return
+    if isinstance(fields.get("template"), str) and len(fields["template"]) <= templates.MAX_CHARACTERS:
+        fields["template"] = templates.RAW
+    variables = fields.get("chat_template_kwargs")
+    if isinstance(variables, dict) and all(templates.VARIABLE.fullmatch(name) for name in variables):
+        fields["chat_template_kwargs"] = dict.fromkeys(list(variables)[:9], True)
+
+
 def _is_name(value: object, longest: int = 200) -> bool:
     return isinstance(value, str) and len(value) <= longest and re.fullmatch(r"[A-Za-z0-9._:/-]+", value) is not None
 
@@ -74,6 +87,6 @@ def _whole_numbers(node: Any) -> None:
     ):
         if isinstance(value, float) and value.is_integer():
             node[key] = int(value)
-        elif isinstance(value, int) and 2**63 <= value < 2**63 + 2**11:
+        if isinstance(node[key], int) and 2**63 <= node[key] < 2**63 + 2**11:
             node[key] = 2**63 - 1
         _whole_numbers(value)
