@@ -34,6 +34,8 @@ fine-tunes, merges and quantizations are jobs: submitting one returns its id, an
 (RFC 9457) with a stable `type`.
 """
 
+OTHER_PATHS = ["/docs", "/openapi.json"]
+
 
 class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
@@ -90,6 +92,7 @@ def create_app() -> FastAPI:
     for module in modules:
         app.include_router(module.router)
     docs_page.install(app)
+    app.state.paths = [route.path_format for module in modules for route in module.router.routes] + OTHER_PATHS
     return app
 
 

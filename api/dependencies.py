@@ -13,7 +13,8 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
-from api.errors import UNKNOWN_QUERY_PARAMETER, Problem, ProblemType, invalid, shown
+from api import messages
+from api.errors import Problem, ProblemType, invalid, shown
 from api.waiting import Watcher
 from db.queries import api_keys
 from db.session import Database, get_database
@@ -64,7 +65,8 @@ class GuardedRoute(APIRoute):
             if media_type:
                 _check_body_headers(request, media_type)
             if "query" not in parameters and request.query_params:
-                raise invalid(shown(next(iter(request.query_params))), UNKNOWN_QUERY_PARAMETER)
+                name = next(iter(request.query_params))
+                raise invalid(shown(name), messages.unknown(name, (), is_query=True))
             return await handle(request)
 
         return guarded

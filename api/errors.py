@@ -1,7 +1,7 @@
 """Error responses as problem documents (`application/problem+json`, RFC 9457)."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
@@ -13,13 +13,13 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from api import messages, paths
 from db.session import UNREACHABLE
 
 log = logging.getLogger(__name__)
 
 MAX_FIELD_NAME = 64
 MAX_FIELD_ERRORS = 20
-UNKNOWN_QUERY_PARAMETER = "unknown query parameter"
 
 
 class ProblemType(StrEnum):
@@ -47,7 +47,7 @@ class FieldError(BaseModel):
     """An error in one field or parameter of a request."""
 
     field: str = Field(examples=["items[3].temperature"], description="The path of the field.")
-    message: str = Field(examples=["Input should be less than or equal to 2"])
+    message: str = Field(examples=["must be at most 2"])
 
 
 class ProblemDocument(BaseModel):
@@ -142,8 +142,8 @@ def install(app: FastAPI) -> None:
     async def problem(_: Request, error: Problem) -> JSONResponse:
         return error.response()
 
-    async def invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
-        return _validation_problem(error).response()
+    async def invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
+        return _validation_problem(error, request).response()
 
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         # FastAPI answers 400 when a form can't be written to the disk.
@@ -151,8 +151,14 @@ def install(app: FastAPI) -> None:
             return disk_full(error.__cause__).response()
         headers = dict(error.headers or {})
         if error.status_code == 405:
-            headers["Allow"] = ", ".join(_allowed_methods(app, request))
-        return Problem(error.status_code, _http_type(error.status_code), str(error.detail), headers=headers).response()
+            allowed = _allowed_methods(app, request)
+            headers["Allow"] = ", ".join(allowed)
+            detail = paths.wrong_method(allowed)
+        elif error.status_code == 404:
+            detail = paths.unknown_path(request.url.path, app.state.paths)
+        else:
+            detail = _unreadable_body(request, error)
+        return Problem(error.status_code, _http_type(error.status_code), detail, headers=headers).response()
 
     async def database_down(_: Request, error: Exception) -> JSONResponse:
         log.error("the database is not available: %s", getattr(error, "orig", error))
@@ -191,23 +197,35 @@ def _allowed_methods(app: FastAPI, request: Request) -> list[str]:
     ]
 
 
-def _validation_problem(error: RequestValidationError) -> Problem:
+def _unreadable_body(request: Request, error: HTTPException) -> str:
+    """Return what is wrong with a body that FastAPI or Starlette could not read. Their own messages say less."""
+    if request.headers.get("Content-Type", "").lower().startswith("multipart/"):
+        return (
+            "the form can't be read: it must be multipart/form-data with the `boundary` that its Content-Type names, "
+            "and at most 1,000 fields of at most 1 MiB each, files excepted; with curl, use -F and set no Content-Type"
+        )
+    if isinstance(error.__cause__, UnicodeDecodeError):
+        return f"the body is not valid UTF-8: see byte {error.__cause__.start + 1}"
+    if isinstance(error.__cause__, RecursionError):
+        return "the body is not valid JSON: it is nested too deeply"
+    return "the body can't be read as JSON: a number in it may have too many digits"
+
+
+def _validation_problem(error: RequestValidationError, request: Request) -> Problem:
     details = error.errors()
     # The location of invalid JSON in a body ends in a position; in a form's field, in the field's name.
-    if any(detail["type"] == "json_invalid" and isinstance(detail["loc"][-1], int) for detail in details):
-        return Problem(400, ProblemType.MALFORMED, "the body is not valid JSON")
+    for detail in details:
+        if detail["type"] == "json_invalid" and isinstance(detail["loc"][-1], int):
+            text = messages.json_syntax(error.body, detail["loc"][-1])
+            return Problem(400, ProblemType.MALFORMED, text)
     # The invalid input is left out: it may be huge, a secret, or NaN, which JSON can't represent.
-    errors = [FieldError(field=_field_name(detail["loc"]), message=_message(detail)) for detail in details]
-    errors = errors[:MAX_FIELD_ERRORS]
+    endpoint = request.scope["route"].endpoint
+    errors = [
+        FieldError(field=_field_name(detail["loc"]), message=messages.message(detail, endpoint))
+        for detail in details[:MAX_FIELD_ERRORS]
+    ]
     first = errors[0]
     return Problem(422, ProblemType.INVALID, f"{first.field}: {first.message}", errors=errors)
-
-
-def _message(detail: Mapping[str, Any]) -> str:
-    if detail["type"] == "extra_forbidden":
-        return UNKNOWN_QUERY_PARAMETER if detail["loc"][0] == "query" else "unknown field"
-    message: str = detail["msg"]
-    return message
 
 
 def _field_name(location: Sequence[str | int]) -> str:

@@ -133,10 +133,18 @@ class BoundedConnection(HttpToolsProtocol):
     def _refuse_head(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
             detail = f"the request line and headers are larger than {MAX_HEAD_BYTES} bytes"
-            answer = Problem(431, ProblemType.TOO_LARGE, detail, headers={"Connection": "close"}).response()
-            lines = [name + b": " + value + b"\r\n" for name, value in answer.raw_headers]
-            self.transport.write(b"".join([STATUS_LINE[431], *lines, b"\r\n", bytes(answer.body)]))
+            self._write_problem(431, ProblemType.TOO_LARGE, detail)
         self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer data that is no HTTP request. `msg` is uvicorn's text, which is not sent."""
+        self._write_problem(400, ProblemType.MALFORMED, "this is not a valid HTTP request")
+        self.transport.close()
+
+    def _write_problem(self, status: int, type: ProblemType, detail: str) -> None:
+        answer = Problem(status, type, detail, headers={"Connection": "close"}).response()
+        lines = [name + b": " + value + b"\r\n" for name, value in answer.raw_headers]
+        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", bytes(answer.body)]))
 
 
 async def _too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:

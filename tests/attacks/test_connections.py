@@ -330,6 +330,8 @@ def test_a_body_with_two_lengths_is_refused(
     answer = drip(connection, b"")
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert answer.count(b"HTTP/1.1") == 1
+    assert b"content-type: application/problem+json" in answer
+    assert b"this is not a valid HTTP request" in answer
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, gzip"])
