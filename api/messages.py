@@ -30,6 +30,7 @@ PATTERNS = {
     r"^[0-9a-f]{40}$": "must be a full commit hash: 40 hexadecimal digits, in lower case",
     r"^[0-9a-f]{64}$": "must be a SHA-256 hash: 64 hexadecimal digits, in lower case",
     r"^[\w./-]+$": "must hold only letters, digits and `_` `.` `/` `-`",
+    r"^[!-~]*$": "must hold only visible ASCII characters, without spaces",
     r"^[\x21-\x7e]+$": "must hold only visible ASCII characters, without spaces",
     f"^-?({'|'.join(Metric)})$": f"must be a metric, with `-` before it for the highest first: {', '.join(Metric)}",
     r"^([A-Za-z_][A-Za-z0-9_.]{0,99}|all-linear)$": "must be the name of a layer: letters, digits, `_` and `.`, not "
@@ -70,6 +71,7 @@ TEXTS = {
     "uuid_parsing": "must be an id, as the server returned it",
     "uuid_version": "must be an id, as the server returned it",
     "none_required": "must be null",
+    "path_type": "must be a path",
 }
 """The messages by pydantic's type of error, with what it says of the rule."""
 
@@ -82,12 +84,20 @@ def message(detail: Mapping[str, Any], endpoint: Callable[..., Any]) -> str:
 
     The message does not repeat the value, which may be a secret.
     """
-    kind, location, context = detail["type"], detail["loc"], detail.get("ctx", {})
+    kind, location = detail["type"], detail["loc"]
     if kind == "extra_forbidden":
         return unknown(str(location[-1]), _fields(endpoint, location[:-1]), is_query=location[0] == "query")
+    if kind == "value_error" and isinstance(detail["input"], str) and UploadFile in _types(endpoint, location):
+        return "is a text and not a file: with curl, write `@` before the path, as in `-F file=@pages.jsonl`"
+    if kind == "missing" and len(location) == 1:
+        return "is required: a JSON object"
+    return rule(detail)
+
+
+def rule(detail: Mapping[str, Any]) -> str:
+    """Return which rule a value breaks. `detail` is an error of pydantic, of any model."""
+    kind, context = detail["type"], detail.get("ctx", {})
     if kind == "value_error":
-        if isinstance(detail["input"], str) and UploadFile in _types(endpoint, location):
-            return "is a text and not a file: with curl, write `@` before the path, as in `-F file=@pages.jsonl`"
         return str(context.get("error", OTHER))
     if kind == "string_pattern_mismatch":
         return PATTERNS.get(context["pattern"], OTHER)
@@ -96,8 +106,6 @@ def message(detail: Mapping[str, Any], endpoint: Callable[..., Any]) -> str:
     if kind == "json_invalid":
         place = re.search(r"line (\d+) column (\d+)", str(context.get("error")))
         return "is not valid JSON" + (f": see line {place[1]}, column {place[2]}" if place else "")
-    if kind == "missing" and len(location) == 1:
-        return "is required: a JSON object"
     if kind in ("too_short", "too_long") and isinstance(detail["input"], str):
         kind = f"string_{kind}"
     text = TEXTS.get(kind, OTHER).format(**context)

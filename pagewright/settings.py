@@ -1,5 +1,9 @@
 """All environment variables that Pagewright reads. Their prefix is PAGEWRIGHT_; `pagewright settings` lists them."""
 
+import difflib
+import os
+import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -37,8 +41,18 @@ Secret = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[!-~
 """Printable ASCII without spaces, as a header can carry it."""
 
 
+PREFIX = "PAGEWRIGHT_"
+
+_KUBERNETES = re.compile(r"\w+(_SERVICE_(HOST|PORT\w*)=|_PORT_\d+_(TCP|UDP|SCTP)\w*=|_PORT=(tcp|udp|sctp)://).*")
+"""What Kubernetes sets in every container for a Service whose name begins with `pagewright`."""
+
+
+class UnknownSettings(Exception):
+    """The environment has variables with Pagewright's prefix that it does not read. The message is for the user."""
+
+
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="PAGEWRIGHT_", extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", hide_input_in_errors=True)
 
     data_dir: Path = Field(
         Path("pagewright-data"),
@@ -192,5 +206,27 @@ class Settings(BaseSettings):
 
 @lru_cache
 def get_settings() -> Settings:
-    """Read the environment once. Raises pydantic.ValidationError for invalid values."""
+    """Read the environment once.
+
+    Raises pydantic.ValidationError for invalid values, and UnknownSettings if there are variables with the prefix that
+    Pagewright does not read: one with a spelling mistake would leave its setting at the default without a word.
+    """
+    _refuse_unknown(os.environ)
     return Settings()
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    faults = [
+        _unknown(name, known)
+        for name, value in sorted(environment.items())
+        if name.upper().startswith(PREFIX) and name.upper() not in known and not _KUBERNETES.match(f"{name}={value}")
+    ]
+    if faults:
+        raise UnknownSettings("\n".join(faults))
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in known], 1)
+    hint = f"did you mean {PREFIX}{near[0]}?" if near else "`pagewright settings` lists those that there are"
+    return f"{name}: there is no such setting; {hint}"

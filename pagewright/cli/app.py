@@ -7,6 +7,7 @@ from pagewright.cli import api, demo, evaluate, keys, migrate, prune, settings, 
 from pagewright.cli.experiment import arguments as experiment
 from pagewright.cli.up import command as up
 from pagewright.logging import configure_logging
+from pagewright.settings import PREFIX, UnknownSettings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,9 +22,15 @@ def configure() -> None:
     try:
         configure_logging()
     except ValidationError as error:
+        from api.messages import rule  # imported here: it loads FastAPI, which most commands do without
+
         # The values are not shown: one of them may be a password.
         for fault in error.errors():
-            typer.echo(f"pagewright: PAGEWRIGHT_{str(fault['loc'][0]).upper()}: {fault['msg']}", err=True)
+            typer.echo(f"pagewright: {PREFIX}{str(fault['loc'][0]).upper()}: {rule(fault)}", err=True)
+        raise typer.Exit(1) from None
+    except UnknownSettings as error:
+        for line in str(error).splitlines():
+            typer.echo(f"pagewright: {line}", err=True)
         raise typer.Exit(1) from None
 
 

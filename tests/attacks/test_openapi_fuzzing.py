@@ -1,6 +1,6 @@
 """schemathesis over the whole OpenAPI document: all phases, all checks, the same cases in every run.
 
-PAGEWRIGHT_ATTACK_EXAMPLES sets the number of cases for each operation, and of sequences of operations.
+ATTACK_EXAMPLES sets the number of cases for each operation, and of sequences of operations.
 """
 
 import os
@@ -19,7 +19,7 @@ from tests.attacks.schemathesis_hooks import LOCAL_MODEL, ROWS
 
 pytestmark = pytest.mark.long
 
-EXAMPLES = os.environ.get("PAGEWRIGHT_ATTACK_EXAMPLES", "20")
+EXAMPLES = os.environ.get("ATTACK_EXAMPLES", "20")
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
 

@@ -1,6 +1,8 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from db.session import Database
 from tests.processes import COMMAND, environment
 
@@ -35,3 +37,34 @@ def test_an_unknown_worker_role_is_refused() -> None:
     ended = run("worker", "--role", "cook")
     assert ended.returncode == 2
     assert "inference" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("settings",), ("migrate",), ("up",), ("api",), ("worker",), ("keys", "create", "x")]
+)
+def test_a_misspelt_setting_is_refused_at_start_with_the_nearest_one(command: tuple[str, ...], tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new.sqlite3'}"
+    ended = run(*command, database_url=url, data_dri=tmp_path, max_quewed="1", nonsense="")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.splitlines() == [
+        "pagewright: PAGEWRIGHT_DATA_DRI: there is no such setting; did you mean PAGEWRIGHT_DATA_DIR?",
+        "pagewright: PAGEWRIGHT_MAX_QUEWED: there is no such setting; did you mean PAGEWRIGHT_MAX_QUEUED?",
+        "pagewright: PAGEWRIGHT_NONSENSE: there is no such setting; `pagewright settings` lists those that there are",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_variables_that_kubernetes_sets_for_a_service_are_no_settings() -> None:
+    service = {"service_host": "10.0.0.1", "service_port": "8000", "service_port_http": "8000"}
+    port = {"port_8000_tcp": "tcp://10.0.0.1:8000", "port_8000_tcp_addr": "10.0.0.1", "api_port": "tcp://10.0.0.1:8000"}
+    assert run("settings", **service, **port).returncode == 0
+
+
+def test_an_invalid_setting_is_refused_in_words_and_its_value_is_not_shown() -> None:
+    ended = run("settings", port="secret", log_level="secret", api_key="my secret", redis_url="http://secret")
+    assert ended.returncode == 1
+    assert "secret" not in ended.stderr
+    lines = ended.stderr.splitlines()
+    assert "pagewright: PAGEWRIGHT_PORT: must be a whole number, such as 4" in lines
+    assert "pagewright: PAGEWRIGHT_LOG_LEVEL: must be `DEBUG`, `INFO`, `WARNING` or `ERROR`" in lines
+    assert "pagewright: PAGEWRIGHT_API_KEY: must hold only visible ASCII characters, without spaces" in lines
