@@ -29,8 +29,8 @@ from pagewright.work_folders import remove_abandoned
 DESCRIPTION = """A self-hosted job server for language models that write HTML.
 
 Every operation below `/v1` requires an API key in the header `Authorization: Bearer <key>`. Generations, evaluations,
-fine-tunes, merges and quantizations are jobs: submitting one returns its id, and `GET /v1/jobs/{job_id}` its status.
-`Prefer: wait=N` waits for the job, and `GET /v1/jobs/{job_id}/events` streams its changes. Errors are problem documents
+fine-tunes, merges and quantizations are jobs: submitting one returns its id, and `GET /v1/jobs/{job}` its status.
+`Prefer: wait=N` waits for the job, and `GET /v1/jobs/{job}/events` streams its changes. Errors are problem documents
 (RFC 9457) with a stable `type`.
 """
 

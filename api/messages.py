@@ -71,7 +71,6 @@ TEXTS = {
     "uuid_parsing": "must be an id, as the server returned it",
     "uuid_version": "must be an id, as the server returned it",
     "none_required": "must be null",
-    "path_type": "must be a path",
 }
 """The messages by pydantic's type of error, with what it says of the rule."""
 

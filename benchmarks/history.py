@@ -14,6 +14,7 @@ from sqlalchemy import Connection, event, text
 from benchmarks.serving import serving
 from db import job_transitions
 from db.queries import evaluations, generations, jobs, predictions
+from db.queries.job_names import Named
 from db.session import Database
 from db.vocabulary import ErrorType, JobKind, JobStatus
 
@@ -107,7 +108,9 @@ def _costs(client: httpx.Client, database: Database) -> Costs:
         "poll": get(lambda: f"/v1/generations/{r.choice(ids)}"),
         "list of generations": get(lambda: "/v1/generations", limit=PAGE),
         "list of generations, from the middle": get(lambda: "/v1/generations", limit=PAGE, after=sorted(ids)[500]),
-        "list of jobs of a rare kind": get(lambda: "/v1/jobs", limit=PAGE, kind="fine_tune"),
+        "list of jobs of a rare kind": get(lambda: "/v1/jobs", limit=PAGE, kind="fine-tune"),
+        "list of jobs of a model": get(lambda: "/v1/jobs", limit=PAGE, model="starter"),
+        "list of jobs by a name that none has": get(lambda: "/v1/jobs", limit=PAGE, name="nothing"),
         "list of jobs that are queued": get(lambda: "/v1/jobs", limit=PAGE, status="queued"),
         "list of evaluations": get(lambda: "/v1/evaluations", limit=PAGE),
         "page of predictions": get(lambda: f"/v1/evaluations/{r.choice(evaluated)}/predictions", limit=PAGE),
@@ -134,7 +137,13 @@ def _claims(client: httpx.Client, database: Database) -> float:
         waiting = [
             row.job.id
             for row in generations.page(
-                session, owner=None, status=JobStatus.QUEUED, batch_id=uuid.UUID(batch), limit=MEASURED, after=None
+                session,
+                owner=None,
+                status=JobStatus.QUEUED,
+                batch_id=uuid.UUID(batch),
+                named=Named(),
+                limit=MEASURED,
+                after=None,
             ).items
         ]
 
@@ -151,23 +160,26 @@ def _claims(client: httpx.Client, database: Database) -> float:
 
 
 def _plans(database: Database, job_id: uuid.UUID, evaluation: uuid.UUID) -> dict[str, list[str]]:
-    page: dict[str, Any] = {"limit": PAGE, "after": None}
+    page: dict[str, Any] = {"named": Named(), "limit": PAGE, "after": None}
     queries: dict[str, Callable[[Any], object]] = {
         "poll": lambda session: generations.get(session, job_id, owner=None),
         "list of generations": lambda session: generations.page(
             session, owner=None, status=None, batch_id=None, **page
         ),
         "list of generations, from the middle": lambda session: generations.page(
-            session, owner=None, status=None, batch_id=None, limit=PAGE, after=job_id
+            session, owner=None, status=None, batch_id=None, **page | {"after": job_id}
         ),
         "list of jobs of a rare kind": lambda session: jobs.page(
             session, owner=None, status=None, kind=JobKind.FINE_TUNE, batch_id=None, **page
         ),
+        "list of jobs of a model": lambda session: jobs.page(
+            session, owner=None, status=None, kind=None, batch_id=None, **page | {"named": Named(model="starter")}
+        ),
         "list of evaluations": lambda session: evaluations.page(
-            session, model=None, dataset=None, status=None, sort=None, descending=False, **page
+            session, status=None, sort=None, descending=False, **page
         ),
         "page of predictions": lambda session: predictions.page(
-            session, evaluation, predictions.Filter(), sort=None, descending=False, **page
+            session, evaluation, predictions.Filter(), sort=None, descending=False, limit=PAGE, after=None
         ),
         "claim": lambda session: job_transitions.claim(session, [job_id], worker="benchmark", lease_seconds=60),
         "expired leases": job_transitions.requeue_expired,

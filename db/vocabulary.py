@@ -24,6 +24,11 @@ class JobKind(StrEnum):
     QUANTIZATION = "quantization"
 
     @property
+    def word(self) -> str:
+        """The kind as clients read it, as in its path: `/v1/` + word + `s`."""
+        return self.value.replace("_", "-")
+
+    @property
     def queue(self) -> QueueName:
         """The queue that jobs of this kind are sent to."""
         if self in (JobKind.GENERATION, JobKind.EVALUATION):

@@ -248,7 +248,7 @@ def make_dataset(database: Database, tmp_path: Path) -> Callable[..., Dataset]:
         test: list[tuple[str, str, str] | Row] | None = None,
     ) -> Dataset:
         folder = tmp_path / f"dataset-{name}"
-        folder.mkdir()
+        folder.mkdir(parents=True)
         for split, split_rows in ((Split.TRAIN, rows), (Split.TEST, test or [])):
             given = [row if isinstance(row, Row) else Row(*row) for row in split_rows]
             schema = CHAT_SCHEMA if any(row.is_chat for row in given) else SCHEMA

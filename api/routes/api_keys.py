@@ -1,14 +1,14 @@
 """Manage API keys. Requires an admin key."""
 
-import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
 from api.dependencies import AdminCaller, DatabaseDep, GuardedRoute
-from api.errors import document_problems, not_found
-from api.schemas.api_keys import ApiKeyCreated, ApiKeyIn, ApiKeyOut
-from api.schemas.common import PageOut, PageQuery
+from api.errors import Problem, ProblemType, document_problems, not_found
+from api.references import Reference
+from api.schemas.api_keys import ApiKeyCreated, ApiKeyIn, ApiKeyOut, ApiKeysQuery
+from api.schemas.common import PageOut
 from db.queries import api_keys
 
 router = APIRouter(
@@ -26,16 +26,25 @@ def create_api_key(body: ApiKeyIn, response: Response, _: AdminCaller, database:
 
 
 @router.get("", summary="List API keys")
-def list_api_keys(_: AdminCaller, database: DatabaseDep, query: Annotated[PageQuery, Query()]) -> PageOut[ApiKeyOut]:
+def list_api_keys(_: AdminCaller, database: DatabaseDep, query: Annotated[ApiKeysQuery, Query()]) -> PageOut[ApiKeyOut]:
     """List all API keys, newest first, including revoked ones."""
     with database.read() as session:
-        page = api_keys.page(session, limit=query.limit, after=query.after)
+        page = api_keys.page(session, name=query.name, limit=query.limit, after=query.after)
     return PageOut.of(page.map(ApiKeyOut.of))
 
 
-@router.delete("/{key_id}", summary="Revoke an API key", status_code=204, responses=document_problems(404))
-def revoke_api_key(key_id: uuid.UUID, _: AdminCaller, database: DatabaseDep) -> None:
-    """Revoke an API key immediately and permanently. Its jobs are kept, and those not finished continue."""
+@router.delete("/{key:reference}", summary="Revoke an API key", status_code=204, responses=document_problems(404, 409))
+def revoke_api_key(key: Reference, _: AdminCaller, database: DatabaseDep) -> None:
+    """Revoke an API key immediately and permanently. Its jobs are kept, and those not finished continue.
+
+    If several valid keys have the name, none is revoked: use the id.
+    """
     with database.write() as session:
-        if not api_keys.revoke(session, key_id):
+        found = api_keys.find(session, key)
+        if not found:
             raise not_found("API key")
+        if len(found) > 1 and found[0].revoked_at is None:
+            ids = ", ".join(str(one.id) for one in found)
+            raise Problem(409, ProblemType.CONFLICT, f"several valid keys have this name; use the id of one: {ids}")
+        for one in found:
+            api_keys.revoke(session, one.id)

@@ -1,6 +1,5 @@
 """Datasets of instructions and pages, for fine-tunes, evaluations and quantizations."""
 
-import uuid
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,8 @@ from fastapi import APIRouter, Form, Query, Response
 
 from api.dependencies import AdminCaller, AnyCaller, ArtifactsDep, DatabaseDep, GuardedRoute, SettingsDep
 from api.errors import disk_full, document_problems, invalid, name_taken, not_found
-from api.schemas.common import PageOut, PageQuery
+from api.references import Reference
+from api.schemas.common import NamedPageQuery, PageOut
 from api.schemas.datasets import DatasetIn, DatasetOut, DatasetRowOut, DatasetRowsOut, DatasetRowsQuery
 from db.queries import datasets
 from db.session import Database
@@ -66,22 +66,24 @@ def create_dataset(
 
 
 @router.get("", summary="List datasets")
-def list_datasets(_: AnyCaller, database: DatabaseDep, query: Annotated[PageQuery, Query()]) -> PageOut[DatasetOut]:
+def list_datasets(
+    _: AnyCaller, database: DatabaseDep, query: Annotated[NamedPageQuery, Query()]
+) -> PageOut[DatasetOut]:
     """List all datasets, newest first."""
     with database.read() as session:
-        page = datasets.page(session, limit=query.limit, after=query.after)
+        page = datasets.page(session, name=query.name, limit=query.limit, after=query.after)
     return PageOut.of(page.map(DatasetOut.of))
 
 
-@router.get("/{dataset_id}", summary="Get a dataset", responses=document_problems(404))
-def get_dataset(dataset_id: uuid.UUID, _: AnyCaller, database: DatabaseDep) -> DatasetOut:
+@router.get("/{dataset:reference}", summary="Get a dataset", responses=document_problems(404))
+def get_dataset(dataset: Reference, _: AnyCaller, database: DatabaseDep) -> DatasetOut:
     """Get a dataset's name, source and number of rows."""
-    return DatasetOut.of(_find(database, dataset_id))
+    return DatasetOut.of(_find(database, dataset))
 
 
-@router.get("/{dataset_id}/rows", summary="List the rows of a dataset", responses=document_problems(404))
+@router.get("/{dataset:reference}/rows", summary="List the rows of a dataset", responses=document_problems(404))
 def list_dataset_rows(
-    dataset_id: uuid.UUID,
+    dataset: Reference,
     _: AnyCaller,
     database: DatabaseDep,
     artifacts: ArtifactsDep,
@@ -90,28 +92,30 @@ def list_dataset_rows(
     """List the rows of a split, in the order of their numbers."""
     from api.datasets import storing
 
-    dataset = _find(database, dataset_id)
-    start, end = query.after + 1, dataset.rows_of(query.split)
+    found = _find(database, dataset)
+    start, end = query.after + 1, found.rows_of(query.split)
     count = max(0, min(query.limit, end - start))
-    rows = storing.read_rows(artifacts, dataset.sha256, query.split, start, count) if count else []
+    rows = storing.read_rows(artifacts, found.sha256, query.split, start, count) if count else []
     items = [DatasetRowOut.model_validate({"row": number, **asdict(row)}) for number, row in enumerate(rows, start)]
     return DatasetRowsOut(items=items, next=items[-1].row if items and items[-1].row + 1 < end else None)
 
 
-@router.delete("/{dataset_id}", summary="Delete a dataset", status_code=204, responses=document_problems(403, 404, 409))
-def delete_dataset(dataset_id: uuid.UUID, _: AdminCaller, database: DatabaseDep, artifacts: ArtifactsDep) -> None:
+@router.delete(
+    "/{dataset:reference}", summary="Delete a dataset", status_code=204, responses=document_problems(403, 404, 409)
+)
+def delete_dataset(dataset: Reference, _: AdminCaller, database: DatabaseDep, artifacts: ArtifactsDep) -> None:
     """Delete a dataset. Its name can be used again, and models trained on it are kept.
 
     A dataset that an unfinished job uses can't be deleted. Requires an admin key.
     """
     from api.datasets import storing
 
-    storing.delete(database, artifacts, dataset_id)
+    storing.delete(database, artifacts, _find(database, dataset).id)
 
 
-def _find(database: Database, dataset_id: uuid.UUID) -> Dataset:
+def _find(database: Database, reference: str) -> Dataset:
     with database.read() as session:
-        dataset = datasets.get(session, dataset_id)
+        dataset = datasets.find(session, reference)
     if dataset is None:
         raise not_found("dataset")
     return dataset

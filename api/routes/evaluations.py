@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid, not_found
 from api.prompting import check_may_prompt, prompt_columns
-from api.references import dataset_with_rows, refuse_load_options
+from api.references import Reference, dataset_with_rows, find_job_id, refuse_load_options, unknown_model
 from api.schemas.common import PageOut
 from api.schemas.evaluations import EvaluationIn, EvaluationOut, EvaluationsQuery, parse_sort
 from api.schemas.predictions import (
@@ -58,7 +58,7 @@ async def create_evaluation(
     check_may_prompt(caller, body)
 
     def find(job_id: uuid.UUID) -> EvaluationOut:
-        return EvaluationOut.of_row(find_evaluation(database, job_id))
+        return EvaluationOut.of_row(find_evaluation(database, str(job_id)))
 
     return await submitter.submit_one(caller, JobKind.EVALUATION, body, partial(_add, body), find, router.prefix)
 
@@ -75,8 +75,7 @@ def list_evaluations(
     with database.read() as session:
         page = evaluations.page(
             session,
-            model=query.model,
-            dataset=query.dataset,
+            named=query.named(),
             status=query.status,
             sort=metric,
             descending=descending,
@@ -98,13 +97,14 @@ def compare_evaluations(
     shared = _shared_metrics(*pair, query.metric)
     extracts = [row.evaluation.extract for row in pair]
     with database.read() as session:
-        a, b = predictions.paired_scores(session, query.a, query.b, shared)
+        a_id, b_id = (row.job.id for row in pair)
+        a, b = predictions.paired_scores(session, a_id, b_id, shared)
         after = -1 if query.after is None else query.after
-        changed, next_row = predictions.changed(session, query.a, query.b, query.metric, limit=query.limit, after=after)
+        changed, next_row = predictions.changed(session, a_id, b_id, query.metric, limit=query.limit, after=after)
     differences = statistics.compare(a.by_metric, b.by_metric, a.chrf_statistics, b.chrf_statistics)
     return ComparisonOut(
-        a=query.a,
-        b=query.b,
+        a=a_id,
+        b=b_id,
         rows=len(a.by_metric[shared[0]]),
         metrics={
             Metric(name): DifferenceOut.model_validate(difference, from_attributes=True)
@@ -117,16 +117,20 @@ def compare_evaluations(
     )
 
 
-@router.get("/{evaluation_id}", summary="Get an evaluation", responses=document_problems(404))
-def get_evaluation(evaluation_id: uuid.UUID, _: AnyCaller, database: DatabaseDep) -> EvaluationOut:
+@router.get("/{evaluation:reference}", summary="Get an evaluation", responses=document_problems(404))
+def get_evaluation(evaluation: Reference, _: AnyCaller, database: DatabaseDep) -> EvaluationOut:
     """Get an evaluation with its scores."""
-    return EvaluationOut.of_row(find_evaluation(database, evaluation_id))
+    return EvaluationOut.of_row(find_evaluation(database, evaluation))
 
 
-def find_evaluation(database: Database, evaluation_id: uuid.UUID, what: str = "evaluation") -> EvaluationRow:
-    """Return an evaluation. Raises a 404 Problem, whose message calls it `what`, if there is no such evaluation."""
+def find_evaluation(database: Database, reference: str, what: str = "evaluation") -> EvaluationRow:
+    """Return the evaluation with this id, or the latest one with this name.
+
+    Raises a 404 Problem, whose message calls it `what`, if there is no such evaluation.
+    """
     with database.read() as session:
-        row = evaluations.get(session, evaluation_id)
+        job_id = find_job_id(session, reference, kind=JobKind.EVALUATION, owner=None, what=what)
+        row = evaluations.get(session, job_id)
     if row is None:
         raise not_found(what)
     return row
@@ -141,7 +145,8 @@ def _add(body: EvaluationIn, session: Session, job: Job) -> None:
     evaluation = Evaluation(
         job_id=job.id,
         model_id=model and model.id,
-        model_name=body.model,
+        name=body.name,
+        model_name=model.name if model else body.model,
         dataset_id=dataset.id,
         split=body.split,
         limit=body.limit,
@@ -167,10 +172,9 @@ def _model(session: Session, body: EvaluationIn, dataset: Dataset) -> Model | No
         if not dataset.train_rows:
             raise invalid("model", "a baseline answers with train rows, and the dataset's train split has no rows")
         return None
-    model = models.get_by_name(session, body.model)
+    model = models.find(session, body.model)
     if model is None:
-        baselines = ", ".join(Baseline)
-        raise invalid("model", f"there is no model with this name; the baselines are: {baselines}")
+        raise unknown_model(session, body.model, more=f"; the baselines are {', '.join(Baseline)}")
     return model
 
 

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid, name_taken, not_found
 from api.prompting import prompt_columns
-from api.references import dataset_with_rows, full_model, refuse_load_options
-from api.schemas.common import JobPageQuery, PageOut
+from api.references import Reference, dataset_with_rows, find_job_id, full_model, refuse_load_options
+from api.schemas.common import DatasetJobsQuery, PageOut
 from api.schemas.fine_tunes import FineTuneDetails, FineTuneIn, FineTuneOut, StepOut, StepsOut, StepsQuery
 from api.submission import SubmitterDep
 from db.queries import fine_tunes, job_events, jobs, models
@@ -45,31 +45,38 @@ async def create_fine_tune(
 
 @router.get("", summary="List fine-tunes")
 def list_fine_tunes(
-    caller: AnyCaller, database: DatabaseDep, query: Annotated[JobPageQuery, Query()]
+    caller: AnyCaller, database: DatabaseDep, query: Annotated[DatasetJobsQuery, Query()]
 ) -> PageOut[FineTuneOut]:
     """List the caller's fine-tunes, newest first. An admin key lists everyone's."""
     with database.read() as session:
-        page = fine_tunes.page(session, owner=caller.owner, status=query.status, limit=query.limit, after=query.after)
+        page = fine_tunes.page(
+            session,
+            owner=caller.owner,
+            status=query.status,
+            named=query.named(),
+            limit=query.limit,
+            after=query.after,
+        )
     return PageOut.of(page.map(FineTuneOut.of_row))
 
 
-@router.get("/{job_id}", summary="Get a fine-tune", responses=document_problems(404))
-def get_fine_tune(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> FineTuneDetails:
+@router.get("/{fine_tune:reference}", summary="Get a fine-tune", responses=document_problems(404))
+def get_fine_tune(fine_tune: Reference, caller: AnyCaller, database: DatabaseDep) -> FineTuneDetails:
     """Get a fine-tune with its events."""
-    return _find(database, caller.owner, job_id)
+    return _find(database, caller.owner, fine_tune)
 
 
-@router.get("/{job_id}/steps", summary="List the steps of a fine-tune", responses=document_problems(404))
+@router.get("/{fine_tune:reference}/steps", summary="List the steps of a fine-tune", responses=document_problems(404))
 def list_fine_tune_steps(
-    job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep, query: Annotated[StepsQuery, Query()]
+    fine_tune: Reference, caller: AnyCaller, database: DatabaseDep, query: Annotated[StepsQuery, Query()]
 ) -> StepsOut:
     """List the measured steps: loss, learning rate, gradient norm, speed.
 
     An attempt that continues from a checkpoint replaces the steps that it repeats.
     """
-    _find(database, caller.owner, job_id)
+    found = _find(database, caller.owner, fine_tune)
     with database.read() as session:
-        rows = fine_tunes.steps(session, job_id, after=query.after, limit=query.limit + 1)
+        rows = fine_tunes.steps(session, found.id, after=query.after, limit=query.limit + 1)
     items = [StepOut.of(row) for row in rows[: query.limit]]
     return StepsOut(items=items, next=items[-1].step if len(rows) > query.limit else None)
 
@@ -101,8 +108,9 @@ def _add(body: FineTuneIn, session: Session, job: Job) -> None:
         job_events.add(session, job.id, 0, "adamw-hf", message)
 
 
-def _find(database: Database, owner: uuid.UUID | None, job_id: uuid.UUID) -> FineTuneDetails:
+def _find(database: Database, owner: uuid.UUID | None, reference: uuid.UUID | str) -> FineTuneDetails:
     with database.read() as session:
+        job_id = find_job_id(session, str(reference), kind=JobKind.FINE_TUNE, owner=owner)
         row = fine_tunes.get(session, job_id, owner=owner)
         if row is None:
             raise not_found("fine-tune")

@@ -10,9 +10,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
-from api.errors import Problem, ProblemType, document_problems, invalid, not_found
+from api.errors import Problem, ProblemType, document_problems, not_found
 from api.prompting import check_may_prompt, template_columns, variable_columns
-from api.references import refuse_load_options
+from api.references import refuse_load_options, unknown_model
 from api.schemas.common import PageOut
 from api.schemas.generations import (
     GenerationBatchIn,
@@ -118,6 +118,7 @@ def list_generations(
             owner=caller.owner,
             status=query.status,
             batch_id=query.batch_id,
+            named=query.named(),
             limit=query.limit,
             after=query.after,
         )
@@ -161,21 +162,21 @@ def get_generation_html(job_id: uuid.UUID, caller: AnyCaller, database: Database
 
 def _add(session: Session, new_jobs: Sequence[Job], items: Sequence[GenerationIn], place: str) -> None:
     """Insert a generation for each job. `place` is before the field's name in an error; `{}` is the item's position."""
-    by_name = models.by_name(session, {item.model for item in items})
+    found = models.by_reference(session, {item.model for item in items})
     for position, item in enumerate(items):
-        if item.model not in by_name:
-            raise invalid(f"{place.format(position)}model", "there is no model with this name")
-        refuse_load_options(session, item, by_name[item.model], f"{place.format(position)}load")
+        if item.model not in found:
+            raise unknown_model(session, item.model, f"{place.format(position)}model")
+        refuse_load_options(session, item, found[item.model], f"{place.format(position)}load")
     templates: dict[tuple[str, str | None], dict[str, str | None]] = {}
     # Sorted, so that two batches never wait for each other's new templates.
     for position, item in sorted(enumerate(items), key=lambda pair: pair[1].template or ""):
         if (item.model, item.template) not in templates:
-            columns = template_columns(session, item.template, by_name[item.model], f"{place.format(position)}template")
+            columns = template_columns(session, item.template, found[item.model], f"{place.format(position)}template")
             templates[item.model, item.template] = columns
     rows = [
         Generation(
             job_id=job.id,
-            model_id=by_name[item.model].id,
+            model_id=found[item.model].id,
             load=item.load_options(),
             **templates[item.model, item.template],
             **variable_columns(item),

@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
-from api.errors import document_problems, invalid
+from api.errors import document_problems
+from api.references import find_dataset
 from api.schemas.evaluations import LeaderboardItemOut, LeaderboardOut, LeaderboardQuery
-from db.queries import datasets, evaluations
+from db.queries import evaluations
 from models.scoring.names import Baseline
 
 router = APIRouter(
@@ -19,9 +20,7 @@ router = APIRouter(
 def get_leaderboard(_: AnyCaller, database: DatabaseDep, query: Annotated[LeaderboardQuery, Query()]) -> LeaderboardOut:
     """Rank the latest evaluation of each model on the same rows of a dataset, best first. Baselines are included."""
     with database.read() as session:
-        dataset = datasets.get_by_name(session, query.dataset)
-        if dataset is None:
-            raise invalid("dataset", "there is no dataset with this name")
+        dataset = find_dataset(session, query.dataset)
         rows = query.rows or dataset.rows_of(query.split)
         ranked = evaluations.leaderboard(session, dataset.id, query.split, rows, sort=query.sort, limit=query.limit)
         evaluated = evaluations.models_evaluated(session, dataset.id, query.split, rows, list(Baseline))

@@ -1,7 +1,6 @@
 """Models that jobs can use, and merging an adapter with its base model."""
 
 import re
-import uuid
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -9,15 +8,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from api.archive import archive, archive_size
 from api.dependencies import AdminCaller, AnyCaller, ArtifactsDep, DatabaseDep, GuardedRoute
 from api.errors import Problem, ProblemType, document_problems, invalid, name_taken, not_found, store_unavailable
 from api.prompting import template_columns
-from api.references import stored_quantization
+from api.references import Reference, stored_quantization
 from api.routes.jobs import find_job_details
-from api.routes.jobs import router as jobs_router
-from api.schemas.common import PageOut, PageQuery
+from api.routes.merges import router as merges_router
+from api.schemas.common import NamedPageQuery, PageOut
 from api.schemas.jobs import JobDetails
 from api.schemas.models import COMMIT, HUB_NAME, MergeIn, MergeRequest, ModelIn, ModelOut
 from api.submission import SubmitterDep
@@ -37,21 +37,21 @@ router = APIRouter(
 
 
 @router.get("", summary="List models")
-def list_models(_: AnyCaller, database: DatabaseDep, query: Annotated[PageQuery, Query()]) -> PageOut[ModelOut]:
+def list_models(_: AnyCaller, database: DatabaseDep, query: Annotated[NamedPageQuery, Query()]) -> PageOut[ModelOut]:
     """List all registered models, newest first."""
     with database.read() as session:
-        page = models.page(session, limit=query.limit, after=query.after)
+        page = models.page(session, name=query.name, limit=query.limit, after=query.after)
     return PageOut.of(page.map(ModelOut.of))
 
 
-@router.get("/{model_id}", summary="Get a model", responses=document_problems(404))
-def get_model(model_id: uuid.UUID, _: AnyCaller, database: DatabaseDep) -> ModelOut:
+@router.get("/{model:reference}", summary="Get a model", responses=document_problems(404))
+def get_model(model: Reference, _: AnyCaller, database: DatabaseDep) -> ModelOut:
     """Get a model: where its files are, and how a job created it."""
-    return ModelOut.of(_find(database, model_id))
+    return ModelOut.of(_find(database, model))
 
 
 @router.get(
-    "/{model_id}/download",
+    "/{model:reference}/download",
     summary="Download a model",
     response_class=StreamingResponse,
     responses={
@@ -60,23 +60,23 @@ def get_model(model_id: uuid.UUID, _: AnyCaller, database: DatabaseDep) -> Model
     },
 )
 def download_model(
-    model_id: uuid.UUID, request: Request, _: AnyCaller, database: DatabaseDep, artifacts: ArtifactsDep
+    model: Reference, request: Request, _: AnyCaller, database: DatabaseDep, artifacts: ArtifactsDep
 ) -> Response:
     """Download the files of a model that a job created, as a tar archive."""
-    model = _find(database, model_id).model
-    if model.source != ModelSource.ARTIFACT:
+    found = _find(database, model).model
+    if found.source != ModelSource.ARTIFACT:
         raise Problem(
             409,
             ProblemType.CONFLICT,
-            f"only models created by jobs can be downloaded; the source of this one is {model.source}",
+            f"only models created by jobs can be downloaded; the source of this one is {found.source}",
         )
     try:
-        files = artifacts.files(model.location)
+        files = artifacts.files(found.location)
     except OSError as error:
         raise store_unavailable() from error
     if not files:
         raise Problem(404, ProblemType.NOT_FOUND, "the files of the model are no longer in the artifact store")
-    folder = re.sub(r"[^A-Za-z0-9._-]", "_", model.name)
+    folder = re.sub(r"[^A-Za-z0-9._-]", "_", found.name)
     headers = {
         "Content-Disposition": f'attachment; filename="{folder}.tar"',
         "Content-Length": str(archive_size(folder, files)),
@@ -84,7 +84,7 @@ def download_model(
     if request.scope.get("head"):
         return Response(headers=headers, media_type="application/x-tar")
     return StreamingResponse(
-        archive(artifacts, model.location, folder, files), headers=headers, media_type="application/x-tar"
+        archive(artifacts, found.location, folder, files), headers=headers, media_type="application/x-tar"
     )
 
 
@@ -117,32 +117,33 @@ def register_model(body: ModelIn, response: Response, _: AdminCaller, database: 
 
 
 @router.post(
-    "/{model_id}/merge",
+    "/{model:reference}/merge",
     summary="Merge an adapter",
     status_code=202,
     responses={200: {"model": JobDetails}, **document_problems(400, 403, 404, 409, 413, 415, 429)},
 )
 async def merge_model(
-    model_id: uuid.UUID, body: MergeIn, caller: AdminCaller, database: DatabaseDep, submitter: SubmitterDep
+    model: Reference, body: MergeIn, caller: AdminCaller, database: DatabaseDep, submitter: SubmitterDep
 ) -> JobDetails:
     """Submit a job that merges an adapter with its base model into a full model.
 
     The merged model is registered when the job succeeds. Requires an admin key.
     """
-    merge = MergeRequest(model_id=model_id, name=body.name)
+    adapter = await run_in_threadpool(_find, database, model)
+    merge = MergeRequest(model_id=adapter.model.id, name=body.name)
     find = partial(find_job_details, database, caller.owner)
     return await submitter.submit_one(
-        caller, JobKind.MERGE, merge, partial(_add_merge, merge), find, jobs_router.prefix
+        caller, JobKind.MERGE, merge, partial(_add_merge, merge), find, merges_router.prefix
     )
 
 
 def _add_merge(merge: MergeRequest, session: Session, job: Job) -> None:
-    row = models.get_with_parent(session, merge.model_id)
-    if row is None:
+    adapter = models.get(session, merge.model_id)
+    if adapter is None:
         raise not_found("model")
-    if row.model.kind != ModelKind.ADAPTER:
+    if adapter.kind != ModelKind.ADAPTER:
         raise Problem(409, ProblemType.CONFLICT, "only adapters can be merged; this is a full model")
-    if quantization := stored_quantization(session, row.model):
+    if quantization := stored_quantization(session, adapter):
         message = (
             f"the weights of its base model are quantized, by {quantization['method']}, and an adapter can't be merged "
             "into them; use the adapter without merging, or fine-tune and merge the model that they were quantized from"
@@ -150,12 +151,12 @@ def _add_merge(merge: MergeRequest, session: Session, job: Job) -> None:
         raise Problem(409, ProblemType.CONFLICT, message)
     if not models.name_is_free(session, merge.name):
         raise name_taken("model")
-    jobs.add(session, job, Merge(job_id=job.id, model_id=row.model.id, name=merge.name))
+    jobs.add(session, job, Merge(job_id=job.id, model_id=adapter.id, name=merge.name))
 
 
-def _find(database: Database, model_id: uuid.UUID) -> ModelRow:
+def _find(database: Database, reference: str) -> ModelRow:
     with database.read() as session:
-        row = models.get_with_parent(session, model_id)
+        row = models.find_with_parent(session, reference)
     if row is None:
         raise not_found("model")
     return row

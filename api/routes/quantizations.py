@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid, name_taken, not_found
 from api.prompting import prompt_columns
-from api.references import dataset_with_rows, full_model
-from api.schemas.common import JobPageQuery, PageOut
+from api.references import Reference, dataset_with_rows, find_job_id, full_model
+from api.schemas.common import DatasetJobsQuery, PageOut
 from api.schemas.quantizations import QuantizationDetails, QuantizationIn, QuantizationOut
 from api.submission import SubmitterDep
 from db.queries import job_events, jobs, models, quantizations
@@ -47,20 +47,25 @@ async def create_quantization(
 
 @router.get("", summary="List quantizations")
 def list_quantizations(
-    caller: AnyCaller, database: DatabaseDep, query: Annotated[JobPageQuery, Query()]
+    caller: AnyCaller, database: DatabaseDep, query: Annotated[DatasetJobsQuery, Query()]
 ) -> PageOut[QuantizationOut]:
     """List the caller's quantizations, newest first. An admin key lists everyone's."""
     with database.read() as session:
         page = quantizations.page(
-            session, owner=caller.owner, status=query.status, limit=query.limit, after=query.after
+            session,
+            owner=caller.owner,
+            status=query.status,
+            named=query.named(),
+            limit=query.limit,
+            after=query.after,
         )
     return PageOut.of(page.map(QuantizationOut.of_row))
 
 
-@router.get("/{job_id}", summary="Get a quantization", responses=document_problems(404))
-def get_quantization(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> QuantizationDetails:
+@router.get("/{quantization:reference}", summary="Get a quantization", responses=document_problems(404))
+def get_quantization(quantization: Reference, caller: AnyCaller, database: DatabaseDep) -> QuantizationDetails:
     """Get a quantization with its report, its quantized modules and its events."""
-    return _find(database, caller.owner, job_id)
+    return _find(database, caller.owner, quantization)
 
 
 def _add(body: QuantizationIn, session: Session, job: Job) -> None:
@@ -87,8 +92,9 @@ def _add(body: QuantizationIn, session: Session, job: Job) -> None:
     jobs.add(session, job, quantization)
 
 
-def _find(database: Database, owner: uuid.UUID | None, job_id: uuid.UUID) -> QuantizationDetails:
+def _find(database: Database, owner: uuid.UUID | None, reference: uuid.UUID | str) -> QuantizationDetails:
     with database.read() as session:
+        job_id = find_job_id(session, str(reference), kind=JobKind.QUANTIZATION, owner=owner)
         row = quantizations.get(session, job_id, owner=owner)
         if row is None:
             raise not_found("quantization")

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.common import RequestBody, VisibleText
+from api.schemas.common import PageQuery, RequestBody, VisibleText
 from db.tables.api_keys import ApiKey
 from db.vocabulary import Role
 
@@ -18,6 +18,10 @@ class ApiKeyIn(RequestBody):
         strict=False,
         description="`user` can submit generations and evaluations, and sees its own jobs. `admin` can do everything.",
     )
+
+
+class ApiKeysQuery(PageQuery):
+    name: VisibleText | None = Field(None, max_length=200, description="Return only keys with this name.")
 
 
 class ApiKeyOut(BaseModel):

@@ -1,11 +1,13 @@
 """What the schemas of several resources share."""
 
 import uuid
+from dataclasses import fields
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from db.pages import Page
+from db.queries.job_names import Named
 from db.vocabulary import JobStatus
 from models.prompts.rows import Role
 from models.scoring.names import BASELINE_PREFIX
@@ -33,10 +35,6 @@ class PageQuery(QueryParameters):
 
     limit: int = Field(20, ge=1, le=100, description="The maximum number of items to return.")
     after: uuid.UUID | None = Field(None, description="The value of `next` on the previous page.")
-
-
-class JobPageQuery(PageQuery):
-    status: JobStatus | None = Field(None, description="Return only jobs with this status.")
 
 
 def storable(text: str) -> str:
@@ -67,6 +65,35 @@ VisibleText = Annotated[
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")]
 """The name of a model or a dataset."""
+
+
+class NamedPageQuery(PageQuery):
+    """The query parameters of lists of things that have a name."""
+
+    name: Name | None = Field(None, description="Return only what has this name.")
+
+
+class JobPageQuery(PageQuery):
+    """The query parameters of every list of jobs. Those of a kind may have `name`, `model` and `dataset`, too."""
+
+    status: JobStatus | None = Field(None, description="Return only jobs with this status.")
+
+    def named(self) -> Named:
+        """The parameters that select jobs by name, for the database query."""
+        return Named(**{field.name: getattr(self, field.name, None) for field in fields(Named)})
+
+
+class NamedJobsQuery(JobPageQuery):
+    """The query parameters of lists of jobs that have a name and a model."""
+
+    name: Name | None = Field(None, description="Return only jobs with this name.")
+    model: Name | None = Field(None, description="Return only jobs on this model: its name or id.")
+
+
+class DatasetJobsQuery(NamedJobsQuery):
+    """The query parameters of lists of jobs that have a name, a model and a dataset."""
+
+    dataset: Name | None = Field(None, description="Return only jobs on this dataset: its name or id.")
 
 
 def _not_reserved(name: str) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from api.schemas.common import MAX_INT32, JobPageQuery, Name, QueryParameters
+from api.schemas.common import MAX_INT32, DatasetJobsQuery, Name, QueryParameters
 from api.schemas.jobs import JobOut, job_fields
 from api.schemas.load_options import LoadOptionsIn, LoadOptionsOut
 from api.schemas.prompting import ExtractIn, ExtractOut, PromptIn, PromptOut
@@ -45,12 +45,15 @@ class EvaluationIn(SamplingIn, LoadOptionsIn, PromptIn, ExtractIn):
         }
     )
 
+    name: Name | None = Field(
+        None, description="A name by which the evaluation is found. Of several with the same name, the latest is found."
+    )
     model: Name = Field(
-        description="The name of a registered model, or a baseline: `baseline:nearest-neighbour` answers with the "
-        "output of the most similar training row, `baseline:constant` with the most typical output of all training "
+        description="The name or id of a registered model, or a baseline: `baseline:nearest-neighbour` answers with "
+        "the output of the most similar training row, `baseline:constant` with the most typical output of all training "
         "rows."
     )
-    dataset: Name = Field(description="The name of a dataset.")
+    dataset: Name = Field(description="The name or id of a dataset.")
     split: Split = Field(Split.TEST, strict=False, description="The split whose rows are predicted.")
     limit: int | None = Field(
         None, ge=1, le=MAX_INT32, description="Evaluate only the first `limit` rows of the split; null: all rows."
@@ -70,9 +73,8 @@ class EvaluationIn(SamplingIn, LoadOptionsIn, PromptIn, ExtractIn):
     )
 
 
-class EvaluationsQuery(JobPageQuery):
-    model: Name | None = Field(None, description="Return only evaluations of this model or baseline.")
-    dataset: Name | None = Field(None, description="Return only evaluations on this dataset.")
+class EvaluationsQuery(DatasetJobsQuery):
+    model: Name | None = Field(None, description="Return only evaluations of this model, by name or id, or baseline.")
     sort: SortQuery = None
 
 
@@ -99,6 +101,7 @@ def _overall_scores(row: EvaluationRow) -> dict[Metric, OverallScoreOut]:
 class EvaluationOut(SamplingOut, LoadOptionsOut, PromptOut, ExtractOut, JobOut):
     """An evaluation job: the request, and the scores over the rows done so far."""
 
+    name: str | None
     model: str
     dataset: str
     split: Split
@@ -121,6 +124,7 @@ class EvaluationOut(SamplingOut, LoadOptionsOut, PromptOut, ExtractOut, JobOut):
         return cls(
             **job_fields(row.job),
             **{name: getattr(evaluation, name) for name in _COLUMNS},
+            name=evaluation.name,
             model=evaluation.model_name,
             dataset=row.dataset.name,
             split=evaluation.split,
@@ -138,7 +142,7 @@ _COLUMNS = [name for base in (SamplingOut, LoadOptionsOut, PromptOut, ExtractOut
 
 
 class LeaderboardQuery(QueryParameters):
-    dataset: Name = Field(description="The name of a dataset.")
+    dataset: Name = Field(description="The name or id of a dataset.")
     split: Split = Field(Split.TEST, description="The split of the dataset.")
     rows: int | None = Field(
         None,

@@ -35,8 +35,8 @@ class FineTuneIn(LoadOptionsIn, PromptIn):
         }
     )
 
-    model: Name = Field(description="The name of the base model: a registered full model.")
-    dataset: Name = Field(description="The name of a dataset.")
+    model: Name = Field(description="The name or id of the base model: a registered full model.")
+    dataset: Name = Field(description="The name or id of a dataset.")
     split: Split = Field(Split.TRAIN, strict=False, description="The split to train on.")
     name: NewModelName = Field(description="The name of the adapter.")
     lora: LoraOptions = LoraOptions()

@@ -20,6 +20,7 @@ MAX_TEXT = 200_000
 
 class GenerationsQuery(JobPageQuery):
     batch_id: uuid.UUID | None = Field(None, description="Return only generations of this batch.")
+    model: Name | None = Field(None, description="Return only generations of this model: its name or id.")
 
 
 class GenerationIn(SamplingIn, LoadOptionsIn, PromptIn, ExtractIn):
@@ -47,7 +48,7 @@ class GenerationIn(SamplingIn, LoadOptionsIn, PromptIn, ExtractIn):
         }
     )
 
-    model: Name = Field(description="The name of a registered model.")
+    model: Name = Field(description="The name or id of a registered model.")
     prompt: VisibleText = Field(min_length=1, max_length=MAX_TEXT, description="The instruction: what page to write.")
     input: Text = Field(
         "", max_length=MAX_TEXT, description="Data that the instruction refers to, such as the texts of the page."

@@ -1,17 +1,38 @@
 import uuid
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
-from api.schemas.common import JobPageQuery
+from api.schemas.common import DatasetJobsQuery
+from db.queries.job_names import JobNames
 from db.tables.jobs import Job, JobEvent
 from db.vocabulary import JobKind, JobStatus
 
+WORDS = [kind.word for kind in JobKind]
 
-class JobsQuery(JobPageQuery):
-    kind: JobKind | None = Field(None, description="Return only jobs of this kind.")
+
+def _kind(value: Any) -> JobKind:
+    """Return the kind. Raises ValueError if the value is neither the word for one nor what the database stores."""
+    for kind in JobKind:
+        if value in (kind, kind.word):
+            return kind
+    raise ValueError(f"must be one of {', '.join(WORDS)}")
+
+
+Kind = Annotated[
+    JobKind,
+    PlainValidator(_kind),
+    PlainSerializer(lambda kind: kind.word, return_type=str),
+    WithJsonSchema({"type": "string", "enum": WORDS}),
+]
+"""A kind of job as clients read and write it: the word in its path."""
+
+
+class JobsQuery(DatasetJobsQuery):
+    kind: Kind | None = Field(None, description="Return only jobs of this kind.")
     batch_id: uuid.UUID | None = Field(None, description="Return only jobs of this batch of generations.")
 
 
@@ -24,7 +45,7 @@ class JobOut(BaseModel):
     """The fields that every kind of job has."""
 
     id: uuid.UUID
-    kind: JobKind
+    kind: Kind = Field(description="The kind of the job. It is at `/v1/{kind}s/{id}` with all of its fields.")
     status: JobStatus
     batch_id: uuid.UUID | None = Field(description="The batch that a generation was submitted in.")
     attempt: int = Field(description="How many times a worker has started the job.")
@@ -39,9 +60,19 @@ class JobOut(BaseModel):
     started_at: datetime | None = Field(description="When the latest attempt started.")
     finished_at: datetime | None
 
+
+class JobSummary(JobOut):
+    """A job of any kind, and what it is called."""
+
+    name: str | None = Field(
+        description="The name of the model that the job makes, or of the evaluation; null for jobs without a name."
+    )
+    model: str | None = Field(description="The name of the model that the job uses, or of the baseline.")
+    dataset: str | None = Field(description="The name of the dataset that the job uses; null for jobs without one.")
+
     @classmethod
-    def of(cls, job: Job) -> Self:
-        return cls(**job_fields(job))
+    def of(cls, job: Job, names: JobNames) -> Self:
+        return cls(**job_fields(job), **asdict(names))
 
 
 class JobEventOut(BaseModel):
@@ -57,15 +88,15 @@ class JobEventOut(BaseModel):
         return cls.model_validate(event, from_attributes=True)
 
 
-class JobDetails(JobOut):
+class JobDetails(JobSummary):
     events: list[JobEventOut] = Field(description="What happened while the job ran, oldest first.")
 
     @classmethod
-    def of_job_and(cls, job: Job, events: Sequence[JobEvent]) -> Self:
-        return cls(**job_fields(job), events=[JobEventOut.of(event) for event in events])
+    def of_job_and(cls, job: Job, names: JobNames, events: Sequence[JobEvent]) -> Self:
+        return cls(**job_fields(job), **asdict(names), events=[JobEventOut.of(event) for event in events])
 
 
-def job_fields(job: Job) -> dict[str, object]:
+def job_fields(job: Job) -> dict[str, Any]:
     """The values of JobOut's fields, for the representation of any kind of job."""
     error = JobError(type=job.error_type, message=job.error_message or "") if job.error_type else None
     columns = {name: getattr(job, name) for name in JobOut.model_fields if name != "error"}

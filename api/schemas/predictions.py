@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
-from api.schemas.common import MAX_INT32, MessageOut, QueryParameters, Text
+from api.schemas.common import MAX_INT32, MessageOut, Name, QueryParameters, Text
 from api.schemas.evaluations import SortQuery
 from db.queries.predictions import Filter
 from db.tables.evaluations import Prediction
@@ -102,8 +102,8 @@ class PredictionsOut(BaseModel):
 
 
 class ComparisonQuery(QueryParameters):
-    a: uuid.UUID = Field(description="The id of an evaluation.")
-    b: uuid.UUID = Field(description="The id of another evaluation on the same dataset and split.")
+    a: Name = Field(description="The name or id of an evaluation.")
+    b: Name = Field(description="The name or id of another evaluation on the same dataset and split.")
     metric: Metric = Field(
         Metric.EXACT_MATCH, description="`changed` lists the rows whose scores of this metric differ."
     )

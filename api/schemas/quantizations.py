@@ -28,8 +28,8 @@ class QuantizationIn(PromptIn):
         }
     )
 
-    model: Name = Field(description="The name of a registered full model that is not quantized.")
-    dataset: Name = Field(description="The dataset with the calibration rows.")
+    model: Name = Field(description="The name or id of a registered full model that is not quantized.")
+    dataset: Name = Field(description="The name or id of the dataset with the calibration rows.")
     split: Split = Field(Split.TRAIN, strict=False, description="The split from which calibration rows are drawn.")
     name: NewModelName = Field(description="The name of the quantized model.")
     options: QuantizationOptions = QuantizationOptions()

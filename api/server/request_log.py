@@ -78,7 +78,7 @@ def _record(scope: Scope, status: int, seconds: float, *, prolonged: bool) -> No
         REQUEST_SECONDS.labels(method, route).observe(seconds)
     parameters = scope.get("path_params", {})
     with suppress(KeyError, ValueError):
-        add_log_fields(job_id=str(uuid.UUID(parameters.get("job_id") or parameters["evaluation_id"])))
+        add_log_fields(job_id=str(uuid.UUID(parameters["job_id"])))
     level = logging.DEBUG if route in PROBES else logging.INFO
     fields = {"method": method, "route": route, "status": status, "duration_seconds": round(seconds, 4)}
     log.log(level, "%s %s: %d in %.1f ms", method, route or "(no route)", status, 1000 * seconds, extra=fields)

@@ -1,12 +1,14 @@
 """Queries about datasets. None of them returns a deleted dataset."""
 
 import uuid
+from collections.abc import Sequence
 
 from sqlalchemy import exists, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
+from db.queries import references
 from db.session import now, serialize
 from db.tables.datasets import Dataset
 from db.tables.jobs import IS_LIVE, Job
@@ -57,9 +59,22 @@ def get_by_name(session: Session, name: str) -> Dataset | None:
     return session.scalars(select(Dataset).where(Dataset.name == name, _LIVE)).one_or_none()
 
 
-def page(session: Session, *, limit: int, after: uuid.UUID | None) -> Page[Dataset]:
-    """Return a page of datasets, newest first."""
-    return fetch_page(session, select(Dataset).where(_LIVE), Dataset.id, limit=limit, after=after)
+def find(session: Session, reference: str) -> Dataset | None:
+    """Return the dataset with this id or name, or None if there is no such dataset."""
+    return references.find(session, Dataset, reference, _LIVE)
+
+
+def all_names(session: Session, limit: int) -> Sequence[str]:
+    """Return the names of all datasets, sorted; at most `limit`."""
+    return session.scalars(select(Dataset.name).where(_LIVE).order_by(Dataset.name).limit(limit)).all()
+
+
+def page(session: Session, *, name: str | None, limit: int, after: uuid.UUID | None) -> Page[Dataset]:
+    """Return a page of datasets, newest first; with a name, of the dataset that has it."""
+    statement = select(Dataset).where(_LIVE)
+    if name is not None:
+        statement = statement.where(Dataset.name == name)
+    return fetch_page(session, statement, Dataset.id, limit=limit, after=after)
 
 
 def in_use(session: Session, dataset_id: uuid.UUID) -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, aliased
 
 from db.pages import Page, fetch_page
 from db.queries import templates
+from db.queries.job_names import Named, selection
 from db.tables.datasets import Dataset
 from db.tables.evaluations import CHRF, Evaluation, EvaluationScore
 from db.tables.jobs import Job
@@ -47,8 +48,7 @@ def get_with_model(session: Session, job_id: uuid.UUID) -> tuple[Evaluation, Dat
 def page(
     session: Session,
     *,
-    model: str | None,
-    dataset: str | None,
+    named: Named,
     status: JobStatus | None,
     sort: str | None,
     descending: bool,
@@ -57,14 +57,10 @@ def page(
 ) -> Page[EvaluationRow]:
     """Return a page of evaluations, newest first, or in the order of an overall score.
 
-    `model` and `dataset` are names; with `model`, `dataset` and `status`, None selects all. With `sort`, the name of a
+    `named` and `status` select evaluations; None selects all. With `sort`, the name of a
     metric, only evaluations that have an overall score by this metric are returned. `after` is an id even then.
     """
-    statement = _joined()
-    if model is not None:
-        statement = statement.where(Evaluation.model_name == model)
-    if dataset is not None:
-        statement = statement.where(Dataset.name == dataset)
+    statement = _joined().where(*selection(session, Evaluation, named))
     if status is not None:
         statement = statement.where(Job.status == status)
     if sort is None:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
 from db.queries import templates
+from db.queries.job_names import Named, selection
 from db.tables.base import columns_of
 from db.tables.generations import Generation
 from db.tables.jobs import Job
@@ -63,11 +64,12 @@ def page(
     owner: uuid.UUID | None,
     status: JobStatus | None,
     batch_id: uuid.UUID | None,
+    named: Named,
     limit: int,
     after: uuid.UUID | None,
 ) -> Page[GenerationRow]:
     """Return a page of generations, newest first. The other arguments select jobs; None selects all."""
-    statement = _joined()
+    statement = _joined().where(*selection(session, Generation, named))
     if owner is not None:
         statement = statement.where(Job.api_key_id == owner)
     if status is not None:

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
+from db.queries.job_names import Named, selection
 from db.tables.base import Table
 from db.tables.datasets import Dataset
 from db.tables.jobs import Job
@@ -48,11 +49,12 @@ class JobQueries(Generic[Request]):
         *,
         owner: uuid.UUID | None,
         status: JobStatus | None,
+        named: Named,
         limit: int,
         after: uuid.UUID | None,
     ) -> Page[JobRow[Request]]:
-        """Return a page of jobs, newest first. `owner` and `status` select jobs; None selects all."""
-        statement = self._rows(owner)
+        """Return a page of jobs, newest first. `owner`, `status` and `named` select jobs; None selects all."""
+        statement = self._rows(owner).where(*selection(session, self._table, named))
         if status is not None:
             statement = statement.where(Job.status == status)
         return fetch_page(session, statement, Job.id, limit=limit, after=after).map(lambda row: JobRow(*row))

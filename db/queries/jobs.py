@@ -9,6 +9,8 @@ from sqlalchemy import func, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
+from db.queries import job_names
+from db.queries.job_names import Named
 from db.session import now
 from db.tables.base import Table
 from db.tables.jobs import IS_LIVE, IS_QUEUED, IS_RUNNING, Job
@@ -56,19 +58,17 @@ def page(
     status: JobStatus | None,
     kind: JobKind | None,
     batch_id: uuid.UUID | None,
+    named: Named,
     limit: int,
     after: uuid.UUID | None,
 ) -> Page[Job]:
     """Return a page of jobs of every kind, newest first. The other arguments select jobs; None selects all."""
-    statement = select(Job)
-    if owner is not None:
-        statement = statement.where(Job.api_key_id == owner)
-    if status is not None:
-        statement = statement.where(Job.status == status)
-    if kind is not None:
-        statement = statement.where(Job.kind == kind)
-    if batch_id is not None:
-        statement = statement.where(Job.batch_id == batch_id)
+    wanted = ((Job.api_key_id, owner), (Job.status, status), (Job.kind, kind), (Job.batch_id, batch_id))
+    conditions = [column == value for column, value in wanted if value is not None]
+    statement = select(Job).where(*conditions)
+    if named:
+        latest = job_names.latest_ids(session, named, conditions, kind=kind, limit=limit + 1, after=after)
+        statement = select(Job).where(Job.id.in_(latest))
     return fetch_page(session, statement, Job.id, limit=limit, after=after)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from db.pages import Page, fetch_page
+from db.queries import references
 from db.session import now, serialize
 from db.tables.jobs import IS_LIVE, Job
 from db.tables.mixins import MakesModel
@@ -135,26 +136,42 @@ def get_by_name(session: Session, name: str) -> Model | None:
     return session.scalars(select(Model).where(Model.name == name)).one_or_none()
 
 
+def find(session: Session, reference: str) -> Model | None:
+    """Return the model with this id or name, or None if there is no such model."""
+    return references.find(session, Model, reference)
+
+
+def by_reference(session: Session, wanted: Collection[str]) -> dict[str, Model]:
+    """Return the registered models that have these ids or names, by that; those of no model are left out."""
+    ids = {key: one for one in wanted if (key := references.as_id(one))}
+    by_id = {ids[model.id]: model for model in session.scalars(select(Model).where(Model.id.in_(ids)))}
+    return by_name(session, set(wanted) - by_id.keys()) | by_id
+
+
 def by_name(session: Session, names: Collection[str]) -> dict[str, Model]:
     """Return the registered models among these names; names of no model are left out."""
     return {model.name: model for model in session.scalars(select(Model).where(Model.name.in_(names)))}
 
 
-def get_with_parent(session: Session, model_id: uuid.UUID) -> ModelRow | None:
-    """Return the model and its parent's name, or None if there is no such model."""
-    row = session.execute(_with_parent().where(Model.id == model_id)).one_or_none()
+def find_with_parent(session: Session, reference: str) -> ModelRow | None:
+    """Return the model with this id or name, and its parent's name, or None if there is no such model."""
+    model = find(session, reference)
+    row = None if model is None else session.execute(_with_parent().where(Model.id == model.id)).one()
     return None if row is None else ModelRow(*row)
 
 
-def page(session: Session, *, limit: int, after: uuid.UUID | None) -> Page[ModelRow]:
-    """Return a page of models, newest first."""
-    page = fetch_page(session, _with_parent(), Model.id, limit=limit, after=after)
+def page(session: Session, *, name: str | None, limit: int, after: uuid.UUID | None) -> Page[ModelRow]:
+    """Return a page of models, newest first; with a name, of the model that has it."""
+    statement = _with_parent()
+    if name is not None:
+        statement = statement.where(Model.name == name)
+    page = fetch_page(session, statement, Model.id, limit=limit, after=after)
     return page.map(lambda row: ModelRow(*row))
 
 
-def all_names(session: Session) -> Sequence[str]:
-    """Return the names of all models, sorted."""
-    return session.scalars(select(Model.name).order_by(Model.name)).all()
+def all_names(session: Session, limit: int | None = None) -> Sequence[str]:
+    """Return the names of all models, sorted; at most `limit`, or all with None."""
+    return session.scalars(select(Model.name).order_by(Model.name).limit(limit)).all()
 
 
 def _with_parent() -> Any:

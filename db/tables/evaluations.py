@@ -22,6 +22,8 @@ class Evaluation(UsesDataset, SamplingColumns, LoadColumn, PromptColumns, Extrac
 
     __tablename__ = "evaluations"
 
+    name: Mapped[str | None] = mapped_column(String(200), index=True)
+    """What the client calls the evaluation. It need not be unique."""
     model_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("models.id"))
     """None for a baseline."""
     model_name: Mapped[str] = mapped_column(String(200))

@@ -2,7 +2,7 @@
 
 import uuid
 
-from sqlalchemy import ForeignKey, String, Text
+from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Table
@@ -21,3 +21,5 @@ class Generation(JobRequest, SamplingColumns, LoadColumn, PromptColumns, Extract
     finish_reason: Mapped[str | None] = mapped_column(String(16))
     prompt_tokens: Mapped[int | None]
     completion_tokens: Mapped[int | None]
+
+    __table_args__ = (Index("ix_generations_model_id_job_id", "model_id", "job_id"),)

@@ -21,9 +21,9 @@ class JobRequest:
 class MakesModel(JobRequest):
     """Jobs that register a model when they succeed. While such a job is queued or running, its name is taken."""
 
-    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"))
+    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"), index=True)
     """The model that the job starts from: the parent of the result model."""
-    name: Mapped[str] = mapped_column(String(200))
+    name: Mapped[str] = mapped_column(String(200), index=True)
     """The name that the result model will have."""
 
 

@@ -37,37 +37,39 @@ TABLE: list[tuple[str, str, Any, int, int, int, int]] = [
     ("GET", "/v1/generations/{job_id}", None, 401, 200, 404, 200),
     ("GET", "/v1/generations/{job_id}/html", None, 401, 200, 404, 200),
     ("GET", "/v1/jobs", None, 401, 200, 200, 200),
-    ("GET", "/v1/jobs/{job_id}", None, 401, 200, 404, 200),
-    ("POST", "/v1/jobs/{job_id}/cancel", None, 401, 200, 404, 200),
-    ("GET", "/v1/jobs/{job_id}/events", None, 401, 200, 404, 200),
+    ("GET", "/v1/jobs/{job}", None, 401, 200, 404, 200),
+    ("POST", "/v1/jobs/{job}/cancel", None, 401, 200, 404, 200),
+    ("GET", "/v1/jobs/{job}/events", None, 401, 200, 404, 200),
     ("POST", "/v1/datasets", UPLOAD, 401, 403, 403, 201),
     ("GET", "/v1/datasets", None, 401, 200, 200, 200),
-    ("GET", "/v1/datasets/{dataset_id}", None, 401, 200, 200, 200),
-    ("GET", "/v1/datasets/{dataset_id}/rows", None, 401, 200, 200, 200),
-    ("DELETE", "/v1/datasets/{dataset_id}", None, 401, 403, 403, 204),
+    ("GET", "/v1/datasets/{dataset}", None, 401, 200, 200, 200),
+    ("GET", "/v1/datasets/{dataset}/rows", None, 401, 200, 200, 200),
+    ("DELETE", "/v1/datasets/{dataset}", None, 401, 403, 403, 204),
     ("POST", "/v1/fine-tunes", FINE_TUNE, 401, 403, 403, 202),
     ("GET", "/v1/fine-tunes", None, 401, 200, 200, 200),
-    ("GET", "/v1/fine-tunes/{job_id}", None, 401, 404, 404, 200),
-    ("GET", "/v1/fine-tunes/{job_id}/steps", None, 401, 404, 404, 200),
+    ("GET", "/v1/fine-tunes/{fine_tune}", None, 401, 404, 404, 200),
+    ("GET", "/v1/fine-tunes/{fine_tune}/steps", None, 401, 404, 404, 200),
     ("POST", "/v1/quantizations", QUANTIZATION, 401, 403, 403, 202),
     ("GET", "/v1/quantizations", None, 401, 200, 200, 200),
-    ("GET", "/v1/quantizations/{job_id}", None, 401, 404, 404, 200),
+    ("GET", "/v1/quantizations/{quantization}", None, 401, 404, 404, 200),
+    ("GET", "/v1/merges", None, 401, 200, 200, 200),
+    ("GET", "/v1/merges/{merge}", None, 401, 404, 404, 200),
     ("POST", "/v1/evaluations", EVALUATION, 401, 202, 202, 202),
     ("GET", "/v1/evaluations", None, 401, 200, 200, 200),
-    ("GET", "/v1/evaluations/compare?a={evaluation_id}&b={evaluation_id}", None, 401, 200, 200, 200),
-    ("GET", "/v1/evaluations/{evaluation_id}", None, 401, 200, 200, 200),
-    ("GET", "/v1/evaluations/{evaluation_id}/predictions", None, 401, 200, 200, 200),
-    ("GET", "/v1/evaluations/{evaluation_id}/predictions.{format}", None, 401, 200, 200, 200),
+    ("GET", "/v1/evaluations/compare?a={evaluation}&b={evaluation}", None, 401, 200, 200, 200),
+    ("GET", "/v1/evaluations/{evaluation}", None, 401, 200, 200, 200),
+    ("GET", "/v1/evaluations/{evaluation}/predictions", None, 401, 200, 200, 200),
+    ("GET", "/v1/evaluations/{evaluation}/predictions.{format}", None, 401, 200, 200, 200),
     ("GET", "/v1/leaderboard?dataset=pages", None, 401, 200, 200, 200),
     ("GET", "/v1/templates/{sha256}", None, 401, 200, 200, 200),
     ("GET", "/v1/models", None, 401, 200, 200, 200),
-    ("GET", "/v1/models/{model_id}", None, 401, 200, 200, 200),
-    ("GET", "/v1/models/{model_id}/download", None, 401, 200, 200, 200),
+    ("GET", "/v1/models/{model}", None, 401, 200, 200, 200),
+    ("GET", "/v1/models/{model}/download", None, 401, 200, 200, 200),
     ("POST", "/v1/models", HUB_MODEL, 401, 403, 403, 201),
-    ("POST", "/v1/models/{model_id}/merge", {"name": "new"}, 401, 403, 403, 202),
+    ("POST", "/v1/models/{model}/merge", {"name": "new"}, 401, 403, 403, 202),
     ("POST", "/v1/api-keys", {"name": "new"}, 401, 403, 403, 201),
     ("GET", "/v1/api-keys", None, 401, 403, 403, 200),
-    ("DELETE", "/v1/api-keys/{key_id}", None, 401, 403, 403, 204),
+    ("DELETE", "/v1/api-keys/{key}", None, 401, 403, 403, 204),
     ("GET", "/healthz", None, 200, 200, 200, 200),
     ("GET", "/readyz", None, 503, 503, 503, 503),
     ("GET", "/metrics", None, 200, 200, 200, 200),
@@ -112,19 +114,22 @@ def ids(
     unused = make_dataset([("Create a page.", "", PAGE)], name="unused")
     fine_tune = as_admin.post("/v1/fine-tunes", json=FINE_TUNE | {"name": "a-fine-tune"}).json()["id"]
     quantization = as_admin.post("/v1/quantizations", json=QUANTIZATION | {"name": "small"}).json()["id"]
+    merge = as_admin.post(f"/v1/models/{model.id}/merge", json={"name": "merged"}).json()["id"]
     evaluation = as_admin.post("/v1/evaluations", json=EVALUATION).json()["id"]
     return {
         "job_id": job,
-        "evaluation_id": evaluation,
+        "job": job,
+        "evaluation": evaluation,
         "format": "jsonl",
         "sha256": hashlib.sha256(TEMPLATE.encode()).hexdigest(),
         "asset": "swagger-ui.css",
         "batch_id": batch,
-        "model_id": str(model.id),
-        "key_id": str(key.id),
-        "dataset_id": str(unused.id),
-        "fine-tunes": fine_tune,
-        "quantizations": quantization,
+        "model": str(model.id),
+        "key": str(key.id),
+        "dataset": str(unused.id),
+        "fine_tune": fine_tune,
+        "quantization": quantization,
+        "merge": merge,
     }
 
 
@@ -161,9 +166,6 @@ def test_each_caller_gets_what_the_table_says(
     other: int,
     admin: int,
 ) -> None:
-    for prefix in ("fine-tunes", "quantizations"):
-        if path.startswith(f"/v1/{prefix}/"):
-            ids = ids | {"job_id": ids[prefix]}
     path = path.format(**ids)
     sent = body.request if isinstance(body, Upload) else {"json": body}
     revoked, secret = make_key(Role.ADMIN)

@@ -147,10 +147,22 @@ def test_a_content_type_other_than_json_is_415(as_user: TestClient, content_type
     problem(response, 415, "unsupported-media-type")
 
 
-@pytest.mark.parametrize("path", ["/v1/jobs/{}", "/v1/jobs/{}/events", "/v1/generations/{}", "/v1/generations/{}/html"])
+@pytest.mark.parametrize("path", ["/v1/generations/{}", "/v1/generations/{}/html"])
 def test_an_id_must_be_a_uuid(as_user: TestClient, path: str) -> None:
     for bad in ("1", "x" * 5000, "%00", "%ff", "018f-", "null"):
         problem(as_user.get(path.format(bad)), 422, "invalid", field="job_id")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/jobs/{}", "/v1/jobs/{}/events", "/v1/fine-tunes/{}", "/v1/models/{}", "/v1/datasets/{}"]
+)
+def test_a_name_that_nothing_has_is_404(as_user: TestClient, path: str) -> None:
+    for unknown in ("1", "x" * 200, "%ff", "018f-", "null", "a/b", "%F0%9F%98%80", "' OR 1=1 --", "%25"):
+        problem(as_user.get(path.format(unknown)), 404, "not-found")
+    for bad in ("x" * 201, "x" * 5000, "%00"):
+        problem(
+            as_user.get(path.format(bad)), 422, "invalid", field=path.split("/")[2].removesuffix("s").replace("-", "_")
+        )
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/generations"])

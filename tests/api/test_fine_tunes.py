@@ -165,7 +165,7 @@ def test_a_repeated_idempotency_key_returns_the_same_job(as_admin: TestClient) -
 def test_fine_tunes_are_listed_newest_first(as_admin: TestClient, as_user: TestClient) -> None:
     ids = [create(as_admin, name=f"m{number}")["id"] for number in range(3)]
     assert [job["id"] for job in walk(as_admin, FINE_TUNES, limit=2)] == ids[::-1]
-    assert [job["id"] for job in walk(as_admin, "/v1/jobs", kind="fine_tune")] == ids[::-1]
+    assert [job["id"] for job in walk(as_admin, "/v1/jobs", kind="fine-tune")] == ids[::-1]
     assert walk(as_admin, FINE_TUNES, status="running") == []
     assert walk(as_user, FINE_TUNES) == []
     problem(as_user.get(f"{FINE_TUNES}/{ids[0]}"), 404, "not-found")

@@ -48,7 +48,7 @@ def test_a_merge_is_a_job_that_reserves_its_name(as_admin: TestClient, path: str
     first, repeated = (as_admin.post(path, json={"name": "merged"}, headers=headers) for _ in range(2))
     job = first.json()
     assert (first.status_code, job["kind"], job["status"], job["events"]) == (202, "merge", "queued", [])
-    assert first.headers["Location"] == f"/v1/jobs/{job['id']}"
+    assert first.headers["Location"] == f"/v1/merges/{job['id']}"
     assert repeated.json() == job
     problem(as_admin.post(path, json={"name": "merged"}), 409, "conflict", field="name")
 

@@ -85,8 +85,8 @@ def test_submitted_and_finished_jobs_are_counted(as_user: TestClient, app_client
     changed = {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}
     assert changed["pagewright_jobs_submitted_total{generation}"] == 4
     assert changed["pagewright_jobs_ended_total{generation,cancelled}"] == 1
-    assert changed["pagewright_http_requests_total{POST,/v1/jobs/{job_id}/cancel,200}"] == 3
-    assert changed["pagewright_http_request_duration_seconds_count{POST,/v1/jobs/{job_id}/cancel}"] == 3
+    assert changed["pagewright_http_requests_total{POST,/v1/jobs/{job}/cancel,200}"] == 3
+    assert changed["pagewright_http_request_duration_seconds_count{POST,/v1/jobs/{job}/cancel}"] == 3
 
 
 def test_workers_are_counted_and_unavailable_services_are_shown(

@@ -30,11 +30,11 @@ each_body = pytest.mark.parametrize(
 
 ADMINS_ONLY = {
     ("post", "/v1/models"),
-    ("post", "/v1/models/{model_id}/merge"),
+    ("post", "/v1/models/{model}/merge"),
     ("post", "/v1/fine-tunes"),
     ("post", "/v1/quantizations"),
     ("post", "/v1/datasets"),
-    ("delete", "/v1/datasets/{dataset_id}"),
+    ("delete", "/v1/datasets/{dataset}"),
 }
 
 
@@ -108,7 +108,7 @@ def test_an_example_is_accepted(
     (tmp_path / "my-model").mkdir()
     (tmp_path / "my-model" / "config.json").write_text("{}")
     (tmp_path / "my-model" / "model.safetensors").touch()
-    path = path.format(model_id=make_model().id)
+    path = path.format(model=make_model().id)
     if path in ("/v1/fine-tunes", "/v1/evaluations", "/v1/quantizations"):
         make_dataset([("Create a page.", "", PAGE)], name="pages", test=[("Create a shop.", "", PAGE)])
     for example in body_schema(operation)["examples"]:

@@ -22,7 +22,7 @@ ROWS = "\n".join(json.dumps({"instruction": f"Create page {number}.", "output": 
 @schemathesis.hook
 def filter_case(_: Any, case: Any) -> bool:
     """Don't revoke the key of the attack itself: every later response would be 401."""
-    return str((case.path_parameters or {}).get("key_id")) != os.environ["ATTACKERS_KEY_ID"]
+    return str((case.path_parameters or {}).get("key")) != os.environ["ATTACKERS_KEY_ID"]
 
 
 @schemathesis.hook

@@ -12,6 +12,7 @@ from db.session import Database
 from db.tables.api_keys import ApiKey
 from db.tables.base import Table
 from db.tables.datasets import Dataset
+from db.tables.evaluations import Evaluation
 from db.tables.mixins import JobRequest, MakesModel, UsesDataset
 from db.tables.models import Model
 from db.vocabulary import JobKind, Role
@@ -35,7 +36,7 @@ def test_every_table_of_jobs_with_a_dataset_uses_the_mixin_for_datasets() -> Non
 
 
 def test_every_table_of_jobs_with_a_name_uses_the_mixin_for_result_models() -> None:
-    assert tables_with("job_id", "name") - {Model} == set(MakesModel.__subclasses__())
+    assert tables_with("job_id", "name") - {Model, Evaluation} == set(MakesModel.__subclasses__())
 
 
 def test_every_table_that_refers_to_jobs_is_pruned_except_models() -> None:

@@ -138,11 +138,11 @@ def test_requests_are_counted_by_route_and_prolonged_ones_are_not_timed(as_user:
 
     job = submit(as_user)["id"]
     as_user.post(f"/v1/jobs/{job}/cancel")
-    before = counted("/v1/jobs/{job_id}"), counted("/v1/jobs/{job_id}/events")
+    before = counted("/v1/jobs/{job}"), counted("/v1/jobs/{job}/events")
     as_user.get(f"/v1/jobs/{job}")
     as_user.get(f"/v1/jobs/{job}", headers={"Prefer": "wait=1"})
     as_user.get(f"/v1/jobs/{job}/events")
-    after = counted("/v1/jobs/{job_id}"), counted("/v1/jobs/{job_id}/events")
+    after = counted("/v1/jobs/{job}"), counted("/v1/jobs/{job}/events")
     assert [(b[0] - a[0], b[1] - a[1]) for a, b in zip(before, after, strict=True)] == [(2, 1), (1, 0)]
 
 

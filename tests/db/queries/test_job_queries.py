@@ -8,6 +8,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from db.queries import fine_tunes, jobs, quantizations
+from db.queries.job_names import Named
 from db.session import Database, now
 from db.tables.api_keys import ApiKey
 from db.tables.datasets import Dataset
@@ -83,7 +84,7 @@ def test_a_job_of_another_api_key_or_of_another_kind_is_not_returned(
         assert QUERIES[kind].get(session, other_id, owner=None) is None
         assert QUERIES[kind].get(session, job_id, owner=None) is not None
         pages = [
-            QUERIES[kind].page(session, owner=who, status=None, limit=10, after=None)
+            QUERIES[kind].page(session, owner=who, status=None, named=Named(), limit=10, after=None)
             for who in (stranger, owner, None)
         ]  # fmt: skip
     assert [[row.job.id for row in page.items] for page in pages] == [[], [job_id], [job_id]]
@@ -95,9 +96,11 @@ def test_jobs_are_listed_newest_first_by_page_and_status(
 ) -> None:
     first, second, third = (submit(kind) for _ in range(3))
     with database.read() as session:
-        newest = QUERIES[kind].page(session, owner=None, status=JobStatus.QUEUED, limit=2, after=None)
-        oldest = QUERIES[kind].page(session, owner=None, status=JobStatus.QUEUED, limit=2, after=newest.next)
-        running = QUERIES[kind].page(session, owner=None, status=JobStatus.RUNNING, limit=2, after=None)
+        newest = QUERIES[kind].page(session, owner=None, status=JobStatus.QUEUED, named=Named(), limit=2, after=None)
+        oldest = QUERIES[kind].page(
+            session, owner=None, status=JobStatus.QUEUED, named=Named(), limit=2, after=newest.next
+        )
+        running = QUERIES[kind].page(session, owner=None, status=JobStatus.RUNNING, named=Named(), limit=2, after=None)
     assert [row.job.id for row in newest.items] == [third, second]
     assert ([row.job.id for row in oldest.items], oldest.next) == ([first], None)
     assert running.items == []
@@ -113,7 +116,10 @@ def test_every_query_returns_a_job_with_the_id_of_its_result_model(
     with database.read() as session:
         by_id = [jobs.get(session, job_id, owner=None) for job_id in expected]
         many = jobs.get_many(session, expected)
-        page = jobs.page(session, owner=None, status=None, kind=None, batch_id=None, limit=10, after=None)
-        rows = [row.job for row in QUERIES[kind].page(session, owner=None, status=None, limit=10, after=None).items]
+        page = jobs.page(
+            session, owner=None, status=None, kind=None, batch_id=None, named=Named(), limit=10, after=None
+        )
+        kinds = QUERIES[kind].page(session, owner=None, status=None, named=Named(), limit=10, after=None)
+        rows = [row.job for row in kinds.items]
     for result in (by_id, many, page.items, rows):
         assert {job.id: job.result_model_id for job in result if job} == expected

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from db.queries import api_keys
 from db.session import Database
 from tests.processes import COMMAND, environment
 
@@ -68,3 +69,35 @@ def test_an_invalid_setting_is_refused_in_words_and_its_value_is_not_shown() -> 
     assert "pagewright: PAGEWRIGHT_PORT: must be a whole number, such as 4" in lines
     assert "pagewright: PAGEWRIGHT_LOG_LEVEL: must be `DEBUG`, `INFO`, `WARNING` or `ERROR`" in lines
     assert "pagewright: PAGEWRIGHT_API_KEY: must hold only visible ASCII characters, without spaces" in lines
+
+
+def test_keys_are_listed_and_revoked_by_name_or_id(database: Database) -> None:
+    run("keys", "create", "ci", "--role", "admin")
+    run("keys", "create", "Anna's laptop")
+    run("keys", "create", "Anna's laptop")
+    header, *rows = run("keys", "list").stdout.splitlines()
+    assert header.split() == ["NAME", "ROLE", "KEY", "CREATED", "REVOKED", "ID"]
+    assert [row.split("  ")[0] for row in rows] == ["Anna's laptop", "Anna's laptop", "ci"]
+    newest, oldest = (row.split()[-1] for row in rows[:2])
+
+    ambiguous = run("keys", "revoke", "Anna's laptop")
+    assert ambiguous.returncode == 1
+    assert "2 valid API keys have the name" in ambiguous.stderr
+    assert f"use the id of one: {newest}, {oldest}" in ambiguous.stderr
+    assert _valid(database) == 3
+
+    revoked = run("keys", "revoke", newest)
+    assert (revoked.returncode, revoked.stdout[:21]) == (0, "revoked Anna's laptop"), revoked.stderr
+    assert run("keys", "revoke", "Anna's laptop").returncode == 0, "only one with the name is valid now"
+    assert run("keys", "revoke", "ci").returncode == 0
+    assert _valid(database) == 0
+
+    assert "is revoked already" in run("keys", "revoke", "ci").stderr
+    unknown = run("keys", "revoke", "nobody")
+    assert unknown.returncode == 1
+    assert "there is no API key with the name or id 'nobody'" in unknown.stderr
+
+
+def _valid(database: Database) -> int:
+    with database.read() as session:
+        return sum(key.revoked_at is None for key in api_keys.all_keys(session))
