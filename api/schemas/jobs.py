@@ -51,8 +51,12 @@ class JobOut(BaseModel):
     attempt: int = Field(description="How many times a worker has started the job.")
     cancel_requested: bool = Field(description="Whether the job was asked to stop. A running job stops within seconds.")
     error: JobError | None = Field(description="Why the job failed; null unless its status is `failed`.")
-    percent_done: float | None = Field(description="Progress from 0 to 100; null for jobs that report none.")
-    remaining_seconds: float | None = Field(description="Time left, estimated from the progress so far.")
+    percent_done: float | None = Field(
+        description="Progress from 0 to 100; 100 once the job has succeeded. Null for jobs that report none."
+    )
+    remaining_seconds: float | None = Field(
+        description="Time left, estimated from the progress so far; null unless the job runs or has succeeded."
+    )
     result_model_id: uuid.UUID | None = Field(
         description="The model that the job created; null until a fine-tune, merge or quantization has succeeded."
     )
@@ -100,4 +104,14 @@ def job_fields(job: Job) -> dict[str, Any]:
     """The values of JobOut's fields, for the representation of any kind of job."""
     error = JobError(type=job.error_type, message=job.error_message or "") if job.error_type else None
     columns = {name: getattr(job, name) for name in JobOut.model_fields if name != "error"}
-    return {**columns, "error": error}
+    return {**columns, "error": error, **_progress(job)}
+
+
+def _progress(job: Job) -> dict[str, float | None]:
+    """What the last report says holds while the job runs. No time is left of a job that succeeded, and none can be
+    named for one that failed, was cancelled, or waits for another attempt."""
+    if job.status == JobStatus.SUCCEEDED and job.percent_done is not None:
+        return {"percent_done": 100.0, "remaining_seconds": 0.0}
+    if job.status == JobStatus.RUNNING:
+        return {"percent_done": job.percent_done, "remaining_seconds": job.remaining_seconds}
+    return {"percent_done": job.percent_done, "remaining_seconds": None}

@@ -8,6 +8,7 @@ import gc
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from models.quantization.calibration import calibration_tokens, check_vocabulary
 from models.quantization.errors import QuantizationError, Stopped
 from models.quantization.layers import check_group_size, find_layers
 from models.quantization.layerwise import check_installed, make_quantizer, quantize_layers, save
-from models.quantization.progress import Progress
+from models.quantization.progress import Progress, remaining_seconds
 from models.quantization.task import QuantizeTask
 from models.quantization.variants import measure_variants
 from models.tasks.reports import Event, PromptTemplate, Report
@@ -41,15 +42,17 @@ def quantize(task: QuantizeTask, report: Callable[[Report], None], should_stop: 
     when the task is done. Raises QuantizationError, ModelLoadError, and torch's out-of-memory errors.
     """
     unfinished = task.work_folder / _UNFINISHED
+    start = time.monotonic()
     try:
-        prompt, seconds = _quantize(task, unfinished, report, should_stop)
+        prompt = _quantize(task, unfinished, report, should_stop, start)
+        seconds = time.monotonic() - start
         if task.evaluation:
             rows = sample_rows(task.evaluation, task.evaluation_rows, task.options.seed)
             quantized = ModelRef(Source.LOCAL, str(unfinished))
             for variant in measure_variants(
                 task.model, quantized, task.options, prompt, rows, seconds, should_stop, _SHARE_WITH_VARIANTS
             ):
-                report(variant)
+                report(replace(variant, remaining_seconds=remaining_seconds(start, variant.percent_done)))
     except Stopped:
         shutil.rmtree(unfinished, ignore_errors=True)
         return False
@@ -71,10 +74,9 @@ def check_result(folder: Path, text: np.ndarray) -> None:
 
 
 def _quantize(
-    task: QuantizeTask, folder: Path, report: Callable[[Report], None], should_stop: Callable[[], bool]
-) -> tuple[PromptOptions, float]:
-    """Write the quantized model to the folder. Return how to prompt its variants, and the seconds that this took."""
-    start = time.monotonic()
+    task: QuantizeTask, folder: Path, report: Callable[[Report], None], should_stop: Callable[[], bool], start: float
+) -> PromptOptions:
+    """Write the quantized model to the folder, and return how to prompt its variants."""
     options = task.options
     check_installed()
     if task.model.adapter is not None:
@@ -97,11 +99,11 @@ def _quantize(
     check_group_size(options.group_size, layers.widths)
     report(Event("weights-left", layers.describe_left()))
     quantizer = make_quantizer(options)
-    progress = Progress(layers, report, should_stop, _SHARE_WITH_VARIANTS if task.evaluation else 1.0)
+    progress = Progress(layers, report, should_stop, _SHARE_WITH_VARIANTS if task.evaluation else 1.0, start)
     quantize_layers(model, layers, quantizer, texts, progress.before_module, progress.after_module)
     save(model, layers, quantizer, description.dtype, folder)
     tokenizer.save_pretrained(folder)
     del model, layers, quantizer, progress
     gc.collect()  # frees the memory before the result is loaded
     check_result(folder, texts[0])
-    return prompter.options, time.monotonic() - start
+    return prompter.options

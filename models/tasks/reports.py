@@ -79,7 +79,7 @@ class QuantizedModule:
 class QuantizedLayer:
     """The first `layer` of the model's `layers` blocks are quantized.
 
-    `percent_done` is the progress of the whole task, `remaining_seconds` the estimate for the blocks alone.
+    `percent_done` is the progress of the whole task, `remaining_seconds` the estimate for all that is left of it.
     """
 
     layer: int
@@ -101,6 +101,7 @@ class MeasuredVariant:
 
     variant: str
     percent_done: float
+    remaining_seconds: float | None = None
     rows: int = 0
     disk_bytes: int | None = None
     memory_bytes: int | None = None

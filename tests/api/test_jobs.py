@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from db import job_transitions
+from db.session import Database
 from tests.api.conftest import Worker
 from tests.api.helpers import problem, submit, submit_batch, walk
 
@@ -155,3 +157,30 @@ def test_cancelling_again_changes_nothing(as_user: TestClient) -> None:
     job = submit(as_user)
     first = as_user.post(f"/v1/jobs/{job['id']}/cancel").json()
     assert as_user.post(f"/v1/jobs/{job['id']}/cancel").json() == first
+
+
+@pytest.mark.parametrize(
+    ("end", "percent_done", "remaining_seconds"),
+    [
+        ("", 50.0, 12.0),
+        ("succeed", 100.0, 0.0),
+        ("cancel", 50.0, None),
+        ("give_back", 50.0, None),
+    ],
+)
+def test_the_remaining_seconds_are_those_of_a_job_that_runs(
+    as_user: TestClient,
+    worker: Worker,
+    database: Database,
+    end: str,
+    percent_done: float,
+    remaining_seconds: float | None,
+) -> None:
+    [claim] = worker.claim(submit(as_user)["id"])
+    with database.write() as session:
+        job_transitions.progress(session, claim, percent_done=50.0, remaining_seconds=12.0)
+        if end:
+            getattr(job_transitions, end)(session, [claim])
+    for path in (f"/v1/jobs/{claim.job_id}", f"/v1/generations/{claim.job_id}"):
+        job = as_user.get(path).json()
+        assert (job["percent_done"], job["remaining_seconds"]) == (percent_done, remaining_seconds)

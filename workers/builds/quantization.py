@@ -63,5 +63,5 @@ def _add_module(session: Session, job_id: uuid.UUID, report: QuantizedModule) ->
 
 def _add_variant(session: Session, job_id: uuid.UUID, report: MeasuredVariant) -> None:
     values = asdict(report)
-    del values["kind"], values["percent_done"]
+    del values["kind"], values["percent_done"], values["remaining_seconds"]
     quantizations.add_variant(session, job_id, values)

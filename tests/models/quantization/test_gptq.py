@@ -59,9 +59,13 @@ def test_every_module_and_every_layer_is_reported_in_order(quantized: Quantizati
     assert {report.layer for report in modules} == {0}
     assert len({report.tokens for report in modules}) == 1
     assert all(report.seconds > 0 for report in modules)
-    assert layers == [QuantizedLayer(1, 1, 50.0, 0.0)], "the other half of the task is the variants"
+    [layer] = layers
+    assert (layer.layer, layer.layers, layer.percent_done) == (1, 1, 50), "the other half of the task is the variants"
+    assert layer.remaining_seconds >= sum(report.seconds for report in modules), "the other half takes time too"
     variants = quantized.of_kind(MeasuredVariant)
     assert [report.percent_done for report in variants] == pytest.approx([60, 70, 80, 90, 100])
+    assert all(report.remaining_seconds for report in variants[:-1])
+    assert variants[-1].remaining_seconds == 0
     assert quantized.reports == [*quantized.of_kind(PromptTemplate), left, *modules, *layers, *variants]
 
 
