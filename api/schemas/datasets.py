@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, Json, StringConstraints, field_validator, model_validator
 
+from api.errors import shown
 from api.schemas.common import MAX_INT32, MessageOut, Name, QueryParameters, RequestBody, Text, storable
 from api.schemas.models import COMMIT, HUB_NAME
 from db.tables.datasets import Dataset
@@ -34,6 +35,14 @@ class ColumnsIn(RequestBody):
                 "must have `instruction`, `output` and optionally `input` and `history`, or else `messages`; and "
                 "optionally `system`"
             )
+        parts: dict[str, str] = {}
+        for part, column in self.named().items():
+            if column in parts:
+                raise ValueError(
+                    f"names the column `{shown(column)}` for both `{parts[column]}` and `{part}`; name a column of its "
+                    "own for each part"
+                )
+            parts[column] = part
         return self
 
     def named(self) -> dict[str, str]:
