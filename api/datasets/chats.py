@@ -9,6 +9,7 @@ from typing import Any
 
 from api.datasets.filled import is_filled
 from api.datasets.limits import MAX_CHARACTERS
+from api.datasets.values import cut, described
 from api.errors import FieldError, shown
 from api.schemas.common import not_blank, storable
 from models.prompts.rows import Message, Role, Row
@@ -56,7 +57,7 @@ def read_messages(value: Any, column: str) -> list[Turn]:
     if value is None:
         raise _wrong(column, "is missing")
     if not isinstance(value, list):
-        raise _wrong(column, "must be a list of messages")
+        raise _wrong(column, f"must be a list of messages, but is {described(value)}")
     return [_read_message(message, f"{column}[{number}]") for number, message in enumerate(value)]
 
 
@@ -69,13 +70,15 @@ def read_history(value: Any, column: str) -> list[Turn]:
         return []
     if not isinstance(value, list):
         raise _wrong(
-            column, "must be a list of pairs [user, assistant]; name other columns in `columns` to leave it out"
+            column,
+            f"must be a list of pairs [user, assistant], but is {described(value)}; name the columns in `columns` to "
+            "leave this one out",
         )
     turns: list[Turn] = []
     roles: tuple[Role, Role] = ("user", "assistant")
     for number, pair in enumerate(value):
         if not isinstance(pair, list) or len(pair) != len(roles):
-            raise _wrong(f"{column}[{number}]", "must be a pair [user, assistant]")
+            raise _wrong(f"{column}[{number}]", f"must be a pair [user, assistant], but is {described(pair)}")
         for place, role in enumerate(roles):
             turns.append(_turn(f"{column}[{number}][{place}]", role, pair[place]))
     return turns
@@ -176,16 +179,22 @@ def _keys(message: dict[str, Any]) -> tuple[str, str]:
 
 def _read_message(message: Any, field: str) -> Turn:
     if not isinstance(message, dict):
-        raise _wrong(field, "must be an object with `role` and `content`, or with `from` and `value`")
+        raise _wrong(
+            field,
+            f"must be an object with `role` and `content`, or with `from` and `value`, but is {described(message)}",
+        )
     role_key, content_key = _keys(message)
     name = message.get(role_key)
     if (isinstance(name, str) and name in _TOOL_ROLES) or any(is_filled(message.get(key)) for key in _TOOL_FIELDS):
         raise _wrong(field, _NO_TOOLS)
     if not isinstance(name, str) or name not in _ROLES:
-        raise _wrong(f"{field}.{role_key}", f"must be one of: {', '.join(_ROLES)}")
+        raise _wrong(
+            f"{field}.{role_key}",
+            "is missing" if name is None else f"must be one of {', '.join(_ROLES)}, but is {described(name)}",
+        )
     weight = message.get("weight")
     if weight not in (None, 0, 1):
-        raise _wrong(f"{field}.weight", "must be 0 or 1")
+        raise _wrong(f"{field}.weight", f"must be 0 or 1, but is {described(weight)}")
     role = _ROLES[name]
     return _turn(
         f"{field}.{content_key}", role, message.get(content_key), learn=role != "assistant" or weight != 0, at=field
@@ -205,12 +214,13 @@ def _join_parts(parts: list[Any], field: str) -> str:
     for number, part in enumerate(parts):
         kind = part.get("type") if isinstance(part, dict) else None
         if not isinstance(kind, str):
-            raise _wrong(f"{field}[{number}]", 'must be a text part: {"type": "text", "text": …}')
+            message = f'must be a text part, {{"type": "text", "text": …}}, but is {described(part)}'
+            raise _wrong(f"{field}[{number}]", message)
         if kind != "text":
             message = f"is a part of the type {shown(kind)!r}, but only text is supported; remove the part or the row"
             raise _wrong(f"{field}[{number}]", message)
         if not isinstance(part.get("text"), str):
-            raise _wrong(f"{field}[{number}].text", "must be a string")
+            raise _wrong(f"{field}[{number}].text", f"must be a string, but is {described(part.get('text'))}")
         texts.append(part["text"])
     return "".join(texts)
 
@@ -220,13 +230,13 @@ def text_error(value: Any, *, optional: bool) -> str | None:
     if value is None:
         return None if optional else "is missing"
     if not isinstance(value, str):
-        return "must be a string"
+        return f"must be a string, but is {described(value)}"
     if len(value) > MAX_CHARACTERS:
-        return f"must not be longer than {MAX_CHARACTERS} characters"
+        return f"must not be longer than {MAX_CHARACTERS} characters, but has {len(value)}: {cut(value)}"
     try:
         storable(value)
         if not optional:
             not_blank(value)
     except ValueError as error:
-        return str(error)
+        return f"{error}: {cut(value)}" if value.strip() else str(error)
     return None

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from api.datasets.limits import MAX_ROW_BYTES, Unreadable
+from api.datasets.text import UTF_8, not_text
+from api.datasets.unchecked import Unchecked
+from api.datasets.values import cut
 
 CHUNK_BYTES = 65_536
 _AFTER_VALUE = tuple(",] \t\n\r")
@@ -16,28 +19,37 @@ _WHITESPACE = re.compile(r"[ \t\n\r]*")
 class JsonArray:
     """An iterable over the values of the array. Iterating raises Unreadable where the file is not a JSON array."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, file: IO[bytes], encoding: str = UTF_8) -> None:
+        self._file, self._encoding = file, encoding
         self._decoder = json.JSONDecoder()
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Unchecked]:
         self._file.seek(0)
-        self._utf8 = codecs.getincrementaldecoder("utf-8-sig")()
-        self._text, self._at, self._line, self._ended = "", 0, 1, False
-        first = self._next()
-        if first and first in '{"-0123456789tfn':
-            raise Unreadable("the file must contain a JSON array of rows")
+        self._decoding = codecs.getincrementaldecoder(self._encoding)()
+        self._text, self._at, self._line, self._counted, self._ended = "", 0, 1, 0, False
         self._take("[")
+        number = 1
         if self._next() == "]":
             self._at += 1
         else:
-            yield self._value()
+            yield self._row(number)
             while self._next() == ",":
                 self._at += 1
-                yield self._value()
+                number += 1
+                yield self._row(number)
             self._take("]")
         if self._next():
-            raise self._invalid("Extra data", self._at)
+            raise self._invalid("something follows the array", self._at)
+
+    def _row(self, number: int) -> Unchecked:
+        self._next()
+        line = self._line_at(self._at)
+        self._line, self._counted = line, self._at
+        return Unchecked(self._value(), number, line)
+
+    def _line_at(self, position: int) -> int:
+        """Return the line of a position that is not before the last row."""
+        return self._line + self._text.count("\n", self._counted, position)
 
     def _next(self) -> str:
         """Return the next character that is not whitespace, without consuming it; an empty string at the end."""
@@ -48,7 +60,9 @@ class JsonArray:
 
     def _take(self, expected: str) -> None:
         if self._next() != expected:
-            raise self._invalid(f"Expecting '{expected}'", self._at)
+            raise self._invalid(
+                f"a '{expected}' or ',' is missing" if expected == "]" else f"a '{expected}' is missing", self._at
+            )
         self._at += 1
 
     def _value(self) -> Any:
@@ -61,7 +75,11 @@ class JsonArray:
                 if len(self._text) - self._at > MAX_ROW_BYTES or not self._read_on():
                     raise self._invalid(error.msg, error.pos) from None
             except (ValueError, RecursionError):  # a number with thousands of digits, or too many nested brackets
-                raise Unreadable("the JSON can't be read") from None
+                line = self._line_at(self._at)
+                message = "a value is nested too deep, or a number has thousands of digits"
+                raise Unreadable(
+                    f"the file is not valid JSON: {message}, in the row that begins in line {line}"
+                ) from None
             else:
                 ended = self._text[end : end + 1] in _AFTER_VALUE  # more digits of a number may follow
                 if ended or len(self._text) - self._at > MAX_ROW_BYTES or not self._read_on():
@@ -76,14 +94,15 @@ class JsonArray:
         chunk = self._file.read(max(min(pending, MAX_ROW_BYTES - pending), CHUNK_BYTES))
         self._ended = not chunk
         try:
-            read = self._utf8.decode(chunk, final=self._ended)
+            read = self._decoding.decode(chunk, final=self._ended)
         except UnicodeDecodeError:
-            raise Unreadable("the file is not UTF-8") from None
-        self._line += self._text.count("\n", 0, self._at)
-        self._text, self._at = self._text[self._at :] + read, 0
+            raise not_text(self._encoding) from None
+        self._line = self._line_at(self._at)
+        self._text, self._at, self._counted = self._text[self._at :] + read, 0, 0
         return True
 
     def _invalid(self, message: str, position: int) -> Unreadable:
-        line = self._line + self._text.count("\n", 0, position)
+        line = self._line_at(position)
+        found = cut(self._text[position:]) if self._text[position:] else "the end of the file"
         too_long = f", in a row longer than {MAX_ROW_BYTES} characters" if len(self._text) > MAX_ROW_BYTES else ""
-        return Unreadable(f"the file is not valid JSON: {message} in line {line}{too_long}")
+        return Unreadable(f"the file is not valid JSON: {message} in line {line}, at {found}{too_long}")

@@ -1,7 +1,7 @@
 """Limits of datasets. A small file may unpack to any size; these bound the memory and disk that it takes."""
 
 MAX_ROW_BYTES = 10_000_000
-"""The size of a row in its file. Three texts of the maximum length take less, in any encoding and escaping."""
+"""The size of a row in its file, in characters of its text. Three texts of the maximum length take less."""
 
 MAX_CHARACTERS = 200_000
 """The length of a text of a row, and of all messages of a chat together."""
@@ -13,4 +13,4 @@ MAX_NAME = 500
 
 
 class Unreadable(Exception):
-    """Raised for a file that can't be read as rows. The message says why, without repeating content of the file."""
+    """Raised for a file that can't be read as rows. The message says why and what to do, and names the line."""

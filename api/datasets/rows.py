@@ -1,7 +1,8 @@
 """Choosing the columns of a file, and checking every row."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from api.datasets.chats import (
@@ -16,9 +17,10 @@ from api.datasets.chats import (
     text_error,
     unused_fields,
 )
-from api.datasets.files import Rows
 from api.datasets.filled import is_filled
 from api.datasets.limits import MAX_COLUMNS, MAX_ROWS, Unreadable
+from api.datasets.unchecked import Rows
+from api.datasets.values import cut, described
 from api.errors import MAX_FIELD_ERRORS, FieldError, Problem, ProblemType, invalid, shown
 from models.prompts.rows import COLUMNS, Row
 
@@ -36,60 +38,115 @@ _DEFAULT_COLUMNS: tuple[tuple[dict[str, str], tuple[str, ...]], ...] = (
 )
 
 
-def choose_columns(columns: list[str], requested: Mapping[str, str] | None) -> dict[str, str]:
+@dataclass
+class Report:
+    """What is said of rows beside the rows themselves.
+
+    `unused` has the columns and the fields of messages that no row was made of, each with the number of rows that have
+    something in it, or None if they could not be counted. `skipped` counts the invalid rows that were left out, and
+    `errors` says what is wrong with the first of them.
+    """
+
+    unused: dict[str, int | None] = field(default_factory=dict)
+    skipped: int = 0
+    errors: list[FieldError] = field(default_factory=list)
+
+
+def choose_columns(rows: Rows, requested: Mapping[str, str] | None) -> dict[str, str]:
     """Return the file's column for each part of a row: the `requested` ones, or else columns with usual names.
 
-    `columns` are those of the file. Raises a 422 Problem about `columns` if the file does not have them.
+    A name that no column has exactly is also found in other capitals and with spaces around it. Raises a 422 Problem
+    about `columns` if the file does not have them.
     """
-    if not columns:  # the file has no rows, or no row that is an object; `check_rows` says so
+    if not rows.columns:  # the file has no rows, or no row that is an object; `check_rows` says so
         return dict(requested or _DEFAULT_COLUMNS[0][0])
     if requested is not None:
-        for part, column in requested.items():
-            if column not in columns:
-                raise invalid(f"columns.{part}", f"there is no column {shown(column)!r}; {_list(columns)}")
-        return dict(requested)
+        return _requested_columns(rows, requested)
     for required, optional in _DEFAULT_COLUMNS:
-        if set(required.values()) <= set(columns):
-            return {**required, **{name: name for name in optional if name in columns}}
+        found = {part: _find(f"columns.{part}", column, rows) for part, column in required.items()}
+        chosen = {part: column for part, column in found.items() if column is not None}
+        if len(chosen) == len(required):
+            for name in optional:
+                if column := _find(f"columns.{name}", name, rows):
+                    chosen[name] = column
+            return chosen
     raise invalid(
-        "columns", f"the columns for instruction and output, or for messages, must be named; {_list(columns)}"
+        "columns",
+        f"the columns for instruction and output, or for messages, must be named, such as "
+        f'{{"instruction": "question", "output": "answer"}}; {_list(rows)}',
     )
 
 
+def _requested_columns(rows: Rows, requested: Mapping[str, str]) -> dict[str, str]:
+    chosen: dict[str, str] = {}
+    for part, name in requested.items():
+        column = _find(f"columns.{part}", name, rows)
+        if column is None:
+            raise invalid(f"columns.{part}", f"there is no column {cut(name)}; {_list(rows)}")
+        for other, taken in chosen.items():
+            if taken == column:
+                raise invalid(f"columns.{part}", f"names the column {cut(column)}, which `{other}` names too")
+        chosen[part] = column
+    return chosen
+
+
+def _find(part: str, name: str, rows: Rows) -> str | None:
+    """Return the column with this name, or the only one whose name differs in capitals and spaces around it alone."""
+    if name in rows.columns:
+        return name
+    similar = [column for column in rows.columns if column.strip().casefold() == name.strip().casefold()]
+    if len(similar) > 1:
+        names = " and ".join(map(cut, similar[:3]))
+        raise invalid(part, f"the columns {names} differ in capitals or spaces only; name one of them exactly")
+    return similar[0] if similar else None
+
+
 def check_rows(
-    unchecked: Rows, columns: Mapping[str, str], unused: dict[str, int | None], *, max_characters: int
+    unchecked: Rows, columns: Mapping[str, str], report: Report, *, max_characters: int, skip_invalid: bool = False
 ) -> Iterator[Row]:
     """Yield the rows up to the first invalid one. The rows after it are checked, too, but not yielded.
 
-    At the end, raises a 422 Problem that names the first errors by row, counted from 0. Raises Unreadable if there are
-    more than MAX_ROWS rows, or more than `max_characters` characters in them: a small file may unpack to any size.
+    With `skip_invalid`, all valid rows are yielded, and at the end `report` says which were left out. It always says
+    at the end what of the file is not used.
 
-    At the end, `unused` has the columns and the fields of messages that no row was made of, each with the number of
-    rows that have something in it, or None if they could not be counted.
+    At the end, raises a 422 Problem that names the first errors by row, counted from 1, if there are any and they are
+    not skipped, or if no row is valid. Raises Unreadable if there are more than MAX_ROWS rows, or more than
+    `max_characters` characters in them: a small file may unpack to any size.
     """
     errors: list[FieldError] = []
-    error_count = characters = 0
+    valid = skipped = error_count = characters = 0
     filled = Counter({shown(column): 0 for column in unchecked.columns if column not in columns.values()})
-    for number, unchecked_row in enumerate(unchecked.read(columns.values())):
-        row, row_errors = _check_row(unchecked_row, columns)
-        error_count += len(row_errors)
+    for count, found in enumerate(unchecked.read(columns.values())):
+        row, row_errors = _check_row(found.value, columns)
         for error in row_errors[: MAX_FIELD_ERRORS - len(errors)]:
-            path = f".{error.field}" if error.field else ""
-            errors.append(FieldError(field=f"rows[{number}]{path}", message=error.message))
+            path = f", {error.field}" if error.field else ""
+            errors.append(FieldError(field=f"{found.place}{path}", message=error.message))
+        error_count += len(row_errors)
+        skipped += row is None
         characters += characters_of(row) if row else 0
-        if number == MAX_ROWS or characters > max_characters:
+        if count == MAX_ROWS or characters > max_characters:
             raise Unreadable(f"the dataset has more than {MAX_ROWS} rows or more than {max_characters} characters")
-        if row and not error_count:
-            for name in _unused(unchecked_row, columns.values()):
+        if row and (skip_invalid or not skipped):
+            valid += 1
+            for name in _unused(found.value, columns.values()):
                 if name in filled or len(filled) < MAX_UNUSED:
                     filled[name] += 1
             yield row
-    if errors:
-        detail = f"{errors[0].field}: {errors[0].message}; {error_count} errors in total"
+    if errors and not (skip_invalid and valid):
+        advice = "no row is valid" if skip_invalid else "`on_invalid=skip` leaves such rows out"
+        detail = f"{errors[0].field}: {errors[0].message}; {error_count} errors in {skipped} rows in total; {advice}"
         raise Problem(422, ProblemType.INVALID, detail, errors=errors)
-    unused.update(filled)
-    for column, count in unchecked.count_filled(columns.values()).items():
-        unused[shown(column)] = None if count is None else filled[shown(column)] + count
+    report.skipped += skipped
+    report.errors += errors[: MAX_FIELD_ERRORS - len(report.errors)]
+    for name, number in filled.items():
+        _add(report.unused, name, number)
+    for column, counted in unchecked.count_filled(columns.values()).items():
+        _add(report.unused, shown(column), counted)
+
+
+def _add(counts: dict[str, int | None], name: str, number: int | None) -> None:
+    before = counts.get(name, 0)
+    counts[name] = None if before is None or number is None else before + number
 
 
 def _unused(row: Mapping[str, Any], used: Collection[str]) -> list[str]:
@@ -103,7 +160,7 @@ def _unused(row: Mapping[str, Any], used: Collection[str]) -> list[str]:
 def _check_row(row: Any, columns: Mapping[str, str]) -> tuple[Row | None, Sequence[FieldError]]:
     """Return the checked row (None if it is invalid) and its errors."""
     if not isinstance(row, dict):
-        message = str(row) if isinstance(row, ValueError) else "must be an object"
+        message = str(row) if isinstance(row, ValueError) else f"must be an object, but is {described(row)}"
         return None, [FieldError(field="", message=message)]
     values: dict[str, Any] = {part: row.get(column) for part, column in columns.items()}
     names = {part: shown(column) for part, column in columns.items()}
@@ -135,7 +192,8 @@ def _row(values: dict[str, Any], names: Mapping[str, str]) -> Row:
     return row
 
 
-def _list(columns: Iterable[str]) -> str:
-    names = [shown(column) for column in columns]
+def _list(rows: Rows) -> str:
+    names = [shown(column) for column in rows.columns]
     more = f" and {len(names) - SHOWN_COLUMNS} more" if len(names) > SHOWN_COLUMNS else ""
-    return f"the columns are: {', '.join(names[:SHOWN_COLUMNS])}{more}"
+    kind = f"the file was read as {rows.kind}, and " if rows.kind else ""
+    return f"{kind}the columns are: {', '.join(names[:SHOWN_COLUMNS])}{more}"

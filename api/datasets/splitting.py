@@ -35,37 +35,47 @@ class SplitFiles:
     overlapping_rows: int
 
 
-def write_splits(rows: Iterable[Row], folder: Path, *, test_fraction: float, seed: int) -> SplitFiles | None:
+def write_splits(
+    rows: Iterable[Row], folder: Path, *, test_fraction: float, seed: int, test_rows: Iterable[Row] | None = None
+) -> SplitFiles | None:
     """Write `train.parquet` and `test.parquet` into an empty folder. Returns None if there are no rows.
 
-    If `test_fraction` is 0, all rows go to the train split, in their order. Only a batch of rows is in memory, and a
-    hash of every row. Raises a 422 Problem about `test_fraction` if it leaves the train split empty, and whatever
-    `rows` raises.
+    With `test_rows`, these are the test split, and `rows` the train split, both in their order. Else `test_fraction` of
+    `rows` become the test split; if it is 0, all rows go to the train split, in their order. Only a batch of rows is in
+    memory, and a hash of every row. Raises a 422 Problem about `test_fraction` if it leaves the train split empty, and
+    whatever `rows` and `test_rows` raise.
     """
     with TemporaryDirectory(dir=folder.parent) as work:  # `datasets` writes files of its own beside the rows
-        whole = Path(work) / "rows.arrow"
-        count, has_chats = _write_stream(rows, whole)
-        if not count:
+        everything, has_chats = _stored(rows, Path(work) / "rows.arrow")
+        if not len(everything):
             return None
-        everything = datasets.Dataset.from_file(str(whole))
-        if not has_chats:
-            everything = everything.select_columns(list(COLUMNS))
-        if test_fraction:
+        if test_rows is not None:
+            test, chats_in_test = _stored(test_rows, Path(work) / "test.arrow")
+            splits = {Split.TRAIN: everything, Split.TEST: test}
+            has_chats = has_chats or chats_in_test
+        elif test_fraction:
             splits = _split(everything, test_fraction, seed)
         else:
             splits = {Split.TRAIN: everything, Split.TEST: everything.select(())}
+        if not has_chats:
+            splits = {name: split.select_columns(list(COLUMNS)) for name, split in splits.items()}
         return _write_files(splits, folder, _CHAT_SCHEMA if has_chats else _SCHEMA)
 
 
-def _write_stream(rows: Iterable[Row], file: Path) -> tuple[int, bool]:
-    """Write the rows. Returns how many there are, and whether any of them is a chat."""
-    count, has_chats = 0, False
+def _stored(rows: Iterable[Row], file: Path) -> tuple[datasets.Dataset, bool]:
+    """Write the rows to a file, and return them from there, and whether any of them is a chat."""
+    has_chats = _write_stream(rows, file)
+    return datasets.Dataset.from_file(str(file)), has_chats
+
+
+def _write_stream(rows: Iterable[Row], file: Path) -> bool:
+    """Write the rows. Returns whether any of them is a chat."""
+    has_chats = False
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, _CHAT_SCHEMA) as writer:
         for batch in _in_batches(rows):
             writer.write_batch(pa.RecordBatch.from_pylist(list(map(columns_of, batch)), _CHAT_SCHEMA))
-            count += len(batch)
             has_chats = has_chats or any(row.is_chat for row in batch)
-    return count, has_chats
+    return has_chats
 
 
 def _in_batches(rows: Iterable[Row]) -> Iterator[list[Row]]:

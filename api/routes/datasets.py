@@ -1,9 +1,10 @@
 """Datasets of instructions and pages, for fine-tunes, evaluations and quantizations."""
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Form, Query, Response
 
@@ -11,13 +12,18 @@ from api.dependencies import AdminCaller, AnyCaller, ArtifactsDep, DatabaseDep, 
 from api.errors import disk_full, document_problems, invalid, name_taken, not_found
 from api.references import Reference
 from api.schemas.common import NamedPageQuery, PageOut
-from api.schemas.datasets import DatasetIn, DatasetOut, DatasetRowOut, DatasetRowsOut, DatasetRowsQuery
+from api.schemas.datasets import DatasetIn, DatasetOut, DatasetRowOut, DatasetRowsOut, DatasetRowsQuery, OnInvalid
 from db.queries import datasets
 from db.session import Database
 from db.tables.datasets import Dataset
 from db.vocabulary import DatasetSource
+from models.prompts.rows import Row
 from pagewright.settings import Settings
 from pagewright.work_folders import work_folder
+
+if TYPE_CHECKING:
+    from api.datasets.hub import Source
+    from api.datasets.unpacking import Opening
 
 # The functions below import `api.datasets` themselves: the libraries that it needs take longer to load than the rest of
 # the API together.
@@ -27,7 +33,7 @@ router = APIRouter(
 )
 
 
-# Tells clients to send the file's name, whose extension selects the format.
+# Tells clients to send the file's name, which the dataset shows.
 _FILE_HEADERS = {"Content-Disposition": {"example": 'form-data; name="file"; filename="pages.jsonl"'}}
 _ENCODING = {"multipart/form-data": {"encoding": {"file": {"headers": _FILE_HEADERS}}}}
 
@@ -127,8 +133,11 @@ def _check_form(database: Database, form: DatasetIn) -> None:
         raise invalid("file", "either `file` or `hub` is required")
     if form.file is not None and form.hub is not None:
         raise invalid("hub", "`hub` and `file` can't be combined")
-    if form.hub is None and form.revision is not None:
-        raise invalid("revision", "`revision` is only allowed with `hub`")
+    for field in "revision", "config", "train_split", "test_split":
+        if form.hub is None and getattr(form, field) is not None:
+            raise invalid(field, f"`{field}` is only allowed with `hub`")
+    if form.test_split is not None and form.test_fraction:
+        raise invalid("test_split", "`test_split` and `test_fraction` can't be combined; leave one of them out")
     if form.hub is not None and form.revision is None:
         raise invalid("revision", "a hub dataset needs a commit hash of 40 hexadecimal digits")
     with database.read() as session:
@@ -138,26 +147,32 @@ def _check_form(database: Database, form: DatasetIn) -> None:
 
 def _prepare(form: DatasetIn, settings: Settings, folder: Path) -> Dataset:
     """Write the dataset's files into `folder`/splits, and return its row, which is not stored yet."""
-    from api.datasets.files import open_rows
-    from api.datasets.hub import open_hub
     from api.datasets.limits import Unreadable
-    from api.datasets.rows import check_rows, choose_columns
+    from api.datasets.rows import Report, check_rows, choose_columns
     from api.datasets.splitting import write_splits
+    from api.datasets.unchecked import Rows
+    from api.datasets.unpacking import Opening
 
     source = "hub" if form.file is None else "file"
-    folder_of_splits = folder / "splits"
-    folder_of_splits.mkdir()
-    unused_columns: dict[str, int | None] = {}
+    (folder / "splits").mkdir()
+    report = Report()
     with ExitStack() as open_files:
+        opening = Opening(folder, open_files, settings.max_upload_bytes, form.encoding)
+
+        def checked(rows: Rows) -> Iterator[Row]:
+            skip = form.on_invalid == OnInvalid.SKIP
+            return check_rows(rows, columns, report, max_characters=settings.max_upload_bytes, skip_invalid=skip)
+
         try:
-            if form.file is None:
-                hub, revision = form.hub or "", form.revision or ""
-                unchecked = open_hub(hub, revision, folder / "hub", open_files, max_bytes=settings.max_upload_bytes)
-            else:
-                unchecked = open_rows(form.file.file, form.file.filename or "")
-            columns = choose_columns(unchecked.columns, form.columns.named() if form.columns else None)
-            rows = check_rows(unchecked, columns, unused_columns, max_characters=settings.max_upload_bytes)
-            splits = write_splits(rows, folder_of_splits, test_fraction=form.test_fraction, seed=form.seed)
+            unchecked = _open(form, folder, opening)
+            columns = choose_columns(unchecked.train, form.columns.named() if form.columns else None)
+            splits = write_splits(
+                checked(unchecked.train),
+                folder / "splits",
+                test_fraction=form.test_fraction,
+                seed=form.seed,
+                test_rows=checked(unchecked.test) if unchecked.test else None,
+            )
         except Unreadable as error:
             raise invalid(source, str(error)) from None
     if splits is None:
@@ -167,12 +182,34 @@ def _prepare(form: DatasetIn, settings: Settings, folder: Path) -> Dataset:
         source=DatasetSource.UPLOAD if form.file else DatasetSource.HUB,
         location=form.file.filename if form.file else form.hub,
         revision=form.revision,
+        config=unchecked.config,
+        train_split=unchecked.train_split,
+        test_split=unchecked.test_split,
         columns=columns,
-        unused_columns=unused_columns,
+        unused_columns=report.unused,
         test_fraction=form.test_fraction,
         seed=form.seed,
+        skipped_rows=report.skipped,
+        skipped=[error.model_dump() for error in report.errors],
         sha256=splits.sha256,
         train_rows=splits.train_rows,
         test_rows=splits.test_rows,
         overlapping_rows=splits.overlapping_rows,
     )
+
+
+def _open(form: DatasetIn, folder: Path, opening: "Opening") -> "Source":
+    from api.datasets.files import open_rows
+    from api.datasets.hub import Source, Wanted, open_hub
+
+    if form.file is not None:
+        return Source(open_rows(form.file.file, opening))
+    wanted = Wanted(
+        form.hub or "",
+        form.revision or "",
+        form.config,
+        form.train_split,
+        form.test_split,
+        own_test=not form.test_fraction,
+    )
+    return open_hub(wanted, folder / "hub", opening)

@@ -1,12 +1,25 @@
+import codecs
 import json
 import uuid
+from contextlib import suppress
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from fastapi import UploadFile
-from pydantic import BaseModel, ConfigDict, Field, Json, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Json,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
-from api.errors import shown
+from api.datasets.text import ENCODINGS
+from api.errors import FieldError, shown
 from api.schemas.common import MAX_INT32, MessageOut, Name, QueryParameters, RequestBody, Text, storable
 from api.schemas.models import COMMIT, HUB_NAME
 from db.tables.datasets import Dataset
@@ -15,6 +28,28 @@ from db.vocabulary import DatasetSource, Split
 _ROW = {"instruction": "Create a web page with a heading.", "output": "<!DOCTYPE html><html><h1>Hi</h1></html>"}
 
 ColumnName = Annotated[Text, StringConstraints(min_length=1, max_length=500)]
+
+
+HubPart = Annotated[Text, StringConstraints(min_length=1, max_length=500)]
+"""The name of a configuration or a split of a hub dataset."""
+
+
+def _known_encoding(name: str) -> str:
+    known = {codecs.lookup(encoding).name: encoding for encoding in ENCODINGS}
+    with suppress(LookupError, ValueError):  # ValueError for a name with U+0000
+        if encoding := known.get(codecs.lookup(name).name):
+            return encoding
+    raise ValueError(f"is not an encoding that can be read; name one of: {', '.join(ENCODINGS)}")
+
+
+Encoding = Annotated[str, AfterValidator(_known_encoding), Field(json_schema_extra={"enum": list(ENCODINGS)})]
+
+
+class OnInvalid(StrEnum):
+    """What happens to invalid rows of a dataset."""
+
+    REFUSE = "refuse"
+    SKIP = "skip"
 
 
 class ColumnsIn(RequestBody):
@@ -67,20 +102,43 @@ class DatasetIn(BaseModel):  # not a RequestBody, because a form's numbers arriv
     name: Name = Field(description="The name by which jobs refer to the dataset.")
     file: UploadFile | None = Field(
         None,
-        description="The rows, as JSON (an array of objects), JSONL, CSV or Parquet. The extension of the file's name "
-        "selects the format.",
+        description="The rows, as JSON (an array of objects), JSONL, CSV (with commas, semicolons or tabs) or Parquet, "
+        "each also compressed with gzip or zstd. The content says which it is, not the file's name.",
     )
     hub: str | None = Field(
         None,
         max_length=500,
         pattern=f"^{HUB_NAME.pattern}$",
         description="Instead of a file, a dataset on the Hugging Face Hub as `owner/name`. Its JSON, JSONL, CSV and "
-        "Parquet files whose path contains `train` are read; if no path does, all of them are.",
+        "Parquet files are read, in the configurations and splits that its card or its folders give them.",
     )
     revision: str | None = Field(
         None,
         pattern=f"^{COMMIT.pattern}$",
         description="The full commit hash (40 hexadecimal digits) of the hub dataset; required with `hub`.",
+    )
+    config: HubPart | None = Field(
+        None,
+        description="The configuration of the hub dataset. Default: the only one, or the card's default. If there are "
+        "several, the error lists them.",
+    )
+    train_split: HubPart | None = Field(
+        None, description="The hub dataset's split that becomes the train split. Default: `train`."
+    )
+    test_split: HubPart | None = Field(
+        None,
+        description="The hub dataset's split that becomes the test split. Default: `test`, or else `validation`, or "
+        "else none. With `test_fraction` the test rows are taken from the train rows instead.",
+    )
+    encoding: Encoding | None = Field(
+        None,
+        description="The encoding of text files that have no byte order mark, such as `windows-1252` for CSV from "
+        "Excel. Default: UTF-8.",
+    )
+    on_invalid: OnInvalid = Field(
+        OnInvalid.REFUSE,
+        description="What happens to invalid rows: `refuse` stores nothing and lists them; `skip` stores the others, "
+        "and the dataset says which were left out.",
     )
     columns: Json[ColumnsIn] | None = Field(
         None,
@@ -105,6 +163,14 @@ class DatasetOut(BaseModel):
     source: DatasetSource
     location: str = Field(description="The name of the uploaded file, or `owner/name` on the hub.")
     revision: str | None = Field(description="The commit of a hub dataset.")
+    config: str | None = Field(description="The configuration of a hub dataset; null if it has none.")
+    train_split: str | None = Field(
+        description="The hub dataset's split that the train rows come from. Null for an upload."
+    )
+    test_split: str | None = Field(
+        description="The hub dataset's split that is the test split. Null if the test rows were taken from the train "
+        "rows, or there are none."
+    )
     columns: dict[str, str] = Field(description="The file's column for each part of a row.")
     unused_columns: dict[str, int | None] | None = Field(
         description="The columns that are not used, and the fields of messages that are not used (`messages[].name`), "
@@ -113,6 +179,11 @@ class DatasetOut(BaseModel):
     )
     test_fraction: float
     seed: int
+    skipped_rows: int | None = Field(
+        description="The number of invalid rows that were left out (`on_invalid`). Null for datasets that were created "
+        "before this was recorded."
+    )
+    skipped: list[FieldError] | None = Field(description="What was wrong with the first of these rows, up to 20.")
     train_rows: int = Field(description="The number of rows in the train split.")
     test_rows: int = Field(description="The number of rows in the test split.")
     overlapping_rows: int = Field(

@@ -26,10 +26,20 @@ class Dataset(Table):
     """The name of the uploaded file, or `owner/name` on the hub."""
     revision: Mapped[str | None] = mapped_column(String(64))
     """The commit of a hub dataset."""
+    config: Mapped[str | None] = mapped_column(String(500))
+    """The configuration of a hub dataset; None if it has none."""
+    train_split: Mapped[str | None] = mapped_column(String(500))
+    """The hub's split that the train rows come from; None for a file and for datasets of older versions."""
+    test_split: Mapped[str | None] = mapped_column(String(500))
+    """The hub's split that is the test split; None if it is taken from the train rows, or empty."""
     columns: Mapped[dict[str, str]]
     """The source's column for each part of a row (`instruction`, `output`, `messages`, …)."""
     unused_columns: Mapped[dict[str, int | None] | None] = mapped_column(JSON(none_as_null=True))
     """How many rows had something in each column that is not used; None for datasets of older versions."""
+    skipped_rows: Mapped[int | None]
+    """How many invalid rows were left out; None for datasets of older versions, which had none."""
+    skipped: Mapped[list[dict[str, str]] | None] = mapped_column(JSON(none_as_null=True))
+    """What was wrong with the first of them: `field` and `message`."""
     sha256: Mapped[str] = mapped_column(String(64), index=True)
     """Hash of the rows and of the way they are split. It names the dataset's folder in the artifact store."""
     test_fraction: Mapped[float]

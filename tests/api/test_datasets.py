@@ -1,5 +1,6 @@
 """Datasets over HTTP: uploading, reading rows, deleting."""
 
+import gzip
 import json
 import os
 import random
@@ -38,9 +39,14 @@ def test_an_uploaded_dataset_and_its_rows_are_shown(as_admin: TestClient, as_use
         "location": "my pages.json",
         "revision": None,
         "columns": columns,
+        "config": None,
+        "train_split": None,
+        "test_split": None,
         "unused_columns": {"id": 8},
         "test_fraction": 0.25,
         "seed": 2**32 - 1,
+        "skipped_rows": 0,
+        "skipped": [],
         "train_rows": 6,
         "test_rows": 2,
         "overlapping_rows": 0,
@@ -286,6 +292,12 @@ def test_an_unavailable_artifact_store_is_503(
         ({"colums": "{}"}, "colums"),
         ({"revision": COMMIT}, "revision"),
         ({"revision": "main"}, "revision"),
+        ({"config": "main"}, "config"),
+        ({"train_split": "main"}, "train_split"),
+        ({"test_split": "main"}, "test_split"),
+        ({"encoding": "rot13"}, "encoding"),
+        ({"encoding": "idna"}, "encoding"),
+        ({"on_invalid": "ignore"}, "on_invalid"),
         ({"hub": "some/pages", "revision": COMMIT}, "hub"),
         ({"hub": "pages"}, "hub"),
         ({"hub": "../some/pages"}, "hub"),
@@ -309,19 +321,18 @@ def test_an_invalid_form_field_is_422_and_named(as_admin: TestClient, fields: di
         ([], "pages.json", "file"),
         (b"", "pages.jsonl", "file"),
         (b"instruction,output\n", "pages.csv", "file"),
-        (b"{", "pages.json", "file"),
-        (b'{"instruction": "a", "output": "b"}\n{', "pages.jsonl", "file"),
-        (b"instruction,output\na,b,c\n", "pages.csv", "rows[0]"),
-        (b"no parquet", "pages.parquet", "file"),
-        (ROWS, "pages.txt", "file"),
+        (b"{", "pages.json", "row 1 (line 1)"),
+        (b'{"instruction": "a", "output": "b"}\n{', "pages.jsonl", "row 2 (line 2)"),
+        (b"instruction,output\na,b,c\n", "pages.csv", "row 1 (line 2)"),
+        (b"no parquet", "pages.parquet", "columns"),
         (ROWS, "p" * 500 + ".json", "file"),
         ([{"text": "a"}], "pages.json", "columns"),
-        ([7], "pages.json", "rows[0]"),
-        ([{}], "pages.json", "rows[0].instruction"),
-        ([*ROWS, {"instruction": "a", "input": "", "output": " "}], "pages.json", "rows[8].output"),
-        ([{"messages": [{"role": "user", "content": "a"}]}], "pages.json", "rows[0].messages[0]"),
-        ([{"conversations": "a"}], "pages.json", "rows[0].conversations"),
-        ([*ROWS, ROWS[0] | {"history": [["a"]]}], "pages.json", "rows[8].history[0]"),
+        ([7], "pages.json", "row 1 (line 1)"),
+        ([{}], "pages.json", "row 1 (line 1), instruction"),
+        ([*ROWS, {"instruction": "a", "input": "", "output": " "}], "pages.json", "row 9 (line 1), output"),
+        ([{"messages": [{"role": "user", "content": "a"}]}], "pages.json", "row 1 (line 1), messages[0]"),
+        ([{"conversations": "a"}], "pages.json", "row 1 (line 1), conversations"),
+        ([*ROWS, ROWS[0] | {"history": [["a"]]}], "pages.json", "row 9 (line 1), history[0]"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -332,10 +343,30 @@ def test_an_invalid_file_is_422_and_the_error_is_located(
     problem(post(as_admin, rows, file), 422, "invalid", field=field)
 
 
+def test_invalid_rows_are_skipped_on_request_and_the_dataset_says_which(as_admin: TestClient) -> None:
+    content = b'{"instruction": "a", "output": "b"}\n{"instruction": 7, "output": "b"}\n{"instru\n'
+    created = create(as_admin, content, on_invalid="skip")
+    assert (created["train_rows"], created["skipped_rows"]) == (1, 2)
+    assert [error["field"] for error in created["skipped"]] == ["row 2 (line 2), instruction", "row 3 (line 3)"]
+    assert as_admin.get(f"{DATASETS}/{created['id']}").json() == created
+    problem(post(as_admin, content, name="again"), 422, "invalid", field="row 2 (line 2), instruction")
+
+
+def test_a_file_is_read_by_its_content_in_the_encoding_that_is_named(as_admin: TestClient) -> None:
+    content = gzip.compress("Instruction;Output;\r\nGrüße;<p>;\r\n;;\r\n".encode("cp1252"))
+    problem(post(as_admin, content, "pages.json"), 422, "invalid", field="file")
+    problem(post(as_admin, content, "pages.json", encoding="klingon"), 422, "invalid", field="encoding")
+    created = create(as_admin, content, "pages.json", encoding="cp1252")
+    assert created["columns"] == {"instruction": "Instruction", "output": "Output"}
+    assert [row["instruction"] for row in pages_of(as_admin, created["id"])] == ["Grüße"]
+
+
 @pytest.mark.usefixtures("nothing_is_stored")
 def test_the_first_20_of_many_errors_are_listed(as_admin: TestClient) -> None:
-    document = problem(post(as_admin, [*ROWS, *[ROWS[0] | {"output": ""}] * 100]), 422, "invalid", "rows[8].output")
-    assert [error["field"] for error in document["errors"]] == [f"rows[{row}].output" for row in range(8, 28)]
+    document = problem(
+        post(as_admin, [*ROWS, *[ROWS[0] | {"output": ""}] * 100]), 422, "invalid", "row 9 (line 1), output"
+    )
+    assert [error["field"] for error in document["errors"]] == [f"row {row} (line 1), output" for row in range(9, 29)]
     assert "100" in document["detail"]
 
 

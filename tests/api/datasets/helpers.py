@@ -1,8 +1,14 @@
 """Helpers for the tests of datasets."""
 
+import io
 import json
-from typing import Any
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import IO, Any
 
+from api.datasets.files import open_rows
+from api.datasets.unchecked import Rows, Unchecked
+from api.datasets.unpacking import Opening
 from pagewright.artifacts import get_artifacts
 from tests.api.helpers import Upload, walk
 
@@ -32,3 +38,16 @@ def pages_of(client: Any, dataset_id: str, **query: object) -> list[dict[str, An
 def contents() -> list[str]:
     """Return the paths of the datasets in the artifact store."""
     return get_artifacts().list("datasets")
+
+
+def opened(file: IO[bytes] | bytes, *, max_bytes: int = 10**9, encoding: str | None = None) -> Rows:
+    """Return the rows of a file, or of a file with this content."""
+    content = io.BytesIO(file) if isinstance(file, bytes) else file
+    return open_rows(content, Opening(None, ExitStack(), max_bytes, encoding))
+
+
+def rows_of(values: Iterable[Any], columns: list[str] | None = None) -> Rows:
+    """Return rows with these values, as if they were read from a file with these columns."""
+    return Rows(
+        columns or [], lambda _: (Unchecked(value, number) for number, value in enumerate(values, 1)), kind="JSONL"
+    )

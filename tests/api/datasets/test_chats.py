@@ -132,7 +132,7 @@ def test_an_answer_of_weight_0_is_not_learned() -> None:
         (True, True),
     ]
     assert all(row.context[0].learn for row in rows)
-    assert faults([{"messages": weighted(1, 0, 1, 0)}], CHAT)[0][0] == "rows[0].messages"
+    assert faults([{"messages": weighted(1, 0, 1, 0)}], CHAT)[0][0] == "row 1, messages"
 
 
 def test_fields_of_other_formats_may_be_null() -> None:
@@ -183,10 +183,10 @@ IMAGE = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url
         ([from_("human", "a"), from_("function_call", "a"), from_("observation", "b")], "[1]", TOOLS),
         ([SAID[0], said("assistant", None) | {"tool_calls": [{"id": "1"}]}], "[1]", TOOLS),
         ([SAID[0], SAID[1] | {"function_call": {"name": "a", "arguments": ""}}], "[1]", TOOLS),
-        ([said("critic", "a"), SAID[1]], "[0].role", "must be one of: system, developer, user, human, assistant, gpt"),
-        ([from_("critic", "a"), SAID[1]], "[0].from", "must be one of: system"),
-        ([said(["user"], "a"), SAID[1]], "[0].role", "must be one of: system"),
-        ([{"content": "a"}, SAID[1]], "[0].role", "must be one of: system"),
+        ([said("critic", "a"), SAID[1]], "[0].role", "must be one of system, developer, user, human, assistant, gpt"),
+        ([from_("critic", "a"), SAID[1]], "[0].from", "must be one of system"),
+        ([said(["user"], "a"), SAID[1]], "[0].role", "must be one of system"),
+        ([{"content": "a"}, SAID[1]], "[0].role", "is missing"),
         ([{"role": "user"}, SAID[1]], "[0].content", "is missing"),
         ([{"from": "human"}, SAID[1]], "[0].value", "is missing"),
         ([said("user", None), SAID[1]], "[0].content", "is missing"),
@@ -211,7 +211,7 @@ IMAGE = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url
 )
 def test_any_other_chat_is_an_error_that_names_the_message(messages: Any, field: str, message: str) -> None:
     [(found, said_)] = faults([{"messages": SAID}, {"messages": messages}], CHAT)
-    assert found == f"rows[1].messages{field}"
+    assert found == f"row 2, messages{field}"
     assert said_.startswith(message)
 
 
@@ -239,5 +239,5 @@ def test_errors_of_other_formats_name_their_place(changes: dict[str, Any], field
     columns = USUAL | {"input": "input", "system": "system", "history": "history"}
     row = {"instruction": "a", "input": "", "output": "b"}
     [(found, said_)] = faults([row, row | changes], columns)
-    assert found == f"rows[1].{field}"
+    assert found == f"row 2, {field}"
     assert said_.startswith(message)
