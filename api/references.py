@@ -1,6 +1,7 @@
 """Finding what a request names, in its path or in its fields: by name or by id."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Path
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.convertors import Convertor, register_url_convertor
 
 from api import messages
-from api.errors import Problem, invalid, not_found
+from api.errors import Problem, ProblemType, invalid, not_found
 from api.schemas.common import storable
 from api.schemas.load_options import LoadOptionsIn
 from db.queries import datasets, job_names, models
@@ -69,6 +70,11 @@ def unknown_model(session: Session, reference: str, field: str = "model", more: 
 def unknown_dataset(session: Session, reference: str) -> Problem:
     """Return a 422 Problem about the field `dataset`, which names no dataset."""
     return invalid("dataset", _unknown("dataset", messages.nearest(reference, datasets.all_names(session, MAX_NAMES))))
+
+
+def missing(what: str, reference: str, names: Sequence[str]) -> Problem:
+    """Return a 404 Problem about a path that names nothing; `names` are those there are, which the caller may see."""
+    return Problem(404, ProblemType.NOT_FOUND, _unknown(what, messages.nearest(reference, names)))
 
 
 def _unknown(what: str, near: str) -> str:

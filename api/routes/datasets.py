@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Form, Query, Response
 
 from api.dependencies import AdminCaller, AnyCaller, ArtifactsDep, DatabaseDep, GuardedRoute, SettingsDep
-from api.errors import disk_full, document_problems, invalid, name_taken, not_found
-from api.references import Reference
+from api.errors import disk_full, document_problems, invalid, name_taken
+from api.references import MAX_NAMES, Reference, missing
 from api.schemas.common import NamedPageQuery, PageOut
 from api.schemas.datasets import DatasetIn, DatasetOut, DatasetRowOut, DatasetRowsOut, DatasetRowsQuery, OnInvalid
 from db.queries import datasets
@@ -122,8 +122,8 @@ def delete_dataset(dataset: Reference, _: AdminCaller, database: DatabaseDep, ar
 def _find(database: Database, reference: str) -> Dataset:
     with database.read() as session:
         dataset = datasets.find(session, reference)
-    if dataset is None:
-        raise not_found("dataset")
+        if dataset is None:
+            raise missing("dataset", reference, datasets.all_names(session, MAX_NAMES))
     return dataset
 
 

@@ -14,7 +14,7 @@ from api.archive import archive, archive_size
 from api.dependencies import AdminCaller, AnyCaller, ArtifactsDep, DatabaseDep, GuardedRoute
 from api.errors import Problem, ProblemType, document_problems, invalid, name_taken, not_found, store_unavailable
 from api.prompting import template_columns
-from api.references import Reference, stored_quantization
+from api.references import MAX_NAMES, Reference, missing, stored_quantization
 from api.routes.jobs import find_job_details
 from api.routes.merges import router as merges_router
 from api.schemas.common import NamedPageQuery, PageOut
@@ -157,8 +157,8 @@ def _add_merge(merge: MergeRequest, session: Session, job: Job) -> None:
 def _find(database: Database, reference: str) -> ModelRow:
     with database.read() as session:
         row = models.find_with_parent(session, reference)
-    if row is None:
-        raise not_found("model")
+        if row is None:
+            raise missing("model", reference, models.all_names(session, MAX_NAMES))
     return row
 
 

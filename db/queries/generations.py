@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
 from db.queries import templates
-from db.queries.job_names import Named, selection
+from db.queries.job_names import Named, latest_ids
 from db.tables.base import columns_of
 from db.tables.generations import Generation
 from db.tables.jobs import Job
 from db.tables.models import Model
-from db.vocabulary import JobStatus
+from db.vocabulary import JobKind, JobStatus
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,13 @@ def page(
     after: uuid.UUID | None,
 ) -> Page[GenerationRow]:
     """Return a page of generations, newest first. The other arguments select jobs; None selects all."""
-    statement = _joined().where(*selection(session, Generation, named))
-    if owner is not None:
-        statement = statement.where(Job.api_key_id == owner)
-    if status is not None:
-        statement = statement.where(Job.status == status)
-    if batch_id is not None:
-        statement = statement.where(Job.batch_id == batch_id)
+    wanted = ((Job.api_key_id, owner), (Job.status, status), (Job.batch_id, batch_id))
+    conditions = [column == value for column, value in wanted if value is not None]
+    statement = _joined().where(*conditions)
+    if named:
+        kind = JobKind.GENERATION
+        latest = latest_ids(session, named, conditions, kind=kind, limit=limit + 1, after=after)
+        statement = statement.where(Job.id.in_(latest))
     if after is not None:
         # `fetch_page` adds it for `jobs`; without it here a merge join would read all newer generations first
         statement = statement.where(Generation.job_id < after)
@@ -119,5 +119,6 @@ def _joined() -> Any:
     return (
         select(Job, Generation, Model.name)
         .join(Generation, Generation.job_id == Job.id)
-        .join(Model, Model.id == Generation.model_id)
+        # every generation has a model; but after an inner join SQLite would read by model and sort all generations
+        .outerjoin(Model, Model.id == Generation.model_id)
     )

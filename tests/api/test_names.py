@@ -27,7 +27,7 @@ MADE = {"fine-tunes": "team/tuned", "quantizations": "small", "merges": "merged"
 NOTHING = str(uuid.UUID(int=1))
 
 
-def made(client: TestClient, path: str, body: Any, status: int = 202) -> Any:
+def create(client: TestClient, path: str, body: Any, status: int = 202) -> Any:
     response = client.post(path, json=body)
     assert response.status_code == status, response.text
     return response.json()
@@ -48,10 +48,10 @@ def adapter(make_model: Callable[..., Model]) -> Model:
 def jobs(as_admin: TestClient, pages: Dataset, adapter: Model) -> dict[str, Any]:
     """One job of each kind that has a name, by the word in its path."""
     return {
-        "fine-tunes": made(as_admin, "/v1/fine-tunes", BUILD | {"name": MADE["fine-tunes"]}),
-        "quantizations": made(as_admin, "/v1/quantizations", BUILD | {"name": "small", "report_rows": 0}),
-        "merges": made(as_admin, "/v1/models/team/adapter/merge", {"name": "merged"}),
-        "evaluations": made(as_admin, "/v1/evaluations", EVALUATION | {"name": "first"}),
+        "fine-tunes": create(as_admin, "/v1/fine-tunes", BUILD | {"name": MADE["fine-tunes"]}),
+        "quantizations": create(as_admin, "/v1/quantizations", BUILD | {"name": "small", "report_rows": 0}),
+        "merges": create(as_admin, "/v1/models/team/adapter/merge", {"name": "merged"}),
+        "evaluations": create(as_admin, "/v1/evaluations", EVALUATION | {"name": "first"}),
     }
 
 
@@ -99,15 +99,15 @@ def test_of_several_jobs_with_a_name_the_latest_is_found(
     as_admin: TestClient, as_user: TestClient, pages: Dataset
 ) -> None:
     body = BUILD | {"name": "again"}
-    first = made(as_admin, "/v1/fine-tunes", body)
+    first = create(as_admin, "/v1/fine-tunes", body)
     as_admin.post(f"/v1/jobs/{first['id']}/cancel")
-    second = made(as_admin, "/v1/fine-tunes", body)
+    second = create(as_admin, "/v1/fine-tunes", body)
     assert as_admin.get("/v1/fine-tunes/again").json()["id"] == second["id"]
     assert as_admin.get(f"/v1/fine-tunes/{first['id']}").json()["id"] == first["id"]
-    evaluation = made(as_user, "/v1/evaluations", EVALUATION | {"name": "again"})
+    evaluation = create(as_user, "/v1/evaluations", EVALUATION | {"name": "again"})
     assert as_admin.get("/v1/jobs/again").json()["id"] == evaluation["id"]
     assert as_user.get("/v1/jobs/again").json()["id"] == evaluation["id"]
-    newest = made(as_admin, "/v1/evaluations", EVALUATION | {"name": "again"})
+    newest = create(as_admin, "/v1/evaluations", EVALUATION | {"name": "again"})
     assert as_user.get("/v1/jobs/again").json()["id"] == evaluation["id"], "the latest of the caller's own"
     assert as_user.get("/v1/evaluations/again").json()["id"] == newest["id"], "everyone may read every evaluation"
     assert as_admin.get("/v1/fine-tunes/again").json()["id"] == second["id"]
@@ -124,6 +124,9 @@ def test_models_and_datasets_are_found_by_name_and_id_in_paths(
         [listed] = walk(as_admin, f"/v1/{path}", name=thing.name)
         assert listed["id"] == str(thing.id)
         assert walk(as_admin, f"/v1/{path}", name="nothing") == []
+    for near, name in (("models/Start", "starter"), ("datasets/team/page", "team/pages")):
+        detail = problem(as_admin.get(f"/v1/{near}"), 404, "not-found")["detail"]
+        assert detail.endswith(f"with this name or id; did you mean `{name}`?")
     assert as_admin.delete("/v1/datasets/team/pages").status_code == 204
     problem(as_admin.get("/v1/datasets/team/pages"), 404, "not-found")
 
@@ -132,14 +135,14 @@ def test_models_and_datasets_are_found_by_id_in_fields_and_shown_by_name(as_admi
     starter = as_admin.get("/v1/models/starter").json()["id"]
     both = {"model": starter, "dataset": str(pages.id)}
     jobs = [
-        made(as_admin, "/v1/generations", REQUEST | {"model": starter}),
-        made(as_admin, "/v1/evaluations", both | {"split": "train"}),
-        made(as_admin, "/v1/fine-tunes", both | {"name": "tuned"}),
-        made(as_admin, "/v1/quantizations", both | {"name": "small", "report_rows": 0}),
+        create(as_admin, "/v1/generations", REQUEST | {"model": starter}),
+        create(as_admin, "/v1/evaluations", both | {"split": "train"}),
+        create(as_admin, "/v1/fine-tunes", both | {"name": "tuned"}),
+        create(as_admin, "/v1/quantizations", both | {"name": "small", "report_rows": 0}),
     ]
     assert {job["model"] for job in jobs} == {"starter"}
     assert {job["dataset"] for job in jobs[1:]} == {"team/pages"}
-    batch = made(as_admin, "/v1/generations/batch", {"items": [REQUEST, REQUEST | {"model": starter}]})
+    batch = create(as_admin, "/v1/generations/batch", {"items": [REQUEST, REQUEST | {"model": starter}]})
     assert {job["model"] for job in walk(as_admin, "/v1/generations", batch_id=batch["id"])} == {"starter"}
     board = as_admin.get("/v1/leaderboard", params={"dataset": str(pages.id)}).json()
     assert board["dataset"] == "team/pages"
@@ -176,7 +179,7 @@ def test_the_list_of_jobs_shows_name_model_and_dataset(
     as_admin: TestClient, jobs: dict[str, Any], pages: Dataset
 ) -> None:
     generation = submit(as_admin)
-    baseline = made(as_admin, "/v1/evaluations", EVALUATION | {"model": "baseline:constant"})
+    baseline = create(as_admin, "/v1/evaluations", EVALUATION | {"model": "baseline:constant"})
     shown = {
         job["id"]: (job["kind"], job["name"], job["model"], job["dataset"])
         for job in walk(as_admin, "/v1/jobs", limit=2)
@@ -196,8 +199,8 @@ def test_jobs_are_selected_by_name_model_and_dataset(
 ) -> None:
     mine = [submit(as_user)["id"], *submit_batch(as_user, 4)["job_ids"]]
     worker.finish(mine[0])
-    adapters = [made(as_admin, "/v1/generations", REQUEST | {"model": "team/adapter"})["id"] for _ in range(2)]
-    baseline = made(as_admin, "/v1/evaluations", EVALUATION | {"model": "baseline:constant"})["id"]
+    adapters = [create(as_admin, "/v1/generations", REQUEST | {"model": "team/adapter"})["id"] for _ in range(2)]
+    baseline = create(as_admin, "/v1/evaluations", EVALUATION | {"model": "baseline:constant"})["id"]
     named = {kind: job["id"] for kind, job in jobs.items()}
     starter = as_admin.get("/v1/models/starter").json()["id"]
 
@@ -232,7 +235,7 @@ def test_jobs_are_selected_by_name_model_and_dataset(
 
 
 def test_the_jobs_of_a_deleted_dataset_are_still_found_by_its_name(as_admin: TestClient, pages: Dataset) -> None:
-    job = made(as_admin, "/v1/evaluations", EVALUATION)["id"]
+    job = create(as_admin, "/v1/evaluations", EVALUATION)["id"]
     as_admin.post(f"/v1/jobs/{job}/cancel")
     assert as_admin.delete("/v1/datasets/team/pages").status_code == 204
     for path in ("/v1/jobs", "/v1/evaluations"):
@@ -281,7 +284,7 @@ def test_a_slip_after_an_id_is_an_unknown_path_and_a_wrong_method_is_405(as_user
 def test_a_key_is_revoked_by_its_name_or_id(
     as_admin: TestClient, make_key: Callable[[Role], tuple[ApiKey, str]], database: Database
 ) -> None:
-    ids = {name: made(as_admin, "/v1/api-keys", {"name": name}, 201)["id"] for name in ("ci/linux", "Anna's laptop")}
+    ids = {name: create(as_admin, "/v1/api-keys", {"name": name}, 201)["id"] for name in ("ci/linux", "Anna's laptop")}
 
     def valid() -> set[str]:
         return {key["name"] for key in walk(as_admin, "/v1/api-keys") if key["revoked_at"] is None} & ids.keys()
@@ -290,7 +293,7 @@ def test_a_key_is_revoked_by_its_name_or_id(
     assert as_admin.delete("/v1/api-keys/ci/linux").status_code == 204
     assert valid() == {"Anna's laptop"}
     assert as_admin.delete(f"/v1/api-keys/{ids['ci/linux']}").status_code == 204, "again, by its id"
-    second = made(as_admin, "/v1/api-keys", {"name": "Anna's laptop"}, 201)["id"]
+    second = create(as_admin, "/v1/api-keys", {"name": "Anna's laptop"}, 201)["id"]
     document = problem(as_admin.delete("/v1/api-keys/Anna's%20laptop"), 409, "conflict")
     assert ids["Anna's laptop"] in document["detail"]
     assert second in document["detail"]

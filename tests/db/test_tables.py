@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from db import job_transitions, pruning
-from db.queries import datasets, models
+from db.queries import datasets, job_names, models
 from db.session import Database
 from db.tables.api_keys import ApiKey
 from db.tables.base import Table
@@ -29,6 +29,8 @@ def test_every_kind_of_job_has_one_table_of_requests() -> None:
     requests = {table for table in ALL_TABLES if table.__table__.primary_key.columns.keys() == ["job_id"]}
     assert requests == {table for table in ALL_TABLES if issubclass(table, JobRequest)}
     assert len(requests) == len(JobKind)
+    assert set(job_names.tables().values()) == requests
+    assert set(job_names.tables()) == set(JobKind)
 
 
 def test_every_table_of_jobs_with_a_dataset_uses_the_mixin_for_datasets() -> None:
