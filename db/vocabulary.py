@@ -11,6 +11,7 @@ class Role(StrEnum):
 class QueueName(StrEnum):
     GENERATION = "generation"
     EVALUATION = "evaluation"
+    PULL = "pull"
     BUILDS = "builds"
 
 
@@ -22,6 +23,7 @@ class JobKind(StrEnum):
     FINE_TUNE = "fine_tune"
     MERGE = "merge"
     QUANTIZATION = "quantization"
+    PULL = "pull"
 
     @property
     def word(self) -> str:
@@ -31,7 +33,7 @@ class JobKind(StrEnum):
     @property
     def queue(self) -> QueueName:
         """The queue that jobs of this kind are sent to."""
-        if self in (JobKind.GENERATION, JobKind.EVALUATION):
+        if self in (JobKind.GENERATION, JobKind.EVALUATION, JobKind.PULL):
             return QueueName(self.value)
         return QueueName.BUILDS
 

@@ -22,6 +22,9 @@ from tests.processes import start_redis
 # A shell starts background processes with SIGINT ignored, and they pass that on: tests that send SIGINT would hang.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Tests need no network; those of the hub start a server of their own.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 # Two test processes share two cores: more threads of torch, here and in processes that tests start, only slow them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Protocol
 
 from db.vocabulary import ErrorType, JobKind, QueueName
+from models.loading.hub import HubUnreachable
 from models.serving.engine import EngineFailed, RequestError
 from models.tasks.errors import TaskError
 from models.tasks.reports import Outcome
@@ -76,6 +77,7 @@ def _time_limit_seconds(settings: Settings, kind: JobKind) -> float:
     limits = {
         QueueName.GENERATION: settings.generation_time_limit_seconds,
         QueueName.EVALUATION: settings.evaluation_time_limit_seconds,
+        QueueName.PULL: settings.build_time_limit_seconds,
         QueueName.BUILDS: settings.build_time_limit_seconds,
     }
     return limits[kind.queue]
@@ -90,7 +92,7 @@ def end_on_error(leases: Leases, jobs: Sequence[Lease]) -> Iterator[None]:
         leases.fail(_held(leases, jobs), ErrorType.INVALID_REQUEST, str(error))
     except TaskError as error:
         leases.fail(_held(leases, jobs), ERROR_TYPES[error.outcome], str(error))
-    except (AttemptFailed, EngineFailed) as error:
+    except (AttemptFailed, EngineFailed, HubUnreachable) as error:
         leases.requeue(_held(leases, jobs), str(error))
     except Exception as error:
         # An unexpected error must not leave jobs running until their leases expire.

@@ -45,6 +45,7 @@ def run(role: WorkerRole, pool: "ModelPool | None" = None) -> int:
         telemetry.serve(settings.host, settings.worker_metrics_port, pool)
     if role == WorkerRole.INFERENCE:
         QueueLimit(QueueName.EVALUATION, settings.evaluation_concurrency, process.leases).apply()
+        QueueLimit(QueueName.PULL, 1, process.leases).apply()
     worker = _celery_worker(process)
     worker.start()
     process.stop()

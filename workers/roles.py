@@ -6,7 +6,10 @@ from db.vocabulary import QueueName
 
 
 class WorkerRole(StrEnum):
-    """What a worker process does: an inference worker has loaded models, a build worker starts processes that train."""
+    """What a worker process does.
+
+    An inference worker has loaded models, and pulls those of the hub. A build worker starts processes that train.
+    """
 
     INFERENCE = "inference"
     BUILD = "build"
@@ -14,5 +17,5 @@ class WorkerRole(StrEnum):
     @property
     def queues(self) -> list[QueueName]:
         if self == WorkerRole.INFERENCE:
-            return [QueueName.GENERATION, QueueName.EVALUATION]
+            return [QueueName.GENERATION, QueueName.EVALUATION, QueueName.PULL]
         return [QueueName.BUILDS]

@@ -1,6 +1,8 @@
 """Models that jobs can use, and merging an adapter with its base model."""
 
+import logging
 import re
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +21,7 @@ from api.routes.jobs import find_job_details
 from api.routes.merges import router as merges_router
 from api.schemas.common import NamedPageQuery, PageOut
 from api.schemas.jobs import JobDetails
-from api.schemas.models import COMMIT, HUB_NAME, MergeIn, MergeRequest, ModelIn, ModelOut
+from api.schemas.models import HUB_NAME, REVISION, MergeIn, MergeRequest, ModelIn, ModelOut
 from api.submission import SubmitterDep
 from db.queries import jobs, models
 from db.queries.models import ModelRow
@@ -27,9 +29,18 @@ from db.session import Database
 from db.tables.jobs import Job
 from db.tables.merges import Merge
 from db.vocabulary import JobKind, ModelKind, ModelSource
+from models.loading import hub
+from models.loading.description import ModelFiles, describe_files
+from models.loading.hub import HubModel, HubUnreachable, NotOnHub
 from models.loading.quantization_config import quantization_summary
+from models.loading.refs import ModelLoadError
 from models.prompts.templates import AUTO
 from pagewright.settings import get_settings
+
+log = logging.getLogger(__name__)
+
+LOOK_UP_SECONDS = 8.0
+"""How long the hub may take to answer when a model is registered."""
 
 router = APIRouter(
     prefix="/v1/models", tags=["models"], route_class=GuardedRoute, responses=document_problems(401, 422, 503)
@@ -90,14 +101,21 @@ def download_model(
 
 @router.post("", summary="Register a model", status_code=201, responses=document_problems(400, 403, 409, 413, 415))
 def register_model(body: ModelIn, response: Response, _: AdminCaller, database: DatabaseDep) -> ModelOut:
-    """Register a bundled model, a local one, or a model on the Hugging Face Hub at a fixed commit.
+    """Register a bundled model, a local one, or a model on the Hugging Face Hub.
 
-    Jobs can use registered models only. Requires an admin key.
+    A hub model is looked up: a branch or a tag becomes the commit that it is now, and what no worker can load is
+    refused. If the hub does not answer within seconds, the model is registered all the same, with a note. Jobs can use
+    registered models only. Requires an admin key.
     """
     directory = get_settings().local_models
     _check(body, directory)
-    quantization = quantization_summary(directory / body.location) if body.source == "local" else None
-    parameters = {"quantization": quantization} if quantization else None
+    revision = (body.revision or "main") if body.source == "hub" else None
+    found = _look_up(body.location, revision) if revision else None
+    files = found.files if found else None
+    quantization = files.quantization if files else None
+    if body.source == "local":
+        files = _local_files(directory / body.location)
+        quantization = quantization_summary(directory / body.location)
     with database.write() as session:
         if not models.name_is_free(session, body.name):
             raise name_taken("model")
@@ -106,8 +124,10 @@ def register_model(body: ModelIn, response: Response, _: AdminCaller, database: 
             body.name,
             ModelSource(body.source),
             body.location,
-            body.revision,
-            parameters,
+            revision,
+            found.commit if found else None,
+            asdict(files) if files else None,
+            quantization,
             **template_columns(session, None if body.template == AUTO else body.template),
         )
     if model is None:
@@ -167,8 +187,8 @@ def _check(body: ModelIn, local_models: Path) -> None:
     if body.source == "hub":
         if not HUB_NAME.fullmatch(body.location):
             raise invalid("location", "the location of a hub model must be `owner/name`")
-        if body.revision is None or not COMMIT.fullmatch(body.revision):
-            raise invalid("revision", "a hub model needs a commit hash of 40 hexadecimal digits")
+        if body.revision is not None and not REVISION.fullmatch(body.revision):
+            raise invalid("revision", "must be a branch, a tag or a commit, such as `main`")
         return
     if body.revision is not None:
         raise invalid("revision", f"a {body.source} model has no revision")
@@ -180,6 +200,31 @@ def _check(body: ModelIn, local_models: Path) -> None:
         _check_local(local_models.resolve(), (local_models / body.location).resolve())
     except (OSError, RuntimeError):  # a name that is too long, a loop of links, a folder without read permission
         raise invalid("location", "the folder can't be read") from None
+
+
+def _look_up(location: str, revision: str) -> HubModel | None:
+    """Return what the hub has, or what the cache has if the hub does not answer; None if neither does.
+
+    Raises a 422 Problem if the hub does not give the model, or if no worker can load it.
+    """
+    try:
+        try:
+            return hub.look_up(location, revision, LOOK_UP_SECONDS)
+        except HubUnreachable as error:
+            log.warning("%s is not looked up: %s", location, error)
+            return hub.look_up_in_cache(location, revision)
+    except ModelLoadError as error:
+        part = error.part if isinstance(error, NotOnHub) else "location"
+        raise invalid(part, str(error).removeprefix(f"{location}: ")) from error
+
+
+def _local_files(folder: Path) -> ModelFiles | None:
+    """Return what the files of a local model are, or None if no worker can load them: the worker's error says why."""
+    try:
+        sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
+        return describe_files(folder.name, folder, sizes)
+    except (OSError, ModelLoadError):
+        return None
 
 
 def _check_local(local_models: Path, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Queries about registered models."""
 
+import re
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ BUNDLED = ("starter",)
 """The models that Pagewright ships with. `ensure_bundled` registers them."""
 
 
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
 @dataclass(frozen=True)
 class ModelRow:
     """A model, and the name of its parent if it has one."""
@@ -35,17 +39,24 @@ def add(
     source: ModelSource,
     location: str,
     revision: str | None,
-    parameters: dict[str, Any] | None = None,
+    commit: str | None = None,
+    files: dict[str, Any] | None = None,
+    quantization: dict[str, Any] | None = None,
     template: str | None = None,
     template_sha256: str | None = None,
 ) -> Model | None:
-    """Register a model and return it. Return None, and register nothing, if the name is taken."""
+    """Register a model and return it. Return None, and register nothing, if the name is taken.
+
+    `files` are the fields of `models.loading.description.ModelFiles`, or None if they are not known.
+    """
     model = Model(
         name=name,
         source=source,
         location=location,
         revision=revision,
-        parameters=parameters,
+        commit=commit,
+        parameters={"quantization": quantization} if quantization else None,
+        files=files,
         template=template,
         template_sha256=template_sha256,
     )
@@ -99,6 +110,26 @@ def _add(session: Session, model: Model) -> Model | None:
 def set_engine(session: Session, model_id: uuid.UUID, engine: str, reason: str | None) -> None:
     """Store which engine serves the model, and why not a faster one."""
     session.execute(update(Model).where(Model.id == model_id).values(engine=engine, engine_reason=reason))
+
+
+def set_commit(session: Session, model_id: uuid.UUID, commit: str) -> str:
+    """Store the commit of a hub model, unless it has one, and return the stored one."""
+    session.execute(update(Model).where(Model.id == model_id, Model.commit.is_(None)).values(commit=commit))
+    return session.scalars(select(Model.commit).where(Model.id == model_id)).one() or commit
+
+
+def set_files(session: Session, model_id: uuid.UUID, files: dict[str, Any]) -> None:
+    """Store what the files of a hub model are, unless that is known."""
+    quantization = files.get("quantization")
+    values = {"files": files, "parameters": {"quantization": quantization} if quantization else None}
+    session.execute(update(Model).where(Model.id == model_id, Model.files.is_(None)).values(**values))
+
+
+def commit_of(model: Model) -> str | None:
+    """Return the commit of a hub model, or None if it is not known yet."""
+    if model.commit is None and model.revision and COMMIT.fullmatch(model.revision):
+        return model.revision  # registered before Pagewright stored commits, or while the hub did not answer
+    return model.commit
 
 
 def name_is_free(session: Session, name: str) -> bool:

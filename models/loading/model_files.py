@@ -1,21 +1,15 @@
 """The files of a model: where they are, and what its configuration says."""
 
-from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants, get_cached_repo_tree, snapshot_download
-from huggingface_hub.errors import (
-    CachedRepoTreeNotFoundError,
-    EntryNotFoundError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import constants
 from transformers import AutoConfig, PreTrainedConfig
 
+from models.loading import hub
+from models.loading.description import refused_model
 from models.loading.quantization_config import CONFIG, read_quantization_config, refused_quantization
 from models.loading.refs import ModelLoadError, ModelRef, Source
 from models.loading.weights import STANDARD_WEIGHTS, weight_files, weights_name
@@ -23,16 +17,18 @@ from models.tasks.errors import is_out_of_memory
 
 BUNDLED_MODELS = Path(__file__).parents[1]
 
-HUB_FILES = ["*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
-"""What is downloaded from the hub beside the weights: configuration and tokenizer, but no Python code."""
-
 GPTQ_PACKAGES = ("gptqmodel", "optimum")
 
 
 def model_folder(ref: ModelRef) -> Path:
-    """Return the folder of the model's files, and download a hub model to it. Raises ModelLoadError."""
+    """Return the folder of the model's files, and download a hub model to it.
+
+    Raises ModelLoadError, and HubUnreachable if the hub is needed and does not answer.
+    """
     if ref.source == Source.HUB:
-        return _download(ref)
+        if ref.revision is None:
+            raise ModelLoadError(f"{ref.label}: a hub model needs a commit")
+        return hub.fetch(ref.location, ref.revision)
     bundled = ref.source == Source.BUNDLED
     folder = BUNDLED_MODELS / Path(ref.location).name if bundled else Path(ref.location)
     if not (folder / CONFIG).is_file():
@@ -49,6 +45,9 @@ def read_config(ref: ModelRef, folder: Path) -> Any:
         config = _complete_config(folder)
     except Exception as error:  # transformers raises whatever a broken file leads to
         raise load_error(ref, folder, "the configuration can't be used", error) from error
+    refused = refused_model(config.to_dict())
+    if refused:
+        raise ModelLoadError(f"{ref.label}: {refused}")
     quantization = stored_quantization(config)
     if quantization is None:
         return config
@@ -93,34 +92,6 @@ def load_error(ref: ModelRef, folder: Path, what: str, error: BaseException) -> 
     for path in (folder, folder.resolve(), ref.location if ref.source == Source.LOCAL else folder):
         text = text.replace(str(path), ref.label)
     return ModelLoadError(f"{ref.label}: {what}: {text.replace(constants.HF_HUB_CACHE, ref.label)}")
-
-
-def _download(ref: ModelRef) -> Path:
-    """Fetch the small files, and then the weights that they name: repositories have weights in several layouts."""
-    try:
-        folder = _fetch(ref, HUB_FILES)
-        try:
-            names = [file.path for file in get_cached_repo_tree(ref.location, revision=ref.revision)]
-        except CachedRepoTreeNotFoundError:  # fetched by an older version, and the hub does not answer
-            return folder
-        try:
-            quantization = read_quantization_config(folder)
-            name = weights_name([name for name in names if "/" not in name], quantization)
-            files = weight_files(folder, name)
-        except (OSError, ValueError) as error:
-            raise load_error(ref, folder, "the hub's files can't be used", error) from error
-        return _fetch(ref, [*HUB_FILES, *(escape(file.name) for file in files)])
-    except LocalEntryNotFoundError:
-        raise  # the hub does not answer
-    except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as error:
-        raise ModelLoadError(f"{ref.label}: the hub does not have this model at {ref.revision}: {error}") from error
-
-
-def _fetch(ref: ModelRef, patterns: list[str]) -> Path:
-    # What is in subfolders are copies in other formats, such as Meta's in `original`.
-    return Path(
-        snapshot_download(ref.location, revision=ref.revision, allow_patterns=patterns, ignore_patterns=["*/*"])
-    )
 
 
 def _complete_config(folder: Path) -> PreTrainedConfig:

@@ -18,14 +18,14 @@ def read_quantization_config(folder: Path) -> dict[str, Any] | None:
     `quant_method`, which AutoGPTQ did not write. Raises OSError for a file that can't be read and ValueError for one
     that is not a JSON object or names no bits.
     """
-    settings = _read_object(folder / CONFIG).get("quantization_config")
+    settings = read_object(folder / CONFIG).get("quantization_config")
     if settings is not None:
         if not isinstance(settings, dict):
             raise ValueError(f"quantization_config in {CONFIG} is not an object")
         return settings
     if not (folder / QUANTIZE_CONFIG).is_file():
         return None
-    settings = _read_object(folder / QUANTIZE_CONFIG)
+    settings = read_object(folder / QUANTIZE_CONFIG)
     if "bits" not in settings:
         raise ValueError(f"{QUANTIZE_CONFIG} has no `bits`")
     return {"quant_method": "gptq"} | {name: value for name, value in settings.items() if value is not None}
@@ -62,7 +62,7 @@ def quantization_summary(folder: Path) -> dict[str, Any] | None:
     return {"method": str(settings.get("quant_method") or "gptq"), **shown}
 
 
-def _read_object(file: Path) -> dict[str, Any]:
+def read_object(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text())
     except RecursionError as error:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from models.loading.hub import HubUnreachable
 from models.tasks.errors import TaskError, is_out_of_memory
 from models.tasks.reports import Ended, Outcome, Report, ReportWriter
 from models.tasks.specification import read_specification
@@ -41,6 +42,8 @@ def _run(specification: Path, report: Callable[[Report], None], should_stop: Cal
         done = run(report, should_stop)
     except TaskError as error:
         return Ended(error.outcome, str(error))
+    except HubUnreachable as error:
+        return Ended(Outcome.HUB_UNREACHABLE, str(error))
     except NotImplementedError as error:
         return Ended(Outcome.INVALID, str(error))
     except (RuntimeError, MemoryError) as error:

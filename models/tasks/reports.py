@@ -114,6 +114,17 @@ class MeasuredVariant:
     kind: Literal["measured_variant"] = field(default="measured_variant", kw_only=True)
 
 
+@dataclass(frozen=True)
+class DownloadedBytes:
+    """The first `done` bytes of `total` are downloaded. `percent_done` is the same in percent."""
+
+    done: int
+    total: int
+    percent_done: float
+    remaining_seconds: float | None = None
+    kind: Literal["downloaded_bytes"] = field(default="downloaded_bytes", kw_only=True)
+
+
 class Outcome(StrEnum):
     """How a task ended."""
 
@@ -125,6 +136,8 @@ class Outcome(StrEnum):
     """The request can't be carried out, and trying again would not help. The message says what to change."""
     MODEL_UNAVAILABLE = "model-unavailable"
     """The model can't be loaded."""
+    HUB_UNREACHABLE = "hub-unreachable"
+    """The hub did not answer. Another attempt may succeed."""
     DIVERGED = "diverged"
     """The training loss is not a number."""
     OUT_OF_MEMORY = "out-of-memory"
@@ -140,7 +153,17 @@ class Ended:
     kind: Literal["ended"] = field(default="ended", kw_only=True)
 
 
-Report = Step | Event | PromptTemplate | Checkpoint | QuantizedModule | QuantizedLayer | MeasuredVariant | Ended
+Report = (
+    Step
+    | Event
+    | PromptTemplate
+    | Checkpoint
+    | QuantizedModule
+    | QuantizedLayer
+    | MeasuredVariant
+    | DownloadedBytes
+    | Ended
+)
 
 _REPORT: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
 

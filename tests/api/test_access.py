@@ -54,6 +54,9 @@ TABLE: list[tuple[str, str, Any, int, int, int, int]] = [
     ("GET", "/v1/quantizations/{quantization}", None, 401, 404, 404, 200),
     ("GET", "/v1/merges", None, 401, 200, 200, 200),
     ("GET", "/v1/merges/{merge}", None, 401, 404, 404, 200),
+    ("POST", "/v1/pulls", {"model": "on-the-hub"}, 401, 403, 403, 202),
+    ("GET", "/v1/pulls", None, 401, 200, 200, 200),
+    ("GET", "/v1/pulls/{pull}", None, 401, 404, 404, 200),
     ("POST", "/v1/evaluations", EVALUATION, 401, 202, 202, 202),
     ("GET", "/v1/evaluations", None, 401, 200, 200, 200),
     ("GET", "/v1/evaluations/compare?a={evaluation}&b={evaluation}", None, 401, 200, 200, 200),
@@ -116,6 +119,8 @@ def ids(
     quantization = as_admin.post("/v1/quantizations", json=QUANTIZATION | {"name": "small"}).json()["id"]
     merge = as_admin.post(f"/v1/models/{model.id}/merge", json={"name": "merged"}).json()["id"]
     evaluation = as_admin.post("/v1/evaluations", json=EVALUATION).json()["id"]
+    as_admin.post("/v1/models", json=HUB_MODEL | {"name": "on-the-hub"})
+    pull = as_admin.post("/v1/pulls", json={"model": "on-the-hub"}).json()["id"]
     return {
         "job_id": job,
         "job": job,
@@ -130,6 +135,7 @@ def ids(
         "fine_tune": fine_tune,
         "quantization": quantization,
         "merge": merge,
+        "pull": pull,
     }
 
 

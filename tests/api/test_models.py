@@ -140,18 +140,11 @@ def test_a_local_model_must_have_safetensors(
     refuse(as_admin, database, LOCAL, "location")
 
 
-@pytest.mark.parametrize(
-    "revision",
-    [None, "", "main", COMMIT[:-1], COMMIT + "0", COMMIT.upper(), COMMIT + "\n", " " + COMMIT, "g" * 40, "0" * 65],
-)
-def test_the_revision_of_a_hub_model_must_be_a_commit(
-    as_admin: TestClient, database: Database, revision: str | None
+@pytest.mark.parametrize("revision", ["", " main", "main\n", "-main", "a b", "0" * 65])
+def test_the_revision_of_a_hub_model_must_be_the_name_of_a_branch_tag_or_commit(
+    as_admin: TestClient, database: Database, revision: str
 ) -> None:
     refuse(as_admin, database, HUB | {"revision": revision}, "revision")
-
-
-def test_a_hub_model_needs_a_revision(as_admin: TestClient, database: Database) -> None:
-    refuse(as_admin, database, {name: HUB[name] for name in HUB if name != "revision"}, "revision")
 
 
 @pytest.mark.parametrize("location", ["llama", "a/b/c", "../x", "a/..", "/a", "a/", "a b/c", "https://a/b", "é/a", ""])

@@ -111,6 +111,9 @@ def test_an_example_is_accepted(
     path = path.format(model=make_model().id)
     if path in ("/v1/fine-tunes", "/v1/evaluations", "/v1/quantizations"):
         make_dataset([("Create a page.", "", PAGE)], name="pages", test=[("Create a shop.", "", PAGE)])
+    if path == "/v1/pulls":
+        hub_model = {"name": "llama-2-7b-chat-gptq", "source": "hub", "location": "a/b"}
+        assert as_admin.post("/v1/models", json=hub_model).status_code == 201
     for example in body_schema(operation)["examples"]:
         response = send(as_admin, method, path, operation, example)
         assert response.status_code in (201, 202), response.text

@@ -23,7 +23,7 @@ from models.tasks.specification import RESULT, Task, write_specification
 from pagewright.work_folders import work_folder
 from workers.builds.process import run_process
 from workers.builds.recorder import Recorder
-from workers.jobs import RunJobs, end_on_error, job
+from workers.jobs import AttemptFailed, RunJobs, end_on_error, job
 from workers.leases import Lease
 from workers.retrying import STORE_RETRY_SECONDS, retry
 from workers.runtime import Runtime
@@ -81,6 +81,8 @@ class Build:
             return
         if ended is None or self.lease.interrupted:
             raise BuildInterrupted
+        if ended.outcome == Outcome.HUB_UNREACHABLE:
+            raise AttemptFailed(ended.message)
         raise TaskError(ended.message, ended.outcome)
 
 

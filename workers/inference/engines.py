@@ -8,7 +8,7 @@ from typing import Any
 from db.queries import models
 from db.tables.models import Model
 from models.serving.engine import Engine
-from workers.model_refs import model_ref
+from workers.model_refs import model_ref, store_files
 from workers.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -22,4 +22,5 @@ def borrow_engine(runtime: Runtime, model: Model, load_options: Mapping[str, Any
             with runtime.database.write() as session:
                 models.set_engine(session, model.id, engine.name, engine.reason)
             log.info("%s is served by %s%s", model.name, engine.name, f": {engine.reason}" if engine.reason else "")
+        store_files(runtime, model)
         yield engine

@@ -16,6 +16,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.loading import bits_and_bytes, first_run
+from models.loading.description import SCALED_BY_BATCH
 from models.loading.properties import WINDOWS, config_values, context_length, rope_parameters
 from models.loading.refs import ModelLoadError
 from models.serving.engine import Sampling
@@ -98,7 +99,7 @@ def tolerance(model: PreTrainedModel) -> float:
 
 def _reason_in_configuration(model: PreTrainedModel, context: int) -> str | None:
     for rope in rope_parameters(model.config):
-        if rope.get("rope_type") in ("longrope", "dynamic"):
+        if rope.get("rope_type") in SCALED_BY_BATCH:
             return f"with {rope['rope_type']} positions, the longest text of a batch would change the others"
     window = _window(model, context)
     parameters = sum(parameter.numel() for parameter in model.parameters())

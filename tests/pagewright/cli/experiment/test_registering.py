@@ -44,6 +44,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
 
 def folder_with(folder: Path, **contents: Any) -> Path:
     folder.mkdir(parents=True)
+    (folder / "model.safetensors").touch()
     for name, content in contents.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     return folder
@@ -113,10 +114,8 @@ def test_a_hub_model_is_pinned_to_its_latest_commit_and_gptq_is_read_from_its_fi
 
 def test_another_quantization_method_is_refused(as_admin: Any, tmp_path: Path, hub: Hub) -> None:
     content = {"quantization_config": {"quant_method": "awq"}}
-    with hub("some/awq", folder_with(tmp_path / "awq", config=content)):
-        model = register_model(as_admin, Options(model="some/awq"))
-        with pytest.raises(ExperimentError, match="awq"):
-            is_gptq(model)
+    with hub("some/awq", folder_with(tmp_path / "awq", config=content)), pytest.raises(ServerError, match="awq"):
+        register_model(as_admin, Options(model="some/awq"))
 
 
 def test_a_commit_other_than_the_registered_one_is_refused(as_admin: Any, tmp_path: Path, hub: Hub) -> None:
