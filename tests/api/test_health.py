@@ -46,13 +46,13 @@ def test_ready_when_every_queue_has_a_worker(app_client: TestClient) -> None:
         "ready": False,
         "database": True,
         "redis": True,
-        "workers": {"generation": 0, "evaluation": 0, "builds": 0},
+        "workers": {"generation": 0, "evaluation": 0, "pull": 0, "builds": 0},
     }
     queue.announce("a", list(QueueName))
     queue.announce("b", [QueueName.GENERATION])
     ready = app_client.get("/readyz")
     assert ready.status_code == 200
-    workers = {"generation": 2, "evaluation": 1, "builds": 1}
+    workers = {"generation": 2, "evaluation": 1, "pull": 1, "builds": 1}
     assert ready.json() == {"ready": True, "database": True, "redis": True, "workers": workers}
     queue.withdraw("a", list(QueueName))
     assert app_client.get("/readyz").status_code == 503
@@ -66,7 +66,7 @@ def test_not_ready_without_redis(app_client: TestClient, redis_at: Callable[[int
         "ready": False,
         "database": True,
         "redis": False,
-        "workers": {"generation": 0, "evaluation": 0, "builds": 0},
+        "workers": {"generation": 0, "evaluation": 0, "pull": 0, "builds": 0},
     }
 
 

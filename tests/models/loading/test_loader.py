@@ -229,4 +229,4 @@ def test_the_weights_of_a_hub_model_are_downloaded_in_one_layout(hub: str, local
 
 def test_a_model_missing_on_the_hub_is_named(hub: str, tmp_path: Path) -> None:
     loaded = load_from_hub(hub, "no/such", tmp_path / "cache")
-    assert "ModelLoadError: no/such" in loaded.stderr
+    assert "NotOnHub: no/such: the hub has no model of this name" in loaded.stderr
