@@ -1,16 +1,19 @@
 """A server that a command starts for itself with `pagewright up`, and stops when it is done."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import BinaryIO
 
 import httpx
 
+from pagewright.cli.child_processes import ended_with_parent, handle_end_signals
 from pagewright.cli.client import connect
 from pagewright.cli.up import readiness
 from pagewright.cli.up.parts import free_port
@@ -47,18 +50,44 @@ def running_server(
             start_new_session=True,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
+            preexec_fn=ended_with_parent(),
         )
     place = f"its output is in {log}" if log else "its output is above"
+    stop = _Stop(server)
+    handle_end_signals(stop.on_signal)
     try:
         _wait_until_ready(server, address, place)
         key = _create_key(environment, role)
         with connect(address, key) as client:
             yield client
     finally:
-        server.terminate()
-        status = server.wait()
+        status = stop()
     if status:
         raise LocalServerError(f"`pagewright up` ended with status {status}; {place}")
+
+
+class _Stop:
+    """Ends the server: in order at first, and at once when a second signal comes meanwhile."""
+
+    def __init__(self, server: subprocess.Popen[bytes]) -> None:
+        self._server = server
+        self._told = False
+
+    def __call__(self) -> int:
+        """Return the server's exit status when it has ended."""
+        if not self._told:
+            self._told = True
+            self._server.terminate()
+        return self._server.wait()
+
+    def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._server.terminate()  # `up` takes the second signal as the order to kill its parts
+        if self._told:
+            return
+        self._told = True
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + number)
 
 
 def _opened(log: Path | None) -> AbstractContextManager[BinaryIO | None]:

@@ -1,6 +1,5 @@
 """The child processes of `pagewright up`."""
 
-import ctypes
 import importlib.util
 import os
 import secrets
@@ -9,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from pagewright.cli.child_processes import ended_with_parent
 from pagewright.cli.up.errors import UpError
 from pagewright.cli.up.logs import PartLog
 from pagewright.settings import Settings
@@ -22,7 +23,6 @@ WORKERS = {f"{role.value} worker": role for role in WorkerRole}
 """The names of the parts; each worker's with its role."""
 
 STOP_SECONDS = 10.0
-_LIBC = ctypes.CDLL(None)
 
 
 @dataclass
@@ -40,8 +40,6 @@ class Part:
     """Receives what the process prints; None lets it print to this process's stdout and stderr."""
 
     process: subprocess.Popen[bytes] | None = None
-    restarts: list[float] = field(default_factory=list)
-    """Times of the last restarts, by `time.monotonic`."""
 
     def start(self) -> None:
         self.process = subprocess.Popen(
@@ -51,7 +49,7 @@ class Part:
             stdout=subprocess.PIPE if self.log else None,
             stderr=subprocess.STDOUT if self.log else None,
             start_new_session=True,  # Ctrl-C reaches the supervisor only, which stops the parts in order
-            preexec_fn=_end_with_parent,
+            preexec_fn=ended_with_parent(),
         )
         if self.log and self.process.stdout:
             self.log.follow(self.process.stdout)
@@ -61,14 +59,28 @@ class Part:
 
     def stop(self) -> None:
         """End the process with SIGTERM, or with SIGKILL after `stop_seconds`."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(self.stop_seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self.terminate()
+        self.wait()
+
+    def terminate(self) -> None:
+        """Ask the process to end, if it runs."""
+        if self.process:
+            self.process.terminate()
+
+    def wait(self) -> None:
+        """Return when the process has ended. It is killed if it runs longer than `stop_seconds`."""
+        if self.process:
+            try:
+                self.process.wait(self.stop_seconds)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                self.process.wait()
+
+    def kill(self) -> None:
+        """End the process and those of its group at once, if it runs."""
+        if self.process and self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     @property
     def exit_status(self) -> int | None:
@@ -120,9 +132,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _end_with_parent() -> None:
-    """Runs in the child: Linux sends it SIGTERM when the supervisor is killed, so that it does not keep the port."""
-    if sys.platform == "linux":
-        _LIBC.prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG

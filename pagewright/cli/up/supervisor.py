@@ -1,32 +1,35 @@
 """Starts the parts in order, restarts those that end, and stops them."""
 
-import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 from redis import Redis, RedisError
 
+from pagewright.cli.child_processes import handle_end_signals
 from pagewright.cli.up import readiness
 from pagewright.cli.up.errors import UpError
+from pagewright.cli.up.needs import find_missing
 from pagewright.cli.up.parts import API, REDIS, WORKERS, Part, make_parts
 from pagewright.cli.up.preparation import check_port, locked_data_dir, prepare_database
 from pagewright.cli.up.readiness import START_SECONDS, Readiness
+from pagewright.cli.up.restarts import Restarts
 from pagewright.settings import Settings
 
-RESTART_WINDOW_SECONDS = 60
-MAX_RESTARTS = 5
-"""A part that ends more often than this within the window is broken: `up` ends instead of restarting it."""
+SLOW_START_SECONDS = 10
+"""After this long without being ready, what is missing is looked for."""
 
 _interrupted = False
 
 
 def run(settings: Settings, *, log_to_files: bool) -> None:
-    """Run until SIGINT or SIGTERM. Raises UpError if a part can't start or keeps ending.
+    """Run until SIGINT, SIGTERM or SIGHUP; a second one kills what still runs. Raises UpError if a part can't start.
 
     With `log_to_files` the parts log to files in DATA_DIR/logs, otherwise to standard error.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background process ignores it by default
-        signal.signal(number, _interrupt)
+    parts: list[Part] = []
+    handle_end_signals(partial(_interrupt, parts))
     logs = settings.data_dir / "logs" if log_to_files else None
     with locked_data_dir(settings.data_dir):
         check_port(settings.host, settings.port)
@@ -34,39 +37,74 @@ def run(settings: Settings, *, log_to_files: bool) -> None:
         print(f"Data: {settings.data_dir}" + (f"   Logs: {logs}" if logs else ""), flush=True)
         key = prepare_database(settings)
         _print_ready("database")
-        parts = make_parts(settings, logs)
+        parts += make_parts(settings, logs)
+        needs = partial(find_missing, parts[0].environment["PAGEWRIGHT_REDIS_URL"], settings.database)
         try:
-            _start(parts, _address(settings))
+            _start(parts, _address(settings), needs)
             _print_next_steps(_address(settings), key)
-            _supervise(parts)
+            _supervise(parts, needs)
         except KeyboardInterrupt:
-            print("Stopping.", flush=True)
+            print("Stopping. A second Ctrl-C kills what has not ended yet.", flush=True)
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            # In the reverse order of starting: workers give back their jobs while Redis still answers.
-            for part in reversed(parts):
-                part.stop()
+            _stop(parts)
 
 
-def _start(parts: list[Part], address: str) -> None:
-    """Start the parts, and return when the server is ready."""
-    deadline = time.monotonic() + START_SECONDS
+def _start(parts: list[Part], address: str, needs: Callable[[], str | None]) -> None:
+    """Start the parts, and return when the server is ready.
+
+    Raises UpError if a part ends although it has all that it needs, or if the server is not ready for START_SECONDS.
+    """
+    started = time.monotonic()
     for part in parts:
         part.start()
         if part.name == REDIS:
-            _wait_for_redis(part, deadline)
+            _wait_for_redis(part, started + START_SECONDS)
             _print_ready(REDIS)
     waiting = [part.name for part in parts if part.name != REDIS]
+    restarts = [Restarts(part, needs) for part in parts]
+    missing = None
     while not (state := readiness.check(address)).ready or waiting:
         for name in [name for name in waiting if _is_ready(name, state)]:
             _print_ready(name)
             waiting.remove(name)
-        for part in parts:
-            if part.exit_status is not None:
-                raise UpError(f"the {part.name} ended with status {part.exit_status}; {_last_output(part)}")
-        if time.monotonic() > deadline:
+        ended = [part for part in parts if part.exit_status is not None]
+        if ended or time.monotonic() - started > SLOW_START_SECONDS:
+            before, missing = missing, needs()
+            if missing and missing != before:
+                print(f"{missing} Pagewright waits for it.", flush=True)
+        if ended and (not missing or API in [part.name for part in ended]):
+            raise UpError(f"the {ended[0].name} ended with status {ended[0].exit_status}; {_last_output(ended[0])}")
+        if missing:
+            started = time.monotonic()
+        elif time.monotonic() - started > START_SECONDS:
             raise UpError(f"the server is not ready after {START_SECONDS} seconds: {state.detail}")
+        for restart in restarts:
+            restart.step(time.monotonic())
         _sleep(0.2)
+
+
+def _supervise(parts: list[Part], needs: Callable[[], str | None]) -> None:
+    restarts = [Restarts(part, needs) for part in parts]
+    while True:
+        for restart in restarts:
+            restart.step(time.monotonic())
+        _sleep(0.5)
+
+
+def _stop(parts: list[Part]) -> None:
+    """Stop the parts in the reverse order of starting, the workers together.
+
+    So workers give back their jobs while Redis still answers. A signal from now on kills the parts.
+    """
+    global _interrupted
+    _interrupted = True
+    workers = [part for part in parts if part.name in WORKERS]
+    for part in workers:
+        part.terminate()
+    for part in workers:
+        part.wait()
+    for part in reversed(parts):
+        part.stop()
 
 
 def _is_ready(name: str, state: Readiness) -> bool:
@@ -77,24 +115,6 @@ def _is_ready(name: str, state: Readiness) -> bool:
 
 def _last_output(part: Part) -> str:
     return f"the end of its log, {part.log.file}:\n{part.log.tail()}" if part.log else "its output is above"
-
-
-def _supervise(parts: list[Part]) -> None:
-    while True:
-        for part in parts:
-            if part.exit_status is None:
-                continue
-            moment = time.monotonic()
-            part.restarts = [at for at in part.restarts if moment - at < RESTART_WINDOW_SECONDS] + [moment]
-            if len(part.restarts) > MAX_RESTARTS:
-                raise UpError(
-                    f"the {part.name} ended {len(part.restarts)} times within {RESTART_WINDOW_SECONDS} seconds, "
-                    f"the last time with status {part.exit_status}; {_last_output(part)}"
-                )
-            log = f" Its log: {part.log.file}" if part.log else ""
-            print(f"The {part.name} ended with status {part.exit_status}. Starting it again.{log}", flush=True)
-            part.start()
-        _sleep(0.5)
 
 
 def _wait_for_redis(part: Part, deadline: float) -> None:
@@ -135,8 +155,12 @@ def _address(settings: Settings) -> str:
     return f"http://{host}:{settings.port}"
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+def _interrupt(parts: list[Part], _signal: int, _frame: FrameType | None) -> None:
     global _interrupted
+    if _interrupted:
+        for part in parts:
+            part.kill()
+        return
     _interrupted = True
     raise KeyboardInterrupt
 

@@ -165,7 +165,8 @@ def test_on_a_terminal_the_logs_go_to_files_and_errors_to_the_terminal_too(setti
             eventually(lambda log=log: '"logger": "workers.main"' in log.read_text(), f"a line in {log}")  # type: ignore[misc]
 
         worker_of(psutil.Process(process.pid), "build").kill()
-        restart = f"The build worker ended with status -9. Starting it again. Its log: {logs / 'build-worker.log'}"
+        log = logs / "build-worker.log"
+        restart = f"The build worker ended with status -9. It is started again in 1 s. Its log: {log}"
         eventually(lambda: restart in printed(), "the restart")
         process.send_signal(signal.SIGINT)
         assert process.wait() == 0
