@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 import api.routes
 from api import errors
+from api.queued_jobs import LiveWorkers
 from api.routes import datasets
 from api.server import docs_page
 from api.server.body_limit import BodyLimit
@@ -55,9 +56,11 @@ class _Application(FastAPI):
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     remove_abandoned(get_settings().uploads)
+    app.state.live_workers = LiveWorkers()
     app.state.watcher = Watcher(get_database(), get_settings().watch_seconds)
     watching = asyncio.create_task(app.state.watcher.run())
     yield
+    app.state.live_workers.close()
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching

@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 
 from api.dependencies import Caller, DatabaseDep, IdempotencyKey, SettingsDep, WaitSeconds, WatcherDep
 from api.errors import Problem, ProblemType, invalid
+from api.queued_jobs import QueuedJobs, QueuedJobsDep
 from api.schemas.jobs import JobOut
 from api.waiting import Watcher
 from db.queries import jobs
@@ -52,6 +53,7 @@ class Submitter:
     database: Database
     settings: Settings
     watcher: Watcher
+    queued: QueuedJobs
     wait_seconds: int
     idempotency_key: str | None
     response: Response
@@ -76,7 +78,7 @@ class Submitter:
         if self.wait_seconds:
             await self.watcher.wait_final(job.id, self.wait_seconds)
             self._confirm_wait()
-        representation = await run_in_threadpool(find, job.id)
+        representation = await run_in_threadpool(lambda: self.queued.explain(find(job.id)))
         self.set_location(f"{path}/{job.id}", final=representation.status.final)
         return representation
 
@@ -106,11 +108,12 @@ async def _submitter(
     database: DatabaseDep,
     settings: SettingsDep,
     watcher: WatcherDep,
+    queued: QueuedJobsDep,
     wait_seconds: WaitSeconds,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> Submitter:
-    return Submitter(database, settings, watcher, wait_seconds, idempotency_key, response)
+    return Submitter(database, settings, watcher, queued, wait_seconds, idempotency_key, response)
 
 
 SubmitterDep = Annotated[Submitter, Depends(_submitter)]

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid, not_found
 from api.prompting import check_may_prompt, prompt_columns
+from api.queued_jobs import QueuedJobsDep
 from api.references import Reference, dataset_with_rows, find_job_id, refuse_load_options, unknown_model
 from api.schemas.common import PageOut
 from api.schemas.evaluations import EvaluationIn, EvaluationOut, EvaluationsQuery, parse_sort
@@ -118,9 +119,9 @@ def compare_evaluations(
 
 
 @router.get("/{evaluation:reference}", summary="Get an evaluation", responses=document_problems(404))
-def get_evaluation(evaluation: Reference, _: AnyCaller, database: DatabaseDep) -> EvaluationOut:
+def get_evaluation(evaluation: Reference, _: AnyCaller, database: DatabaseDep, queued: QueuedJobsDep) -> EvaluationOut:
     """Get an evaluation with its scores."""
-    return EvaluationOut.of_row(find_evaluation(database, evaluation))
+    return queued.explain(EvaluationOut.of_row(find_evaluation(database, evaluation)))
 
 
 def find_evaluation(database: Database, reference: str, what: str = "evaluation") -> EvaluationRow:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid, name_taken, not_found
 from api.prompting import prompt_columns
+from api.queued_jobs import QueuedJobsDep
 from api.references import Reference, dataset_with_rows, find_job_id, full_model, refuse_load_options
 from api.schemas.common import DatasetJobsQuery, PageOut
 from api.schemas.fine_tunes import FineTuneDetails, FineTuneIn, FineTuneOut, StepOut, StepsOut, StepsQuery
@@ -61,9 +62,11 @@ def list_fine_tunes(
 
 
 @router.get("/{fine_tune:reference}", summary="Get a fine-tune", responses=document_problems(404))
-def get_fine_tune(fine_tune: Reference, caller: AnyCaller, database: DatabaseDep) -> FineTuneDetails:
+def get_fine_tune(
+    fine_tune: Reference, caller: AnyCaller, database: DatabaseDep, queued: QueuedJobsDep
+) -> FineTuneDetails:
     """Get a fine-tune with its events."""
-    return _find(database, caller.owner, fine_tune)
+    return queued.explain(_find(database, caller.owner, fine_tune))
 
 
 @router.get("/{fine_tune:reference}/steps", summary="List the steps of a fine-tune", responses=document_problems(404))

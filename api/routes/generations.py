@@ -12,6 +12,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import Problem, ProblemType, document_problems, not_found
 from api.prompting import check_may_prompt, template_columns, variable_columns
+from api.queued_jobs import QueuedJobsDep
 from api.references import refuse_load_options, unknown_model
 from api.schemas.common import PageOut
 from api.schemas.generations import (
@@ -132,9 +133,9 @@ def get_generation_batch(batch_id: uuid.UUID, caller: AnyCaller, database: Datab
 
 
 @router.get("/{job_id:generation_id}", summary="Get a generation", responses=document_problems(404))
-def get_generation(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep) -> GenerationOut:
+def get_generation(job_id: uuid.UUID, caller: AnyCaller, database: DatabaseDep, queued: QueuedJobsDep) -> GenerationOut:
     """Get a generation with its completion."""
-    return GenerationOut.of_row(_find(database, caller.owner, job_id))
+    return queued.explain(GenerationOut.of_row(_find(database, caller.owner, job_id)))
 
 
 @router.get(

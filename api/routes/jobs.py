@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute, WatcherDep
 from api.errors import document_problems, not_found
+from api.queued_jobs import QueuedJobsDep
 from api.references import Reference, find_job_id
 from api.schemas.common import PageOut
 from api.schemas.fine_tunes import StepOut
@@ -84,9 +85,9 @@ def list_jobs(caller: AnyCaller, database: DatabaseDep, query: Annotated[JobsQue
 
 
 @router.get("/{job:reference}", summary="Get a job", responses=document_problems(404))
-def get_job(job: Reference, caller: AnyCaller, database: DatabaseDep) -> JobDetails:
+def get_job(job: Reference, caller: AnyCaller, database: DatabaseDep, queued: QueuedJobsDep) -> JobDetails:
     """Get a job with its events. The request and the result are at the resource of its kind."""
-    return find_job_details(database, caller.owner, job)
+    return queued.explain(find_job_details(database, caller.owner, job))
 
 
 @router.post("/{job:reference}/cancel", summary="Cancel a job", responses=document_problems(404))

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 
 from api.dependencies import AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems
+from api.queued_jobs import QueuedJobsDep
 from api.references import Reference
 from api.routes.jobs import find_job_details, page_of_jobs
 from api.schemas.common import NamedJobsQuery, PageOut
@@ -26,6 +27,6 @@ def list_merges(
 
 
 @router.get("/{merge:reference}", summary="Get a merge", responses=document_problems(404))
-def get_merge(merge: Reference, caller: AnyCaller, database: DatabaseDep) -> JobDetails:
+def get_merge(merge: Reference, caller: AnyCaller, database: DatabaseDep, queued: QueuedJobsDep) -> JobDetails:
     """Get a merge with its events."""
-    return find_job_details(database, caller.owner, merge, JobKind.MERGE)
+    return queued.explain(find_job_details(database, caller.owner, merge, JobKind.MERGE))

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid, not_found
+from api.queued_jobs import QueuedJobsDep
 from api.references import Reference, find_job_id, full_model
 from api.schemas.common import JobPageQuery, PageOut
 from api.schemas.pulls import PullIn, PullOut
@@ -48,9 +49,9 @@ def list_pulls(caller: AnyCaller, database: DatabaseDep, query: Annotated[JobPag
 
 
 @router.get("/{pull:reference}", summary="Get a pull", responses=document_problems(404))
-def get_pull(pull: Reference, caller: AnyCaller, database: DatabaseDep) -> PullOut:
+def get_pull(pull: Reference, caller: AnyCaller, database: DatabaseDep, queued: QueuedJobsDep) -> PullOut:
     """Get a pull with its progress in bytes."""
-    return _find(database, caller.owner, pull)
+    return queued.explain(_find(database, caller.owner, pull))
 
 
 def _add(body: PullIn, session: Session, job: Job) -> None:

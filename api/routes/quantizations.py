@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from api.dependencies import AdminCaller, AnyCaller, DatabaseDep, GuardedRoute
 from api.errors import document_problems, invalid, name_taken, not_found
 from api.prompting import prompt_columns
+from api.queued_jobs import QueuedJobsDep
 from api.references import Reference, dataset_with_rows, find_job_id, full_model
 from api.schemas.common import DatasetJobsQuery, PageOut
 from api.schemas.quantizations import QuantizationDetails, QuantizationIn, QuantizationOut
@@ -63,9 +64,11 @@ def list_quantizations(
 
 
 @router.get("/{quantization:reference}", summary="Get a quantization", responses=document_problems(404))
-def get_quantization(quantization: Reference, caller: AnyCaller, database: DatabaseDep) -> QuantizationDetails:
+def get_quantization(
+    quantization: Reference, caller: AnyCaller, database: DatabaseDep, queued: QueuedJobsDep
+) -> QuantizationDetails:
     """Get a quantization with its report, its quantized modules and its events."""
-    return _find(database, caller.owner, quantization)
+    return queued.explain(_find(database, caller.owner, quantization))
 
 
 def _add(body: QuantizationIn, session: Session, job: Job) -> None:

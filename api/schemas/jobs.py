@@ -11,6 +11,9 @@ from db.queries.job_names import JobNames
 from db.tables.jobs import Job, JobEvent
 from db.vocabulary import JobKind, JobStatus
 
+MOST_PERCENT = 99.9
+"""The most that a running job shows; 100 means that it is over."""
+
 WORDS = [kind.word for kind in JobKind]
 
 
@@ -55,7 +58,14 @@ class JobOut(BaseModel):
         description="Progress from 0 to 100; 100 once the job has succeeded. Null for jobs that report none."
     )
     remaining_seconds: float | None = Field(
-        description="Time left, estimated from the progress so far; null unless the job runs or has succeeded."
+        description="Time left, estimated from the progress so far. Null while there is no estimate, such as while a "
+        "result is saved, and unless the job runs or has succeeded."
+    )
+    waiting_for: str | None = Field(
+        None,
+        examples=["3 earlier jobs in the queue `builds`."],
+        description="What a job waits for that has been queued for more than a second, in a sentence for people. Null "
+        "for other jobs, in lists and in streams.",
     )
     result_model_id: uuid.UUID | None = Field(
         description="The model that the job created; null until a fine-tune, merge or quantization has succeeded."
@@ -103,15 +113,20 @@ class JobDetails(JobSummary):
 def job_fields(job: Job) -> dict[str, Any]:
     """The values of JobOut's fields, for the representation of any kind of job."""
     error = JobError(type=job.error_type, message=job.error_message or "") if job.error_type else None
-    columns = {name: getattr(job, name) for name in JobOut.model_fields if name != "error"}
+    columns = {name: getattr(job, name) for name in JobOut.model_fields if name not in ("error", "waiting_for")}
     return {**columns, "error": error, **_progress(job)}
 
 
 def _progress(job: Job) -> dict[str, float | None]:
     """What the last report says holds while the job runs. No time is left of a job that succeeded, and none can be
-    named for one that failed, was cancelled, or waits for another attempt."""
+    named for one that failed, was cancelled, or waits for another attempt.
+
+    The last report may say 100 % although the job still saves its result, which takes an unknown time.
+    """
     if job.status == JobStatus.SUCCEEDED and job.percent_done is not None:
         return {"percent_done": 100.0, "remaining_seconds": 0.0}
     if job.status == JobStatus.RUNNING:
+        if job.percent_done is not None and job.percent_done >= MOST_PERCENT:
+            return {"percent_done": MOST_PERCENT, "remaining_seconds": None}
         return {"percent_done": job.percent_done, "remaining_seconds": job.remaining_seconds}
     return {"percent_done": job.percent_done, "remaining_seconds": None}

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import func, literal_column, select, update
+from sqlalchemy import ColumnElement, func, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from db.pages import Page, fetch_page
@@ -14,7 +14,7 @@ from db.queries.job_names import Named
 from db.session import now
 from db.tables.base import Table
 from db.tables.jobs import IS_LIVE, IS_QUEUED, IS_RUNNING, Job
-from db.vocabulary import JobKind, JobStatus
+from db.vocabulary import JobKind, JobStatus, QueueName
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,14 @@ class LiveCount:
     status: JobStatus
     count: int
     oldest_seconds: float
+
+
+@dataclass(frozen=True)
+class Before:
+    """How many jobs of a queue are queued before a job, and how many run."""
+
+    queued: int
+    running: int
 
 
 def add(session: Session, job: Job, request: Table) -> None:
@@ -93,6 +101,27 @@ def queued_count(session: Session, *, api_key_id: uuid.UUID | None, at_most: int
     if api_key_id is not None:
         queued = queued.where(Job.api_key_id == api_key_id)
     return session.scalars(select(func.count()).select_from(queued.limit(at_most).subquery())).one()
+
+
+def before(session: Session, job_id: uuid.UUID, name: QueueName, *, at_most: int) -> Before | None:
+    """Return what is before a queued job in its queue, or None if the job is not queued. Each count stops at `at_most`.
+
+    Messages are received in the order in which they were published.
+    """
+    published_at = session.scalars(select(Job.published_at).where(Job.id == job_id, IS_QUEUED)).one_or_none()
+    if published_at is None:
+        return None
+    earlier = (Job.published_at < published_at) | (Job.id < job_id)
+    return Before(
+        queued=_count(session, name, IS_QUEUED & (Job.published_at <= published_at) & earlier, at_most),
+        running=_count(session, name, IS_RUNNING, at_most),
+    )
+
+
+def _count(session: Session, name: QueueName, condition: ColumnElement[bool], at_most: int) -> int:
+    kinds = [kind for kind in JobKind if kind.queue == name]
+    counted = select(Job.id).where(Job.kind.in_(kinds), condition).limit(at_most)
+    return session.scalars(select(func.count()).select_from(counted.subquery())).one()
 
 
 def take_lost(

@@ -29,8 +29,10 @@ from db.tables.api_keys import ApiKey
 from db.tables.datasets import Dataset
 from db.vocabulary import ErrorType, Role
 from pagewright.artifacts import get_artifacts
+from pagewright.settings import get_settings
 from tests.api.helpers import PAGE
 from tests.processes import LIMIT_SECONDS, eventually
+from workers import queue
 
 TEMPLATE = "{{ messages[0]['content'] }}"
 
@@ -142,3 +144,25 @@ def nothing_is_stored(database: Database) -> Iterator[None]:
     with database.read() as session:
         assert session.scalars(select(func.count()).select_from(Dataset)).one() == 0
     assert get_artifacts().list("datasets") == []
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """The port of a server that accepts connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def redis_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Makes the queue connect to Redis at another port."""
+
+    def move(port: int) -> None:
+        url = f"redis://127.0.0.1:{port}/0"
+        monkeypatch.setattr(get_settings(), "redis_url", url)
+        queue._redis.cache_clear()
+
+    yield move
+    queue._redis.cache_clear()

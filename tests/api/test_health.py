@@ -1,37 +1,13 @@
 """Health and readiness. Neither check hangs: a test that waits forever fails by its timeout."""
 
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
 
 from db.vocabulary import QueueName
 from pagewright.cli.up.parts import free_port
-from pagewright.settings import get_settings
 from workers import queue
-
-
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """The port of a server that accepts connections and never answers."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        yield listener.getsockname()[1]
-
-
-@pytest.fixture
-def redis_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
-    """Makes the queue connect to Redis at another port."""
-
-    def move(port: int) -> None:
-        url = f"redis://127.0.0.1:{port}/0"
-        monkeypatch.setattr(get_settings(), "redis_url", url)
-        queue._redis.cache_clear()
-
-    yield move
-    queue._redis.cache_clear()
 
 
 def test_health_requires_no_key(app_client: TestClient) -> None:

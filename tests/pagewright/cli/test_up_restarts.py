@@ -18,9 +18,9 @@ REPLICA = "Redis can't be used: READONLY."
 @pytest.fixture
 def part() -> Part:
     """A part that ends at once."""
-    made = Part("api", [sys.executable, "-c", "raise SystemExit(3)"], {}, 10)
-    made.start()
-    return made
+    built = Part("api", [sys.executable, "-c", "raise SystemExit(3)"], {}, 10)
+    built.start()
+    return built
 
 
 def pauses(part: Part, restarts: Restarts, ends: int) -> list[float]:
