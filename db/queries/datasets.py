@@ -1,4 +1,4 @@
-"""Queries about datasets. None of them returns a deleted dataset."""
+"""Queries about datasets. Only `get_with_deleted` returns a deleted dataset."""
 
 import uuid
 from collections.abc import Sequence
@@ -43,6 +43,11 @@ def add(session: Session, dataset: Dataset) -> bool:
 def get(session: Session, dataset_id: uuid.UUID) -> Dataset | None:
     """Return the dataset, or None if there is no such dataset."""
     return session.scalars(select(Dataset).where(Dataset.id == dataset_id, _LIVE)).one_or_none()
+
+
+def get_with_deleted(session: Session, dataset_id: uuid.UUID) -> Dataset | None:
+    """Return the dataset, also if it is deleted: models that were trained on it still refer to it."""
+    return session.get(Dataset, dataset_id)
 
 
 def lock(session: Session, dataset_id: uuid.UUID) -> Dataset | None:

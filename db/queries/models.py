@@ -162,6 +162,14 @@ def get(session: Session, model_id: uuid.UUID) -> Model | None:
     return session.get(Model, model_id)
 
 
+def lineage(session: Session, model_id: uuid.UUID) -> Sequence[Model]:
+    """Return the model, which must exist, the one that it is derived from, and so on to one that no job made."""
+    ancestors = [session.get_one(Model, model_id)]
+    while parent_id := ancestors[-1].parent_id:
+        ancestors.append(session.get_one(Model, parent_id))
+    return ancestors
+
+
 def get_by_name(session: Session, name: str) -> Model | None:
     """Return the model with this name, or None if there is no such model."""
     return session.scalars(select(Model).where(Model.name == name)).one_or_none()

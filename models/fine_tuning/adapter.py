@@ -68,12 +68,14 @@ def adapter_events(adapted: PeftModel, lora: LoraOptions) -> list[Event]:
     return events
 
 
-def save_adapter(adapted: PeftModel, base_name: str, folder: Path) -> None:
-    """Write the adapter in PEFT's format, with `base_name` as the name of its base model."""
+def save_adapter(adapted: PeftModel, base_name: str, base_revision: str | None, folder: Path) -> None:
+    """Write the adapter in PEFT's format, with the name and revision of its base model."""
     # PEFT would store the folder that the base model was loaded from, which means nothing on another machine.
-    adapted.peft_config["default"].base_model_name_or_path = base_name
+    config: Any = adapted.peft_config["default"]
+    config.base_model_name_or_path, config.revision = base_name, base_revision
     # "auto" would ask the hub about the base model's vocabulary, which an adapter of linear layers does not change.
     adapted.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").unlink()  # an empty form that names the folder of the base model
 
 
 def _default_targets(model: PreTrainedModel, layers: Iterable[str]) -> list[str]:

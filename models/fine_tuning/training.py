@@ -79,7 +79,7 @@ def fine_tune(task: FineTuneTask, report: Callable[[Report], None], should_stop:
         if progress.stopped:
             return False
     if trainer.is_world_process_zero():
-        save_adapter(adapted, task.base_name, task.result_folder)
+        save_adapter(adapted, task.base_name, task.base.revision, task.result_folder)
         tokenizer.save_pretrained(task.result_folder)
     return True
 

@@ -11,18 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.orm import Session
 
 from db.queries import models, templates
-from db.vocabulary import ErrorType, JobKind, ModelKind
+from db.vocabulary import ErrorType, JobKind
 from models.tasks.errors import TaskError
 from models.tasks.reports import Outcome
 from models.tasks.specification import RESULT, Task, write_specification
 from pagewright.work_folders import work_folder
+from workers.builds.model_card import write_model_card
 from workers.builds.process import run_process
 from workers.builds.recorder import Recorder
+from workers.builds.result import ResultModel
 from workers.jobs import AttemptFailed, RunJobs, end_on_error, job
 from workers.leases import Lease
 from workers.retrying import STORE_RETRY_SECONDS, retry
@@ -36,18 +37,6 @@ CHAT_TEMPLATE_FILE = "chat_template.jinja"
 
 MIN_FREE_BYTES = 100_000_000
 """Disk space that must be free before a build worker starts a job."""
-
-
-@dataclass(frozen=True)
-class ResultModel:
-    """The model that a build has made, as it is registered."""
-
-    name: str
-    kind: ModelKind
-    parent_id: uuid.UUID
-    dataset_id: uuid.UUID | None
-    template: str | None
-    parameters: dict[str, Any] | None
 
 
 class BuildInterrupted(Exception):
@@ -90,8 +79,8 @@ def build_job(kind: JobKind) -> Callable[[Callable[[Build], ResultModel]], RunJo
     """Make a function the Celery task for a kind of build.
 
     The function writes the files of the result model to the folder `result` in the build's folder, by means of
-    `Build.run_process`, and returns how to register the model. The files are then stored, and the model is registered
-    in the transaction that ends the job.
+    `Build.run_process`, and returns how to register the model. The files are then stored with a model card, and the
+    model is registered in the transaction that ends the job.
     """
 
     def decorate(make: Callable[[Build], ResultModel]) -> RunJobs:
@@ -125,6 +114,8 @@ def _run(build: Build, make: Callable[[Build], ResultModel]) -> None:
     leases = build.runtime.leases
     try:
         result = make(build)
+        with build.runtime.database.read() as session:
+            write_model_card(session, result, build.folder / RESULT)
         _store(build)
     except BuildInterrupted:
         leases.finish([build.lease], build.lease.interrupted)
@@ -161,9 +152,8 @@ def _register(build: Build, result: ResultModel) -> None:
 
     def write(session: Session, _: set[uuid.UUID]) -> None:
         sha256 = templates.store(session, text) if text else None
-        added = models.add_result_model(
-            session, **vars(result), template_sha256=sha256, location=path, job_id=build.job_id
-        )
+        columns = {name: value for name, value in vars(result).items() if name != "scores"}
+        added = models.add_result_model(session, **columns, template_sha256=sha256, location=path, job_id=build.job_id)
         if added is None:
             raise NameTaken
 

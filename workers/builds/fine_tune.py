@@ -3,22 +3,25 @@
 import logging
 import shutil
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from db.queries import datasets, fine_tunes, job_events
 from db.queries.fine_tunes import FineTuneRow
-from db.tables.fine_tunes import FineTune
+from db.tables.fine_tunes import FineTune, FineTuneStep
 from db.vocabulary import JobKind, ModelKind, ModelSource, Split
 from models.fine_tuning.options import LoraOptions, TrainingOptions, halve_batch
 from models.fine_tuning.task import FineTuneTask
 from models.tasks.errors import TaskError
 from models.tasks.process import REPORTS
 from models.tasks.reports import Checkpoint, Outcome, PromptTemplate, Step
-from workers.builds.build import Build, ResultModel, build_job
+from workers.builds.build import Build, build_job
 from workers.builds.recorder import Recorder
+from workers.builds.result import ResultModel
 from workers.model_refs import model_ref
 from workers.prompting import prompt_options, store_template
 from workers.sweeper import checkpoints_path
@@ -36,6 +39,7 @@ def fine_tune(build: Build) -> ResultModel:
     training = _train(build, row)
     with build.runtime.database.read() as session:
         trained = fine_tunes.get(session, build.job_id, owner=None)
+        scores = _last_losses(fine_tunes.steps(session, build.job_id, after=0, limit=None))
     assert trained is not None
     fine_tune = trained.request
     return ResultModel(
@@ -52,7 +56,21 @@ def fine_tune(build: Build) -> ResultModel:
             "system": fine_tune.system,
             "chat_template_kwargs": fine_tune.chat_template_kwargs,
         },
+        scores=scores,
     )
+
+
+def _last_losses(steps: Sequence[FineTuneStep]) -> list[dict[str, Any]]:
+    """Return the last loss on the training rows, and on the other split's if it was measured, for the model card."""
+    measured = (
+        ("loss on the training rows", [(step, step.loss) for step in steps if step.loss is not None]),
+        ("loss on the other split", [(step, step.eval_loss) for step in steps if step.eval_loss is not None]),
+    )
+    return [
+        {"score": name, "value": values[-1][1], "step": values[-1][0].step, "epoch": values[-1][0].epoch}
+        for name, values in measured
+        if values
+    ]
 
 
 def _train(build: Build, row: FineTuneRow) -> TrainingOptions:

@@ -11,10 +11,14 @@ from db.vocabulary import JobKind, ModelKind, Split
 from models.quantization.options import QuantizationOptions
 from models.quantization.task import QuantizeTask
 from models.tasks.reports import MeasuredVariant, PromptTemplate, QuantizedModule
-from workers.builds.build import Build, ResultModel, build_job
+from workers.builds.build import Build, build_job
 from workers.builds.recorder import Recorder, Store
+from workers.builds.result import ResultModel
 from workers.model_refs import model_ref
 from workers.prompting import prompt_options, store_template
+
+SCORES = ("variant", "rows", "perplexity", "exact_match", "chrf", "disk_bytes", "memory_bytes", "tokens_per_second")
+"""The columns of the report that the model card shows."""
 
 
 @build_job(JobKind.QUANTIZATION)
@@ -44,6 +48,7 @@ def quantize(build: Build) -> ResultModel:
     build.run_process(task, Recorder(runtime, build.lease, stores))
     with runtime.database.read() as session:
         done = quantizations.get(session, build.job_id, owner=None)
+        variants = quantizations.variants(session, build.job_id)
     assert done is not None
     return ResultModel(
         name=quantization.name,
@@ -52,6 +57,7 @@ def quantize(build: Build) -> ResultModel:
         dataset_id=quantization.dataset_id,
         template=done.request.template,
         parameters={"split": quantization.split, "quantization": {"method": "gptq", **quantization.options}},
+        scores=[{name: getattr(variant, name) for name in SCORES} for variant in variants],
     )
 
 

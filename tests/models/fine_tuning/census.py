@@ -58,7 +58,7 @@ def trained(name: str) -> tuple[str, str]:
         base, adapter, merged = (Path(folder) / each for each in ("base", "adapter", "merged"))
         for part in architectures.make(name):
             part.save_pretrained(base)
-        save_adapter(adapted, name, adapter)
+        save_adapter(adapted, name, None, adapter)
         ref = ModelRef(Source.LOCAL, str(base), adapter=str(adapter))
         try:
             load(ref.base, "cpu")

@@ -18,7 +18,8 @@ from tests.databases import on_sqlite
 from tests.processes import eventually
 from workers import queue
 from workers.builds import build as build_module
-from workers.builds.build import Build, ResultModel, build_job
+from workers.builds.build import Build, build_job
+from workers.builds.result import ResultModel
 from workers.leases import Interrupt
 from workers.runtime import Runtime
 
