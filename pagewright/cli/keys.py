@@ -10,8 +10,17 @@ from db.queries import api_keys
 from db.session import get_database
 from db.tables.api_keys import ApiKey
 from db.vocabulary import Role
+from pagewright.cli.examples import examples
 
-app = typer.Typer(no_args_is_help=True, help="Manage API keys.")
+ROLES = (
+    "user: submits generations and evaluations; sees its own jobs, and all evaluations, models and datasets. "
+    "admin: also registers and merges models, uploads and deletes datasets, fine-tunes, quantizes, pulls, manages API "
+    "keys, and sees all jobs."
+)
+
+app = typer.Typer(
+    no_args_is_help=True, help="Manage API keys.", epilog=examples("pagewright keys create anna --role admin")
+)
 
 
 @app.callback()
@@ -19,10 +28,10 @@ def keys() -> None:
     """Manage API keys."""
 
 
-@app.command("create")
+@app.command("create", epilog=examples("pagewright keys create anna", "pagewright keys create ci --role admin"))
 def create(
     name: Annotated[str, typer.Argument(help="A name to recognize the key by.")],
-    role: Annotated[Role, typer.Option(help="What the key may do.")] = Role.USER,
+    role: Annotated[Role, typer.Option(help=ROLES)] = Role.USER,
 ) -> None:
     """Create an API key and print it. The key can't be shown again: the database stores its hash."""
     with get_database().write() as session:
@@ -30,7 +39,7 @@ def create(
     typer.echo(secret)
 
 
-@app.command("list")
+@app.command("list", epilog=examples("pagewright keys list"))
 def list_keys() -> None:
     """List all API keys, newest first, with the revoked ones. The keys themselves are not stored."""
     with get_database().read() as session:
@@ -45,7 +54,7 @@ def list_keys() -> None:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-@app.command("revoke")
+@app.command("revoke", epilog=examples("pagewright keys revoke anna"))
 def revoke(
     key: Annotated[str, typer.Argument(help="The key's name or id, as `pagewright keys list` shows them.")],
 ) -> None:

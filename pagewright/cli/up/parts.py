@@ -102,6 +102,7 @@ def make_parts(settings: Settings, logs: Path | None) -> list[Part]:
         parts.append(Part(REDIS, [redis_server(), "-"], environment, STOP_SECONDS, configuration))
     environment["PAGEWRIGHT_DATABASE_URL"] = settings.database
     environment["PAGEWRIGHT_DATA_DIR"] = str(settings.data_dir.resolve())
+    environment["PAGEWRIGHT_HOST"], environment["PAGEWRIGHT_PORT"] = settings.host, str(settings.port)
     command = [sys.executable, "-m", "pagewright"]
     parts.append(Part(API, [*command, "api"], environment, STOP_SECONDS))
     worker_stop_seconds = settings.shutdown_grace_seconds + 20

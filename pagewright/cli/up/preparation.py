@@ -1,5 +1,6 @@
 """What `pagewright up` checks and creates before it starts the parts."""
 
+import errno
 import fcntl
 import socket
 from collections.abc import Iterator
@@ -51,11 +52,15 @@ def prepare_database(settings: Settings) -> str | None:
 
 def check_port(host: str, port: int) -> None:
     """Raise UpError if the API could not listen on this address."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise UpError(
-                f"the API can't listen on {host}:{port}: {error.strerror}; set PAGEWRIGHT_PORT to another port"
-            ) from None
+            if error.errno == errno.EADDRINUSE:
+                reason = f"port {port} of {host} is in use: choose another with --port or PAGEWRIGHT_PORT"
+            elif error.errno == errno.EACCES:
+                reason = f"this user may not use port {port}: choose one from 1024 with --port or PAGEWRIGHT_PORT"
+            else:
+                reason = f"{host} is not an address of this machine: choose one with --host or PAGEWRIGHT_HOST"
+            raise UpError(f"the API can't listen on {host}:{port}: {reason} ({error.strerror})") from None

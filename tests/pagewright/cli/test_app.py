@@ -1,10 +1,18 @@
+import re
+import shlex
+import socket
 import subprocess
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from db.queries import api_keys
 from db.session import Database
+from pagewright.cli.app import IMPORTANT, app
 from tests.processes import COMMAND, environment
 
 
@@ -101,3 +109,56 @@ def test_keys_are_listed_and_revoked_by_name_or_id(database: Database) -> None:
 def _valid(database: Database) -> int:
     with database.read() as session:
         return sum(key.revoked_at is None for key in api_keys.all_keys(session))
+
+
+def commands(command: Any, path: tuple[str, ...] = ("pagewright",)) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, (*path, name))
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+def test_the_version_is_shown_even_when_a_setting_is_wrong() -> None:
+    ended = run("--version", port="secret")
+    assert (ended.returncode, ended.stdout) == (0, f"pagewright {version('pagewright')}\n")
+
+
+def test_help_lists_the_important_variables_and_the_command_that_lists_all() -> None:
+    shown = run("--help").stdout
+    assert "`pagewright settings` lists all of them" in " ".join(shown.split())
+    assert {name.removeprefix("PAGEWRIGHT_").lower() for name in re.findall(r"PAGEWRIGHT_\w+", shown)} >= set(IMPORTANT)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_the_help_of_each_command_has_an_example_that_the_command_line_accepts(path: tuple[str, ...]) -> None:
+    _, _, text = (COMMANDS[path].epilog or "").rpartition("Example")
+    lines = [line for line in text.split("\n\n")[1:] if line]
+    assert lines, f"{' '.join(path)} has no example"
+    for line in lines:
+        words = shlex.split(line.rpartition("PAGEWRIGHT_HOST=0.0.0.0 ")[2])
+        named = tuple(words[: max(n for n in range(1, len(words) + 1) if tuple(words[:n]) in COMMANDS)])
+        assert named[: len(path)] == path
+        if "--help" not in words:
+            COMMANDS[named].make_context(named[-1], words[len(named) :])
+
+
+def test_the_help_of_keys_create_says_what_each_role_may_do() -> None:
+    shown = " ".join(run("keys", "create", "--help").stdout.replace("│", " ").split())
+    assert "user: submits generations and evaluations" in shown
+    assert "admin: also registers and merges models" in shown
+
+
+def test_up_names_the_port_in_use_and_the_option_for_another(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        ended = run("up", "--port", port, data_dir=tmp_path)
+    assert ended.returncode == 1
+    assert f"port {port} of 127.0.0.1 is in use: choose another with --port or PAGEWRIGHT_PORT" in ended.stderr
+
+
+def test_up_refuses_an_address_that_is_not_this_machine_s(tmp_path: Path) -> None:
+    ended = run("up", "--host", "192.0.2.1", data_dir=tmp_path)
+    assert ended.returncode == 1
+    assert "192.0.2.1 is not an address of this machine: choose one with --host or PAGEWRIGHT_HOST" in ended.stderr
