@@ -10,9 +10,17 @@ from pathlib import Path
 
 
 @contextmanager
-def serve_hub(name: str, folder: Path, commit: str, kind: str = "model", lies: Sequence[str] = ()) -> Iterator[str]:
-    """Serves the files of `folder` as `name` at `commit`, and says that it has those that `lies` names; the value is
-    the hub's address."""
+def serve_hub(
+    name: str,
+    folder: Path,
+    commit: str,
+    kind: str = "model",
+    lies: Sequence[str] = (),
+    refused: str | None = None,
+    refusal: tuple[int, str] = (401, ""),
+) -> Iterator[str]:
+    """Serves the files of `folder` as `name` at `commit`, and says that it has those that `lies` names. Requests
+    whose path has `refused` in it get the status and the error code of `refusal`. The value is the hub's address."""
     api = f"/api/{kind}s/{name}"
     resolve = f"/{name}/resolve/" if kind == "model" else f"/{kind}s/{name}/resolve/"
 
@@ -28,6 +36,8 @@ def serve_hub(name: str, folder: Path, commit: str, kind: str = "model", lies: S
         def answer(self, with_body: bool) -> None:
             path = self.path.split("?")[0]
             files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
+            if refused is not None and refused in path:
+                return self.send(refusal[0], b"{}", with_body, {"X-Error-Code": refusal[1]})
             if path in (api, f"{api}/revision/main", f"{api}/revision/{commit}"):
                 siblings = [{"rfilename": file, "size": at.stat().st_size} for file, at in files.items()]
                 siblings += [{"rfilename": lie, "size": 1} for lie in lies]

@@ -13,6 +13,7 @@ from api.datasets import parquet
 from api.datasets.csv_tables import csv_rows
 from api.datasets.json_array import JsonArray
 from api.datasets.json_objects import refuse_tables
+from api.datasets.json_values import JsonDecoder
 from api.datasets.limits import MAX_COLUMNS, MAX_NAME, Unreadable
 from api.datasets.text import encoding_of, read_head, read_lines
 from api.datasets.unchecked import Rows, Unchecked, check_names
@@ -55,17 +56,17 @@ def _jsonl(file: IO[bytes], encoding: str) -> Rows:
 
 
 def _json_lines(file: IO[bytes], encoding: str) -> Iterator[Unchecked]:
-    number = 0
+    number, decoder = 0, JsonDecoder()
     for line_number, line in enumerate(read_lines(file, encoding), 1):
         if not line.isspace():
             number += 1
-            yield Unchecked(_json_value(line), number, line_number)
+            yield Unchecked(_json_value(line, decoder), number, line_number)
 
 
-def _json_value(line: str) -> Any:
-    """Return the value, or a ValueError that says where the line is not JSON."""
+def _json_value(line: str, decoder: JsonDecoder) -> Any:
+    """Return the value, or a ValueError that says where the line is not JSON, or which key it has twice."""
     try:
-        return json.loads(line)
+        return decoder.decode(line)
     except json.JSONDecodeError as error:
         return ValueError(f"is not valid JSON: {error.msg} at character {error.pos + 1}: {cut(line[error.pos :])}")
     except ValueError:

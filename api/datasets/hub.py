@@ -6,9 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx2
 from huggingface_hub import HfApi
-from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
 from api.datasets.files import open_rows
 from api.datasets.hub_configs import SUFFIXES, Splits, data_files, splits_of
@@ -17,6 +15,8 @@ from api.datasets.unchecked import Rows, Unchecked
 from api.datasets.unpacking import Opening
 from api.datasets.values import cut
 from api.errors import Problem, ProblemType, invalid
+from models.loading.hub import DiskFull, HubUnreachable, NotOnHub, hub_errors
+from models.loading.refs import ModelLoadError
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class _Repository:
     def sizes(self) -> dict[str, int]:
         """Return the size of each file by its path."""
         hub = HfApi()
-        with _hub_errors():
+        with self._errors():
             info = hub.dataset_info(self._name, revision=self._revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
         return {file.rfilename: file.size or 0 for file in info.siblings or []}
 
@@ -139,7 +139,7 @@ class _Repository:
 
     def fetch(self, path: str) -> None:
         """Download a file into the folder."""
-        with _hub_errors():
+        with self._errors():
             HfApi().hf_hub_download(
                 self._name,
                 path,
@@ -149,20 +149,15 @@ class _Repository:
                 etag_timeout=TIMEOUT_SECONDS,
             )
 
-
-@contextmanager
-def _hub_errors() -> Iterator[None]:
-    try:
-        yield
-    except RevisionNotFoundError:
-        raise invalid("revision", "the hub has no such commit of the dataset") from None
-    except (RepositoryNotFoundError, RemoteEntryNotFoundError):
-        raise invalid("hub", "the hub has no such dataset, or it is not public") from None
-    except (httpx2.HTTPError, OSError) as error:
-        raise _unreachable(error) from error
-
-
-def _unreachable(error: Exception) -> Problem:
-    log.warning("the hub is not available: %s", error)
-    detail = "the hub is not available; send the request again later"
-    return Problem(503, ProblemType.UNAVAILABLE, detail, headers={"Retry-After": "60"})
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with hub_errors(self._name, self._revision, "dataset"):
+                yield
+        except (HubUnreachable, DiskFull, OSError) as error:
+            log.warning("the hub's dataset %s can't be fetched: %s", self._name, error)
+            detail = "the hub is not available; send the request again later"
+            raise Problem(503, ProblemType.UNAVAILABLE, detail, headers={"Retry-After": "60"}) from error
+        except ModelLoadError as error:
+            field = error.part if isinstance(error, NotOnHub) and error.part == "revision" else "hub"
+            raise invalid(field, str(error).removeprefix(f"{self._name}: ")) from None

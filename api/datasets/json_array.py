@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
+from api.datasets.json_values import JsonDecoder
 from api.datasets.limits import MAX_ROW_BYTES, Unreadable
 from api.datasets.text import UTF_8, not_text
 from api.datasets.unchecked import Unchecked
@@ -21,7 +22,7 @@ class JsonArray:
 
     def __init__(self, file: IO[bytes], encoding: str = UTF_8) -> None:
         self._file, self._encoding = file, encoding
-        self._decoder = json.JSONDecoder()
+        self._decoder = JsonDecoder()
 
     def __iter__(self) -> Iterator[Unchecked]:
         self._file.seek(0)

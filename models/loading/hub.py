@@ -53,6 +53,9 @@ MAX_DESCRIBING_BYTES = 50_000_000
 ABANDONED_SECONDS = 600.0
 """A part of a file that was not written to for this long belongs to a process that was killed."""
 
+REFUSALS = (401, 403)
+"""Statuses by which the hub says that the token does not open the repository."""
+
 SPARE_BYTES = 100_000_000
 """Disk space that stays free when a model is downloaded."""
 
@@ -179,8 +182,11 @@ def fetch(location: str, commit: str, report: Callable[[Downloaded], None] | Non
 
 
 @contextmanager
-def hub_errors(location: str, revision: str | None) -> Iterator[None]:
-    """Raise HubUnreachable or a ModelLoadError for huggingface_hub's errors, in one sentence without an address."""
+def hub_errors(location: str, revision: str | None, what: str = "model") -> Iterator[None]:
+    """Raise HubUnreachable or a ModelLoadError for huggingface_hub's errors, in one sentence without an address.
+
+    `what` is what the repository has: a model or a dataset.
+    """
     try:
         yield
     except GatedRepoError as error:
@@ -190,30 +196,45 @@ def hub_errors(location: str, revision: str | None) -> Iterator[None]:
         ) from error
     except RevisionNotFoundError as error:
         raise NotOnHub(
-            f"{location}: the hub has no branch, tag or commit {revision} of this model", "revision"
+            f"{location}: the hub has no branch, tag or commit {revision} of this {what}", "revision"
         ) from error
     except RepositoryNotFoundError as error:
         if error.response.status_code == 404:
-            raise NotOnHub(f"{location}: the hub has no model of this name", "location") from error
+            raise NotOnHub(f"{location}: the hub has no {what} of this name", "location") from error
         token = "the hub does not accept HF_TOKEN for it" if get_token() else "set HF_TOKEN for the API and the workers"
-        message = f"{location}: the hub has no public model of this name; if it is private, {token}"
+        message = f"{location}: the hub has no public {what} of this name; if it is private, {token}"
         raise AccessDenied(message) from error
     except RemoteEntryNotFoundError as error:
         raise ModelLoadError(f"{location}: the hub does not have a file that it lists at {revision}") from error
     except DisabledRepoError as error:
-        raise AccessDenied(f"{location}: the hub has disabled this model") from error
+        raise AccessDenied(f"{location}: the hub has disabled this {what}") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
-        if status in (401, 403):
-            raise AccessDenied(f"{location}: the hub refuses access with status {status}: check HF_TOKEN") from error
+        if status in REFUSALS:
+            raise _refused(location, status) from error
         raise HubUnreachable(f"the hub can't be reached: it answered with status {status}") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx2.HTTPError, ConnectionError) as error:
+        # snapshot_download says of any refused request that the cache lacks files
+        if (refusal := _status(error)) in REFUSALS:
+            raise _refused(location, refusal) from error
         reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _cause(error)
         raise HubUnreachable(f"the hub can't be reached: {reason}, and the cache lacks files of {location}") from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise DiskFull(f"{location}: the disk of the hub's cache (HF_HOME) is full: free some space") from error
+
+
+def _refused(location: str, status: int | None) -> AccessDenied:
+    return AccessDenied(f"{location}: the hub refuses access with status {status}: check HF_TOKEN")
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the status that the hub answered with, if that is why the error was raised."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, HfHubHTTPError):
+        cause = cause.__cause__
+    return cause.response.status_code if cause is not None and cause.response is not None else None
 
 
 def _look_up(location: str, revision: str, seconds: float) -> HubModel:

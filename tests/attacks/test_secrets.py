@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, select
 
 from db.tables.base import Table
+from models.loading.model_files import BUNDLED_MODELS
 from pagewright.cli.up.parts import free_port
 from tests.api.datasets.helpers import ROWS
 from tests.api.helpers import REQUEST, Upload
@@ -32,7 +34,8 @@ GUESSED_KEY = "pw_PlantedGuessedKeyPlantedGuessedKeyPlantedGuess"
 @pytest.fixture
 def environment(empty_postgresql: str, tmp_path: Path) -> Iterator[dict[str, str]]:
     url = make_url(empty_postgresql).set(password=DATABASE_PASSWORD)  # the server does not check it
-    (tmp_path / "hub").mkdir()
+    ignored = shutil.ignore_patterns("*.py", "__pycache__")
+    shutil.copytree(BUNDLED_MODELS / "starter", tmp_path / "hub", ignore=ignored)
     with serve_hub("some/gone", tmp_path / "hub", COMMIT) as hub:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PAGEWRIGHT_")}
         yield kept | {
@@ -75,7 +78,7 @@ def test_planted_secrets_appear_nowhere_else(environment: dict[str, str], tmp_pa
             client.event_hooks["response"] = [lambda response: seen.append(shown(response))]
             guess(client)
             client.headers["Authorization"] = f"Bearer {admin}"
-            run_jobs(client)
+            run_jobs(client, tmp_path / "hub")
             read_everything(client)
             assert client.get("/metrics", headers={"Authorization": f"Bearer {METRICS_TOKEN}"}).is_success
     user = next(re.findall(r'"key":"(pw_[^"]+)"', text)[0] for text in seen if '"key":' in text)
@@ -105,21 +108,24 @@ def guess(client: httpx.Client) -> None:
         assert client.get("/v1/jobs", **request).status_code == 401  # type: ignore[arg-type]
 
 
-def run_jobs(client: httpx.Client) -> None:
-    """Submit jobs of each kind. Most of them fail."""
+def run_jobs(client: httpx.Client, on_hub: Path) -> None:
+    """Submit jobs of each kind. Most of them fail, since the hub loses the weights of `some/gone`."""
     client.post("/v1/api-keys", json={"name": "a user"})
     hub = {"source": "hub", "revision": COMMIT}
-    for name in ("some/gone", "some/unheard-of"):
-        client.post("/v1/models", json=hub | {"name": name, "location": name})
+    for name, status in (("some/gone", 201), ("some/unheard-of", 422)):
+        answer = client.post("/v1/models", json=hub | {"name": name, "location": name})
+        assert answer.status_code == status, answer.text
+    (on_hub / "model.safetensors").unlink()
     rows = "\n".join(map(json.dumps, ROWS)).encode()
     client.post("/v1/datasets", **Upload({"name": "pages", "test_fraction": "0.5"}, "pages.jsonl", rows).request)
     client.post("/v1/datasets", files={"name": (None, "x"), "hub": (None, "a/b"), "revision": (None, COMMIT)})
     client.post("/v1/models", json={"name": "x", "source": "local", "location": GUESSED_KEY[:3]})
     jobs = []
-    for model in ("starter", "some/gone", "some/unheard-of"):
+    for model in ("starter", "some/gone"):
         jobs.append(client.post("/v1/generations", json=REQUEST | {"model": model, "max_new_tokens": 2}))
         jobs.append(client.post("/v1/evaluations", json={"model": model, "dataset": "pages", "limit": 1}))
         if model != "starter":
+            jobs.append(client.post("/v1/pulls", json={"model": model}))
             jobs.append(client.post("/v1/fine-tunes", json={"model": model, "dataset": "pages", "name": f"of-{model}"}))
     ids = [job.json()["id"] for job in jobs]
     for job in ids:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fastapi.testclient import TestClient
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from api.datasets.filled import is_filled
 from api.datasets.limits import Unreadable
 from api.datasets.text import ENCODINGS
 from tests.api.datasets.helpers import opened
+from tests.api.helpers import Upload
 
 COLUMNS = ["instruction", "input", "output"]
 Row = dict[str, str]
@@ -364,3 +366,27 @@ def test_a_deeply_nested_value_can_be_checked() -> None:
     for _ in range(100_000):
         nested = [nested]
     assert not is_filled(nested)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        b'{"instruction": "a", "output": "b"}\n{"instruction": "a", "output": "b", "output": "c"}\n',
+        b'[{"instruction": "a", "output": "b"},\n{"instruction": "a", "output": "b", "output": "c"}]',
+        b'{"messages": []}\n{"messages": [{"role": "user", "output": "a", "output": "b"}]}',
+    ],
+    ids=["lines", "array", "within a message"],
+)
+def test_an_object_with_a_key_twice_is_no_row(as_admin: TestClient, nothing_is_stored: None, rows: bytes) -> None:
+    answer = as_admin.post("/v1/datasets", **Upload({"name": "pages"}, "pages.json", rows).request)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"][-1]["field"] == "row 2 (line 2)"
+    assert "has the key 'output' more than once in one JSON object" in answer.text
+
+
+def test_the_good_rows_beside_one_with_a_key_twice_can_be_stored(as_admin: TestClient) -> None:
+    rows = b'{"instruction": "a", "output": "b", "output": "c"}\n{"instruction": "a", "output": "b"}\n'
+    fields = {"name": "pages", "on_invalid": "skip", "test_fraction": "0"}
+    answer = as_admin.post("/v1/datasets", **Upload(fields, "pages.jsonl", rows).request)
+    assert (answer.status_code, answer.json()["train_rows"]) == (201, 1), answer.text
+    assert "more than once" in answer.text

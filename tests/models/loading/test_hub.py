@@ -13,6 +13,7 @@ from models.loading.model_files import BUNDLED_MODELS
 from models.tasks.pull import PullTask, pull
 from models.tasks.reports import DownloadedBytes, Report
 from pagewright.cli.up.parts import free_port
+from tests.disk import small_disk
 from tests.hub import serve_hub
 from tests.hub_patch import answer_at
 
@@ -75,3 +76,46 @@ def test_what_is_in_the_cache_is_described_without_the_hub(
 
 def test_the_model_types_are_those_of_transformers() -> None:
     assert causal_model_types() == set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("refused", "refusal", "token", "says"),
+    [
+        ("/resolve/", (401, "GatedRepo"), None, "is gated: accept its terms on its page, and set HF_TOKEN"),
+        ("/resolve/", (403, "GatedRepo"), "hf_other", "is gated: accept its terms on its page, and set HF_TOKEN"),
+        ("/", (401, "RepoNotFound"), None, "if it is private, set HF_TOKEN for the API and the workers"),
+        ("/", (401, "RepoNotFound"), "hf_other", "if it is private, the hub does not accept HF_TOKEN for it"),
+        ("/", (403, ""), "hf_other", "the hub refuses access with status 403: check HF_TOKEN"),
+    ],
+)
+def test_a_repository_that_needs_a_token_says_which_setting_has_it(
+    on_hub: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    refused: str,
+    refusal: tuple[int, str],
+    token: str | None,
+    says: str,
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with serve_hub("some/model", on_hub, COMMIT, refused=refused, refusal=refusal) as address:
+        answer_at(address, monkeypatch, tmp_path / "cache")
+        for fetch in (lambda: hub.look_up("some/model", "main", 20), lambda: hub.fetch("some/model", COMMIT)):
+            with pytest.raises(hub.AccessDenied) as raised:
+                fetch()
+            assert says in str(raised.value)
+            assert address not in str(raised.value)
+
+
+def test_a_disk_that_becomes_full_during_the_download_is_named(
+    on_hub: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").mkdir()
+    monkeypatch.setattr(hub, "SPARE_BYTES", -(10**18))  # as if the space had been there before the download
+    with small_disk(tmp_path / "cache", (on_hub / "model.safetensors").stat().st_size // 2) as mounted:
+        if not mounted:
+            pytest.skip("this process may not mount a file system")
+        with pytest.raises(hub.DiskFull, match=r"some/model: the disk .*HF_HOME.* is full"):
+            hub.fetch("some/model", COMMIT)
