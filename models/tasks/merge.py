@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from models.loading.refs import ModelRef
 from models.prompts.templates import PromptOptions
+from models.tasks.output import adopt_libraries
 from models.tasks.reports import Report
 from models.tasks.specification import Task
 
@@ -26,5 +27,6 @@ def merge(task: MergeTask, report: Callable[[Report], None], should_stop: Callab
     """
     from models.loading import merging
 
+    adopt_libraries()
     merging.merge(task.model, task.result_folder, task.prompt)
     return True

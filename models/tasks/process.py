@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models.loading.hub import HubUnreachable
+from models.tasks import output
 from models.tasks.errors import TaskError, is_out_of_memory
 from models.tasks.reports import Ended, Outcome, Report, ReportWriter
 from models.tasks.specification import read_specification
@@ -24,6 +25,7 @@ STOP = "stop"
 def main(specification: Path) -> None:
     """Run the task, report how it ended, and exit: with status 0 if it is done or was stopped, else with 1."""
     _exit_with_standard_input()
+    output.log_plainly()
     folder = specification.parent
     report = ReportWriter(folder / REPORTS)
     ended = _run(specification, report, (folder / STOP).exists)
@@ -38,6 +40,7 @@ def main(specification: Path) -> None:
 
 def _run(specification: Path, report: Callable[[Report], None], should_stop: Callable[[], bool]) -> Ended:
     run = read_specification(specification)
+    output.adopt_libraries()  # it has imported them
     try:
         done = run(report, should_stop)
     except TaskError as error:
@@ -65,7 +68,7 @@ def command(specification: Path, devices: int) -> list[str]:
 
 def environment(devices: int) -> dict[str, str]:
     """Return the environment variables that a task's process needs in addition to those of its parent."""
-    variables = {"TOKENIZERS_PARALLELISM": "false"}
+    variables = {"TOKENIZERS_PARALLELISM": "false", **output.VARIABLES}
     if devices == 1:  # Trainer would spread each batch over all the GPUs that it sees
         variables["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     return variables
