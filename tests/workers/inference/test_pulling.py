@@ -6,10 +6,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import huggingface_hub.constants
 import pytest
 from fastapi.testclient import TestClient
 
 from models.loading.model_files import BUNDLED_MODELS
+from pagewright.cli.up.parts import free_port
 from tests.hub import serve_hub
 from tests.hub_patch import answer_at
 from tests.processes import eventually
@@ -75,3 +77,22 @@ def test_a_cancelled_pull_ends(as_admin: TestClient, runtime: Runtime, submit: C
         lease.interrupt(Interrupt.CANCELLED)
     thread.join(60)
     assert as_admin.get(f"/v1/pulls/{id}").json()["status"] == "cancelled"
+
+
+def test_a_branch_that_was_unknown_is_resolved_by_the_worker_which_stores_what_the_files_are(
+    as_admin: TestClient, runtime: Runtime, on_hub: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    address = huggingface_hub.constants.ENDPOINT
+    answer_at(f"http://127.0.0.1:{free_port()}", monkeypatch, tmp_path / "cache")
+    model = as_admin.post("/v1/models", json=MODEL | {"revision": "main"}).json()
+    assert (model["commit"], model["files"]) == (None, None)
+    id = as_admin.post("/v1/pulls", json={"model": "some"}).json()["id"]
+    pull(runtime, uuid.UUID(id))
+    job = as_admin.get(f"/v1/pulls/{id}").json()
+    assert (job["status"], job["attempt"], job["error"]) == ("queued", 1, None), "the hub can't be reached"
+    answer_at(address, monkeypatch, tmp_path / "cache")
+    pull(runtime, uuid.UUID(id))
+    assert as_admin.get(f"/v1/pulls/{id}").json()["status"] == "succeeded"
+    model = as_admin.get("/v1/models/some").json()
+    assert (model["revision"], model["commit"]) == ("main", COMMIT)
+    assert model["files"]["weight_bytes"] == (on_hub / "model.safetensors").stat().st_size
