@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pagewright.redis_connection import checked_url
 
 
 def _psycopg_url(url: str) -> str:
@@ -18,21 +19,6 @@ def _psycopg_url(url: str) -> str:
     for scheme in ("postgres://", "postgresql://"):
         if url.startswith(scheme):
             return "postgresql+psycopg://" + url.removeprefix(scheme)
-    return url
-
-
-def _checked_redis_url(url: str) -> str:
-    """Refuse a URL that the Redis client can't parse: the client's own error messages would show the password."""
-    message = (
-        "must be a redis://, rediss:// or unix:// URL; write special characters of the password percent-encoded (%XX)"
-    )
-    parts = urlsplit(url)
-    try:
-        valid = parts.scheme in ("redis", "rediss", "unix") and (parts.port or True)
-    except ValueError:
-        raise ValueError(message) from None
-    if not valid:
-        raise ValueError(message)
     return url
 
 
@@ -64,10 +50,16 @@ class Settings(BaseSettings):
         description="SQLAlchemy URL of the database, such as `postgresql://user:password@host/name`. Default: a SQLite "
         "file in DATA_DIR.",
     )
-    redis_url: Annotated[str, AfterValidator(_checked_redis_url)] = Field(
+    redis_url: Annotated[str, AfterValidator(checked_url)] = Field(
         "redis://127.0.0.1:6379/0",
         repr=False,
-        description="URL of Redis. `pagewright up` starts its own Redis unless this is set.",
+        description="URL of Redis: `redis://`, `rediss://` (TLS) or `unix:///path`. `pagewright up` starts its own "
+        "Redis unless this is set.",
+    )
+    redis_prefix: Annotated[str, StringConstraints(pattern=r"^[!-~]*$", max_length=200)] = Field(
+        "",
+        description="Prefix of all keys and queues in Redis. Default: `pagewright:` and an id that the database keeps, "
+        "so that installations can share a Redis.",
     )
     models_dir: Path | None = Field(
         None, description="Directory that local models are loaded from. Default: DATA_DIR/models."

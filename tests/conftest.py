@@ -32,6 +32,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 REDIS_PORT = free_port()
 _redis = start_redis(REDIS_PORT)
 atexit.register(_redis.kill)
+os.environ["PAGEWRIGHT_REDIS_PREFIX"] = "test:"  # the databases of the tests have different ids
 os.environ["PAGEWRIGHT_REDIS_URL"] = f"redis://127.0.0.1:{REDIS_PORT}/0"
 
 from fastapi.testclient import TestClient  # noqa: E402
@@ -46,6 +47,7 @@ from db.tables.api_keys import ApiKey  # noqa: E402
 from db.tables.base import Table  # noqa: E402
 from db.tables.datasets import Dataset  # noqa: E402
 from db.tables.generations import Generation  # noqa: E402
+from db.tables.installation import Installation  # noqa: E402
 from db.tables.jobs import Job  # noqa: E402
 from db.tables.models import Model  # noqa: E402
 from db.vocabulary import (  # noqa: E402
@@ -112,10 +114,11 @@ def migrated_postgresql(postgresql_url: str) -> str:
 
 @pytest.fixture
 def empty_postgresql(migrated_postgresql: str) -> str:
-    """The migrated PostgreSQL database, without the rows of earlier tests."""
+    """The migrated PostgreSQL database, without the rows of earlier tests: only the installation's id is left."""
     engine = create_engine(migrated_postgresql)
     with engine.begin() as connection:
-        names = ", ".join(table.name for table in Table.metadata.sorted_tables)
+        written = (table.name for table in Table.metadata.sorted_tables if table.name != Installation.__tablename__)
+        names = ", ".join(written)
         connection.execute(text(f"TRUNCATE {names} CASCADE"))
     engine.dispose()
     return migrated_postgresql

@@ -29,10 +29,4 @@ app.conf.update(
     worker_send_task_events=False,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    broker_transport_options={
-        "max_retries": 0,  # for publishing: a request must not wait while Redis is down; consumers retry forever
-        "socket_connect_timeout": 2,
-        "socket_timeout": 3,  # longer than the second that a consumer's BRPOP waits, and short enough for a request
-        "socket_keepalive": True,
-    },
 )

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
-from celery.exceptions import SecurityWarning
+from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
 from db.vocabulary import FINAL_STATUSES, JobKind, QueueName
 from pagewright.logging import adopt_libraries
@@ -76,6 +76,8 @@ def _celery_worker(process: Runtime) -> Any:
 
     # Celery warns against running as root when it accepts pickled messages. These workers accept only JSON.
     warnings.simplefilter("ignore", SecurityWarning)
+    # Celery warns after each lost connection that tasks acknowledged late will be cancelled. These are not.
+    warnings.simplefilter("ignore", CPendingDeprecationWarning)
     signals.setup_logging.connect(keep_logging_configuration, weak=False)
     signals.worker_shutting_down.connect(drain, weak=False)
     signals.worker_ready.connect(log_ready, weak=False)

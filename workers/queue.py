@@ -4,19 +4,17 @@ A message contains the ids of queued jobs and nothing else. If it is lost, the r
 seconds. If it is delivered twice, the second delivery has no effect.
 """
 
-import json
 import logging
 import time
 import uuid
 from collections.abc import Sequence
-from functools import lru_cache
 
 from kombu.exceptions import KombuError, OperationalError
-from redis import Redis, RedisError
+from redis import RedisError
 
 from db.vocabulary import JobKind, QueueName
-from pagewright.settings import get_settings
 from workers.celery_app import app
+from workers.redis_keys import client, first_job_id, key, set_aside
 
 log = logging.getLogger(__name__)
 
@@ -59,15 +57,22 @@ def publish(kind: JobKind, job_ids: Sequence[uuid.UUID]) -> bool:
 
 
 def oldest_message(name: QueueName) -> uuid.UUID | None:
-    """Return the first job id of the oldest message, or None if the queue is empty. Raises RedisError."""
-    message = _redis().lindex(name.value, -1)
-    return None if message is None else uuid.UUID(json.loads(message)["headers"]["job_id"])
+    """Return the first job id of the oldest message, or None if the queue is empty. Raises RedisError.
+
+    Messages of other programs that are older are taken off the queue and set aside.
+    """
+    while isinstance(message := client().lindex(key(name.value), -1), bytes):
+        if job_id := first_job_id(message):
+            return job_id
+        if client().lrem(key(name.value), -1, message):  # type: ignore[arg-type]  # redis-py takes bytes too
+            set_aside(name.value, message)
+    return None
 
 
 def announce(worker: str, queues: Sequence[QueueName]) -> None:
     """Record that a worker is alive and serves these queues. Raises RedisError."""
     moment = time.time()
-    pipeline = _redis().pipeline()
+    pipeline = client().pipeline()
     for name in queues:
         pipeline.zadd(_workers_key(name), {worker: moment})
         pipeline.zremrangebyscore(_workers_key(name), 0, moment - 10 * WORKER_EXPIRY_SECONDS)
@@ -77,19 +82,14 @@ def announce(worker: str, queues: Sequence[QueueName]) -> None:
 def withdraw(worker: str, queues: Sequence[QueueName]) -> None:
     """Record that a worker no longer serves these queues. Raises RedisError."""
     for name in queues:
-        _redis().zrem(_workers_key(name), worker)
+        client().zrem(_workers_key(name), worker)
 
 
 def live_workers() -> dict[QueueName, int]:
     """Return the number of live workers of each queue. Raises RedisError."""
     since = time.time() - WORKER_EXPIRY_SECONDS
-    return {name: int(_redis().zcount(_workers_key(name), since, "+inf")) for name in QueueName}
+    return {name: int(client().zcount(_workers_key(name), since, "+inf")) for name in QueueName}
 
 
 def _workers_key(name: QueueName) -> str:
-    return f"pagewright:workers:{name.value}"
-
-
-@lru_cache
-def _redis() -> Redis:
-    return Redis.from_url(get_settings().redis_url, socket_connect_timeout=2, socket_timeout=5)
+    return key(f"workers:{name.value}")

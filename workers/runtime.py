@@ -13,6 +13,7 @@ from redis import RedisError
 
 from db.session import UNREACHABLE, Database, get_database
 from pagewright.artifacts import get_artifacts
+from pagewright.redis_connection import describe
 from pagewright.settings import Settings, get_settings
 from pagewright.work_folders import remove_abandoned
 from workers import queue
@@ -98,10 +99,10 @@ class Runtime:
             while True:
                 try:
                     function()
-                except (*UNREACHABLE, RedisError) as error:
-                    log.warning(
-                        "%s: %s does not answer", name, "Redis" if isinstance(error, RedisError) else "database"
-                    )
+                except UNREACHABLE:
+                    log.warning("%s: the database does not answer", name)
+                except RedisError as error:
+                    log.warning("%s: %s", name, describe(error))
                 except Exception:
                     log.exception("%s failed, it will run again", name)
                 if self._stopped.wait(seconds):

@@ -32,7 +32,6 @@ from pagewright.artifacts import get_artifacts
 from pagewright.settings import get_settings
 from tests.api.helpers import PAGE
 from tests.processes import LIMIT_SECONDS, eventually
-from workers import queue
 
 TEMPLATE = "{{ messages[0]['content'] }}"
 
@@ -156,13 +155,10 @@ def silent_port() -> Iterator[int]:
 
 
 @pytest.fixture
-def redis_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+def redis_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Makes the queue connect to Redis at another port."""
 
     def move(port: int) -> None:
-        url = f"redis://127.0.0.1:{port}/0"
-        monkeypatch.setattr(get_settings(), "redis_url", url)
-        queue._redis.cache_clear()
+        monkeypatch.setattr(get_settings(), "redis_url", f"redis://127.0.0.1:{port}/0")
 
-    yield move
-    queue._redis.cache_clear()
+    return move

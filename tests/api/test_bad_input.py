@@ -19,7 +19,7 @@ JSON = {"Content-Type": "application/json"}
 def _nothing_is_left_behind(database: Database, redis: Redis) -> Any:
     yield
     assert stored(database) == (0, 0)
-    assert redis.llen("generation") == 0
+    assert redis.llen("test:generation") == 0
 
 
 def post(client: TestClient, body: bytes | str, path: str = GENERATIONS) -> Any:

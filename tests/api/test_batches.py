@@ -48,7 +48,7 @@ def test_a_batch_can_have_10000_generations(as_user: TestClient, database: Datab
     assert len(set(batch["job_ids"])) == 10_000
     assert batch["counts"]["queued"] == 10_000
     assert stored(database) == (10_000, 10_000)
-    messages = str(redis.lrange("generation", 0, -1))
+    messages = str(redis.lrange("test:generation", 0, -1))
     assert all(job_id in messages for job_id in (batch["job_ids"][0], batch["job_ids"][-1]))
 
 
@@ -74,7 +74,7 @@ def test_an_invalid_item_is_named_and_nothing_is_stored(
     items = [REQUEST] * 3 + [REQUEST | bad] + [REQUEST]
     problem(as_user.post(BATCH, json={"items": items}), 422, "invalid", field=field)
     assert stored(database) == (0, 0)
-    assert redis.llen("generation") == 0
+    assert redis.llen("test:generation") == 0
 
 
 def test_at_most_20_errors_are_listed(as_user: TestClient) -> None:

@@ -45,7 +45,7 @@ def test_a_job_id_is_a_uuid7_and_times_are_utc(as_user: TestClient) -> None:
 
 def test_a_submission_publishes_one_message_with_only_the_id(as_user: TestClient, redis: Redis) -> None:
     job = submit(as_user, prompt="a secret plan")
-    [message] = redis.lrange("generation", 0, -1)
+    [message] = redis.lrange("test:generation", 0, -1)
     assert job["id"].encode() in message
     assert b"secret plan" not in message
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -17,8 +18,12 @@ import psutil
 from redis import Redis, RedisError
 
 from db.vocabulary import QueueName
+from pagewright.cli.up.parts import free_port
 from tests.disk import fill
-from tests.faults.installation import APIS, INFERENCE, LEASE_SECONDS, REDIS, TRAINING, Installation
+from tests.faults.installation import APIS, INFERENCE, LEASE_SECONDS, REDIS, TLS, TRAINING, Installation
+from tests.processes import answers
+from tests.tls import write_certificate
+from workers.redis_keys import default_prefix
 
 
 class Fault(StrEnum):
@@ -36,6 +41,10 @@ class Fault(StrEnum):
     RESTART_POSTGRESQL = "PostgreSQL restarted"
     CRASH_POSTGRESQL = "PostgreSQL crashed"
     FULL_DISK = "the disk full"
+    FAIL_OVER = "Redis a replica, which takes no writes"
+    FULL_REDIS = "Redis without memory"
+    FOREIGN_MESSAGES = "messages of another program on the queues"
+    OTHER_CERTIFICATE = "Redis with a certificate that nobody trusts"
 
 
 PATIENCE_SECONDS = 15.0
@@ -82,6 +91,7 @@ class Injector:
         self.injected: list[Injected] = []
         self._installation = installation
         self._planned = planned
+        self._redis = Redis(port=installation.redis_port, socket_timeout=5)
         self._under_way: list[tuple[float, str, Callable[[], None]]] = []
 
     @property
@@ -113,6 +123,9 @@ class Injector:
             Fault.RESTART_POSTGRESQL: ("database", partial(self._stop_postgresql, "fast"), self._start_postgresql),
             Fault.CRASH_POSTGRESQL: ("database", partial(self._stop_postgresql, "immediate"), self._start_postgresql),
             Fault.FULL_DISK: ("disk", self._fill_disk, self._empty_disk),
+            Fault.FAIL_OVER: (REDIS, self._become_a_replica, self._become_the_master),
+            Fault.FULL_REDIS: (REDIS, partial(self._limit_redis, 1), partial(self._limit_redis, 0)),
+            Fault.OTHER_CERTIFICATE: (TLS, self._change_certificate, self._restore_certificate),
         }
         at_once: dict[Fault, tuple[str, int]] = {
             Fault.KILL_INFERENCE: (inference, signal.SIGKILL),
@@ -126,6 +139,9 @@ class Injector:
         if planned.fault == Fault.KILL_TASK:
             if not self._kill_task():
                 return False
+        elif planned.fault == Fault.FOREIGN_MESSAGES:
+            if not self._send_foreign_messages():
+                return False
         elif planned.fault in at_once:
             target, number = at_once[planned.fault]
             if not self._free(target):
@@ -133,7 +149,7 @@ class Injector:
             self._installation.signal(target, number)
         else:
             target, begin, end = lasting[planned.fault]
-            if not self._free(target):
+            if not self._free(target) or (target == REDIS and not answers(self._redis)):
                 return False
             begin()
             self._under_way.append((elapsed + planned.seconds, target, end))
@@ -177,6 +193,34 @@ class Injector:
     def _start_redis(self) -> None:
         self._installation.held.discard(REDIS)
 
+    def _become_a_replica(self) -> None:
+        self._redis.replicaof("127.0.0.1", str(free_port()))
+
+    def _become_the_master(self) -> None:
+        self._redis.replicaof("NO", "ONE")
+
+    def _limit_redis(self, bytes_: int) -> None:
+        self._redis.config_set("maxmemory", bytes_)
+
+    def _send_foreign_messages(self) -> bool:
+        if not self._free(REDIS):
+            return False
+        prefix = default_prefix(self._installation.database)
+        try:
+            for name in QueueName:
+                self._redis.rpush(prefix + name, "hello", "1", '{"task": "another"}')  # the next that are received
+        except RedisError:
+            return False
+        return True
+
+    def _change_certificate(self) -> None:
+        write_certificate(self._installation.served_certificate)
+        self._installation.signal(TLS, signal.SIGKILL)
+
+    def _restore_certificate(self) -> None:
+        shutil.copy(self._installation.certificate, self._installation.served_certificate)
+        self._installation.signal(TLS, signal.SIGKILL)
+
     def _stop_postgresql(self, mode: str) -> None:
         self._installation.stop_postgresql(mode)
 
@@ -201,9 +245,9 @@ def _reports(file: Path) -> int:
         return 0
 
 
-def deliver_twice(port: int, random_: random.Random, delivered: Callable[[], None]) -> None:
+def deliver_twice(port: int, prefix: str, random_: random.Random, delivered: Callable[[], None]) -> None:
     """Put every message of the queues on its queue once more, at once or later, for as long as this process lives."""
-    names = {name.value for name in QueueName}
+    names = {prefix + name for name in QueueName}
     client = Redis(port=port)
 
     def deliver(queue: str, message: str) -> None:

@@ -1,6 +1,7 @@
 """A complete installation as processes that can each be killed, paused and restarted."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -21,9 +22,11 @@ from db.queries import models as registered
 from db.session import Database
 from db.vocabulary import Role
 from pagewright.cli.up.parts import Part, free_port, redis_server
+from tests import tls
 from tests.disk import small_disk
 from tests.processes import COMMAND, LIMIT_SECONDS, answers, eventually
 from tests.small_model import make_small
+from tests.tls import write_certificate
 
 DISK_BYTES = 512 * 1024 * 1024
 """Large enough for all artifacts of the long run, small enough that a fault fills it quickly."""
@@ -31,10 +34,12 @@ LEASE_SECONDS = 4.0
 SMALL = "small"
 """The name and the folder of a local model: the starter's first layer."""
 
-REDIS = "redis"
+REDIS, TLS = "redis", "redis over TLS"
 APIS = ["api 1", "api 2"]
 INFERENCE = ["inference worker 1", "inference worker 2"]
 TRAINING = "build worker"
+NEIGHBOUR = "another installation's api"
+"""It uses the same Redis database."""
 
 ORDERLY = {0, -signal.SIGKILL, -signal.SIGTERM}
 """Exit statuses of parts after a signal. The API, and a worker that is still starting, end by SIGTERM itself."""
@@ -63,6 +68,15 @@ class Installation:
     @property
     def data(self) -> Path:
         return self.folder / "disk" / "data"
+
+    @property
+    def certificate(self) -> Path:
+        """The certificate that the parts trust."""
+        return self.folder / "trusted.pem"
+
+    @property
+    def served_certificate(self) -> Path:
+        return self.folder / "served.pem"
 
     @property
     def artifacts(self) -> Path:
@@ -170,8 +184,12 @@ def running(folder: Path) -> Iterator[Installation]:
         with database.write() as session:
             registered.ensure_bundled(session)
             _, key = api_keys.create(session, "faults", Role.ADMIN)
-        redis_port, ports = free_port(), [free_port() for _ in APIS]
-        parts = _parts(folder, _environment(folder, url, redis_port), redis_port, ports)
+        write_certificate(folder / "trusted.pem")
+        shutil.copy(folder / "trusted.pem", folder / "served.pem")
+        redis_port, tls_port, ports = free_port(), free_port(), [free_port() for _ in APIS]
+        redis_url = f"rediss://127.0.0.1:{tls_port}/0?ssl_ca_certs={folder / 'trusted.pem'}"
+        environment = _environment(folder, url, redis_url)
+        parts = _parts(folder, environment, redis_port, tls_port, ports)
         for part in parts.values():
             part.start()
             stack.callback(_kill, part)
@@ -191,10 +209,10 @@ def _stop_postgresql(server: PostgresServer) -> None:
     server.cleanup()
 
 
-def _environment(folder: Path, database_url: str, redis_port: int) -> dict[str, str]:
+def _environment(folder: Path, database_url: str, redis_url: str) -> dict[str, str]:
     settings: dict[str, object] = {
         "database_url": database_url,
-        "redis_url": f"redis://127.0.0.1:{redis_port}/0",
+        "redis_url": redis_url,
         "data_dir": folder / "disk" / "data",
         "models_dir": folder / "models",
         "lease_seconds": LEASE_SECONDS,
@@ -211,9 +229,14 @@ def _environment(folder: Path, database_url: str, redis_port: int) -> dict[str, 
     return {**inherited, **named, "TMPDIR": str(folder / "disk" / "scratch"), "OMP_NUM_THREADS": "1"}
 
 
-def _parts(folder: Path, environment: dict[str, str], redis_port: int, ports: list[int]) -> dict[str, Part]:
-    """Return the parts by name; each writes its output to the log file of that name."""
-    commands = {REDIS: [redis_server(), "--port", str(redis_port), "--bind", "127.0.0.1", "--save", ""]}
+def _parts(
+    folder: Path, environment: dict[str, str], redis_port: int, tls_port: int, ports: list[int]
+) -> dict[str, Part]:
+    """Return the parts by name."""
+    commands = {
+        REDIS: [redis_server(), "--port", str(redis_port), "--bind", "127.0.0.1", "--save", ""],
+        TLS: tls.command(tls_port, redis_port, folder / "served.pem"),
+    }
     environments = {}
     for name, port in zip(APIS, ports, strict=True):
         commands[name] = [*COMMAND, "api"]
@@ -223,6 +246,11 @@ def _parts(folder: Path, environment: dict[str, str], redis_port: int, ports: li
     commands[TRAINING] = [*COMMAND, "worker", "--role", "build"]
     parts = {}
     for name, command in commands.items():
-        shell = ["sh", "-c", 'exec "$@" >>"$0" 2>&1', str(folder / "logs" / f"{name}.log"), *command]
-        parts[name] = Part(name, shell, environments.get(name, environment), 60)
+        parts[name] = logged_part(folder, name, command, environments.get(name, environment))
     return parts
+
+
+def logged_part(folder: Path, name: str, command: list[str], environment: dict[str, str]) -> Part:
+    """Return a part that writes its output to the log file of its name."""
+    shell = ["sh", "-c", 'exec "$@" >>"$0" 2>&1', str(folder / "logs" / f"{name}.log"), *command]
+    return Part(name, shell, environment, 60)

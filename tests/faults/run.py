@@ -19,10 +19,12 @@ from db.vocabulary import JobKind
 from tests.faults import audit, results, verdict
 from tests.faults.client import Client
 from tests.faults.injection import Injector, deliver_twice, plan
-from tests.faults.installation import APIS, INFERENCE, REDIS, SMALL, TRAINING, Installation, running
+from tests.faults.installation import APIS, INFERENCE, NEIGHBOUR, REDIS, SMALL, TLS, TRAINING, Installation, running
+from tests.faults.neighbour import beside
 from tests.faults.verdict import Report
 from tests.faults.work import ADAPTER, DATASET, ROWS, Submission, Upload, requests, stream
 from tests.processes import LIMIT_SECONDS
+from workers.redis_keys import default_prefix
 
 TICK_SECONDS = 0.1
 CLIENTS = 4
@@ -43,7 +45,7 @@ class Size:
     patience_seconds: float
 
 
-SHORT = Size(jobs=2_000, faults=28, seconds=70, outage_seconds=5, patience_seconds=3_600)
+SHORT = Size(jobs=2_000, faults=36, seconds=80, outage_seconds=5, patience_seconds=3_600)
 LONG = Size(jobs=20_000, faults=200, seconds=2_400, outage_seconds=60, patience_seconds=7_200)
 
 
@@ -57,10 +59,13 @@ def run(folder: Path, size: Size, seed: int, tell: Callable[[str], None]) -> Rep
         tell(f"{time.monotonic() - start:5.0f} s  {what}")
 
     say(f"seed {seed}: starting the parts")
-    with running(folder) as installation:
+    with running(folder) as installation, beside(installation) as neighbour:
         client = Client(installation.urls, installation.admin_key)
         audit.install(installation.database)
-        duplicator = partial(deliver_twice, installation.redis_port, random.Random(seed), partial(_count, report))
+        prefix = default_prefix(installation.database)
+        duplicator = partial(
+            deliver_twice, installation.redis_port, prefix, random.Random(seed), partial(_count, report)
+        )
         threading.Thread(target=duplicator, daemon=True).start()
         _prepare(client)
         expected = _without_faults(installation, client)
@@ -68,6 +73,7 @@ def run(folder: Path, size: Size, seed: int, tell: Callable[[str], None]) -> Rep
         if installation.disk is None:
             say("this process may not mount a file system: no disk will be full")
         planned = plan(chance, size.faults, size.seconds, size.outage_seconds, disk=installation.disk is not None)
+        neighbour.submit()
         items = stream(chance, size.jobs, size.seconds)
         injector = Injector(installation, planned)
         try:
@@ -77,6 +83,7 @@ def run(folder: Path, size: Size, seed: int, tell: Callable[[str], None]) -> Rep
         say("all jobs have ended; checking them")
         verdict.judge_jobs(report, installation, client, injector.injected, expected)
         verdict.judge_datasets(report, installation, client)
+        report.other += neighbour.problems()
         _stop(report, installation)
         report.sent_again = client.sent_again
         report.other += [*client.problems, *installation.problems]
@@ -183,7 +190,7 @@ def _stop(report: Report, installation: Installation) -> None:
     while (orphans := verdict.left_behind(installation)) and time.monotonic() < deadline:
         time.sleep(0.2)
     report.other += [f"left behind: {orphan}" for orphan in orphans]
-    installation.stop([TRAINING, *APIS, REDIS])
+    installation.stop([TRAINING, *APIS, NEIGHBOUR, TLS, REDIS])
     deadline = time.monotonic() + LIMIT_SECONDS
     while (processes := installation.left_over()) and time.monotonic() < deadline:
         time.sleep(0.2)

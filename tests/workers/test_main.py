@@ -3,14 +3,17 @@
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 
+import migrations
 from db import job_transitions
 from db.queries.evaluations import EvaluationRow
 from db.queries.generations import GenerationRow
@@ -18,10 +21,11 @@ from db.session import Database
 from db.tables.jobs import Job
 from db.vocabulary import JobKind, JobStatus, QueueName
 from pagewright.cli.up.parts import free_port
-from tests.databases import on_postgresql
+from tests.databases import on_postgresql, on_sqlite
 from tests.processes import eventually, running, start_redis
 from workers import queue
 from workers.celery_app import app
+from workers.redis_keys import default_prefix
 from workers.roles import WorkerRole
 
 SubmitJobs = Callable[..., list[Job]]
@@ -90,6 +94,31 @@ def test_a_message_delivered_twice_gives_one_result_and_a_lost_one_is_sent_again
     eventually(lambda: all_are(lost, JobStatus.SUCCEEDED), "the results of jobs whose messages were lost")
 
 
+def test_messages_of_other_programs_do_not_end_a_worker(
+    worker: subprocess.Popen[str], submit_jobs: SubmitJobs, redis: Redis, all_are: AllAre
+) -> None:
+    foreign = [b"hello", b"1", b'{"a": 1}']
+    redis.rpush("test:generation", *foreign)
+    jobs = submit_jobs(1)
+    publish(jobs)
+    eventually(lambda: all_are(jobs, JobStatus.SUCCEEDED), "the result of a job after foreign messages")
+    assert sorted(redis.lrange("test:foreign", 0, -1)) == sorted(foreign)
+    assert worker.poll() is None
+
+
+@on_sqlite
+def test_a_worker_serves_its_own_installation_alone(submit_jobs: SubmitJobs, redis: Redis, tmp_path: Path) -> None:
+    other = f"sqlite:///{tmp_path / 'other.sqlite3'}"
+    migrations.upgrade(other)
+    workers = f"{default_prefix(Database(other))}workers:generation"
+    with running("worker", **FAST, database_url=other, redis_prefix=""):
+        eventually(lambda: redis.zcard(workers), "a live worker of the other installation")
+        publish(submit_jobs(1))
+        time.sleep(1)
+        assert redis.llen("test:generation") == 1, "the message is still there"
+        assert queue.live_workers()[QueueName.GENERATION] == 0
+
+
 @on_postgresql
 @pytest.mark.usefixtures("worker")
 def test_cancelling_a_running_job_stops_it_and_keeps_the_text_so_far(
@@ -153,9 +182,14 @@ def leave_one_message_unacknowledged(redis_url: str) -> None:
     """A message with a countdown is not acknowledged yet, as one whose acknowledgement Redis did not receive."""
     with app.connection_for_write(redis_url) as connection:
         app.send_task(
-            JobKind.GENERATION, args=[[]], queue=QueueName.GENERATION.value, countdown=600, connection=connection
+            JobKind.GENERATION,
+            args=[[]],
+            queue=QueueName.GENERATION.value,
+            headers={"job_id": str(uuid.uuid4())},
+            countdown=600,
+            connection=connection,
         )
-    eventually(lambda: Redis.from_url(redis_url).hlen("unacked") == 1, "a message that is not acknowledged")
+    eventually(lambda: Redis.from_url(redis_url).hlen("test:unacked") == 1, "a message that is not acknowledged")
 
 
 @on_postgresql

@@ -19,7 +19,7 @@ SubmitJobs = Callable[..., list[Job]]
 
 
 def published(redis: Redis) -> int:
-    return int(redis.llen("generation"))
+    return int(redis.llen("test:generation"))
 
 
 def age(database: Database, job_id: uuid.UUID, seconds: float) -> None:

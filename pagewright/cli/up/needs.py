@@ -1,26 +1,27 @@
 """What the parts need from outside: a Redis that takes writes, and a database that answers."""
 
-from redis import Redis, RedisError
+from redis import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.session import Database
+from pagewright.redis_connection import connect, describe
+from workers.redis_keys import key
 
-PROBE = "pagewright:up:probe"
 _ANSWER_SECONDS = 2.0
 
 
 def find_missing(redis_url: str, database_url: str) -> str | None:
     """Return why Redis or the database can't be used at the moment, as a sentence; None if both can."""
-    return _fault_of_redis(redis_url) or _fault_of_database(database_url)
+    return _fault_of_database(database_url) or _fault_of_redis(redis_url)
 
 
 def _fault_of_redis(url: str) -> str | None:
     try:
-        with Redis.from_url(url, socket_connect_timeout=_ANSWER_SECONDS, socket_timeout=_ANSWER_SECONDS) as client:
-            client.set(PROBE, "", px=1)  # a write: a replica, or a Redis without memory, still answers reads
+        with connect(url, seconds=_ANSWER_SECONDS) as client:
+            client.set(key("probe"), "", px=1)  # a write: a replica, or a Redis without memory, still answers reads
     except (RedisError, OSError) as error:
-        return f"Redis can't be used: {_line(error)}."
+        return f"{describe(error)}."
     return None
 
 

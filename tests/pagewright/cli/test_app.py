@@ -77,6 +77,7 @@ def test_an_invalid_setting_is_refused_in_words_and_its_value_is_not_shown() -> 
     assert "pagewright: PAGEWRIGHT_PORT: must be a whole number, such as 4" in lines
     assert "pagewright: PAGEWRIGHT_LOG_LEVEL: must be `DEBUG`, `INFO`, `WARNING` or `ERROR`" in lines
     assert "pagewright: PAGEWRIGHT_API_KEY: must hold only visible ASCII characters, without spaces" in lines
+    assert any(line.startswith("pagewright: PAGEWRIGHT_REDIS_URL: must be a redis://") for line in lines)
 
 
 def test_keys_are_listed_and_revoked_by_name_or_id(database: Database) -> None:
