@@ -18,6 +18,7 @@ def serve_hub(
     lies: Sequence[str] = (),
     refused: str | None = None,
     refusal: tuple[int, str] = (401, ""),
+    port: int = 0,
 ) -> Iterator[str]:
     """Serves the files of `folder` as `name` at `commit`, and says that it has those that `lies` names. Requests
     whose path has `refused` in it get the status and the error code of `refusal`. The value is the hub's address."""
@@ -72,9 +73,10 @@ def serve_hub(
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
+        server.server_close()

@@ -1,5 +1,6 @@
 """The task that downloads the files of a hub model to the hub's cache. Imports no torch."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -7,10 +8,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from models.loading import hub
+from models.loading.hub import HubUnreachable
 from models.tasks.reports import DownloadedBytes, Report
 from models.tasks.specification import Task
 
+log = logging.getLogger(__name__)
+
 REPORT_SECONDS = 0.5
+RETRY_SECONDS = 300.0
+"""How long a hub that does not answer is tried again, counted from the last bytes that it sent."""
+MAX_PAUSE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +32,21 @@ class PullTask(Task):
 def pull(task: PullTask, report: Callable[[Report], None], should_stop: Callable[[], bool]) -> bool:
     """Download the files that loading the model needs. Files that are there already are not downloaded again.
 
-    Reports how many bytes are done, at most every half second. Raises ModelLoadError and HubUnreachable.
+    Reports how many bytes are done, at most every half second. Raises ModelLoadError, and HubUnreachable if the hub has
+    not answered for RETRY_SECONDS.
     """
-    hub.fetch(task.location, task.commit, _Reporter(report))
-    return True
+    reporter = _Reporter(report)
+    pause = 1.0
+    while True:
+        try:
+            hub.fetch(task.location, task.commit, reporter)
+            return True
+        except HubUnreachable as error:
+            if should_stop() or time.monotonic() - reporter.last_bytes_at > RETRY_SECONDS:
+                raise
+            log.warning("%s; it is tried again in %.0f seconds", error, pause)
+            time.sleep(pause)
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
 
 class _Reporter:
@@ -37,11 +55,15 @@ class _Reporter:
         self._lock = threading.Lock()
         self._first: tuple[float, int] | None = None
         self._reported_at = 0.0
+        self._done = 0
+        self.last_bytes_at = time.monotonic()
 
     def __call__(self, progress: hub.Downloaded) -> None:
         moment = time.monotonic()
         with self._lock:
             self._first = self._first or (moment, progress.done)
+            if progress.done > self._done:
+                self._done, self.last_bytes_at = progress.done, moment
             if progress.done < progress.total and moment - self._reported_at < REPORT_SECONDS:
                 return
             self._reported_at = moment

@@ -46,9 +46,8 @@ def small(tmp_path: Path, database: Database, make_dataset: Callable[..., Datase
 
 
 @on_sqlite
-@pytest.mark.usefixtures("small")
 def test_each_kind_of_result_has_a_card_of_its_own_and_no_path_of_the_server(
-    runtime: Runtime, as_admin: TestClient, tmp_path: Path
+    runtime: Runtime, as_admin: TestClient, tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def files(path: str, body: dict[str, Any], run: Callable[..., None]) -> dict[str, str]:
         response = as_admin.post(path, json=body)
@@ -59,6 +58,7 @@ def test_each_kind_of_result_has_a_card_of_its_own_and_no_path_of_the_server(
         with tarfile.open(fileobj=BytesIO(content)) as archive:
             readers: dict[str, Any] = {Path(one.name).name: archive.extractfile(one) for one in archive.getmembers()}
             read = {name: reader.read() for name, reader in readers.items()}
+            archive.extractall(tmp_path / "downloaded" / str(body["name"]), filter="data")
         assert len(read) > 4
         assert not [name for name, content in read.items() if str(tmp_path).encode() in content]
         return {name: content.decode() for name, content in read.items() if not name.endswith(".safetensors")}
@@ -70,6 +70,8 @@ def test_each_kind_of_result_has_a_card_of_its_own_and_no_path_of_the_server(
     quantizing = {"model": "merged", "dataset": "pages", "name": "smaller", "report_rows": 1, "options": options}
     quantized = files("/v1/quantizations", quantizing, quantize)
 
+    for card in (adapter[FILE], merged[FILE], quantized[FILE]):
+        run_code(card, tmp_path, small, monkeypatch)
     assert json.loads(adapter["adapter_config.json"])["base_model_name_or_path"] == "small"
     assert front_matter(adapter[FILE])["tags"] == ["pagewright", "html", "lora"]
     assert front_matter(merged[FILE])["library_name"] == "transformers"
@@ -114,3 +116,14 @@ def front_matter(card: str) -> dict[str, Any]:
     _, text, _ = card.split("---\n", 2)
     content: dict[str, Any] = yaml.safe_load(text)
     return content
+
+
+def run_code(card: str, folder: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the card's example in the folder of the card's model, which has a link to the base model if it needs one."""
+    [name] = re.findall(r"^# (\w+)$", card, re.MULTILINE)[:1]
+    [downloaded] = [file.parent for file in (folder / "downloaded" / name).rglob(FILE)]
+    if '"small"' in card:
+        (downloaded / "small").symlink_to(base)
+    [code] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    monkeypatch.chdir(downloaded)
+    exec(code, {})

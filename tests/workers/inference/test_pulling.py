@@ -67,6 +67,26 @@ def test_a_pull_of_what_the_hub_no_longer_has_fails_and_says_so(
     assert "some/model: the hub's files can't be used" in job["error"]["message"]
 
 
+def test_a_pull_waits_while_the_hub_is_away(
+    as_admin: TestClient,
+    runtime: Runtime,
+    submit: Callable[[], str],
+    on_hub: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    id, port = submit(), free_port()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}")
+    thread = threading.Thread(target=pull, args=(runtime, uuid.UUID(id)))
+    thread.start()
+    eventually(lambda: "it is tried again in" in caplog.text, "the pull finds that the hub is away")
+    with serve_hub("some/model", on_hub, COMMIT, port=port):
+        thread.join()
+    job = as_admin.get(f"/v1/pulls/{id}").json()
+    assert (job["status"], job["attempt"]) == ("succeeded", 1)
+
+
 def test_a_cancelled_pull_ends(as_admin: TestClient, runtime: Runtime, submit: Callable[[], str]) -> None:
     id = submit()
     thread = threading.Thread(target=pull, args=(runtime, uuid.UUID(id)))
