@@ -39,6 +39,7 @@ class Job(BaseModel):
     remaining_seconds: float | None
     started_at: datetime | None
     finished_at: datetime | None
+    waiting_for: str | None = None  # absent in lists
 
     @property
     def over(self) -> bool:
@@ -46,8 +47,9 @@ class Job(BaseModel):
 
     @property
     def state(self) -> str:
-        """The status, with the number of the attempt from the second on."""
-        return self.status if self.attempt <= 1 else f"{self.status}, attempt {self.attempt}"
+        """The status, with the number of the attempt from the second on, and what a queued job waits for."""
+        state = self.status if self.attempt <= 1 else f"{self.status}, attempt {self.attempt}"
+        return f"{state}: {self.waiting_for}" if self.waiting_for else state
 
     @property
     def ending(self) -> str:
