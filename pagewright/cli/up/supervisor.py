@@ -40,8 +40,8 @@ def run(settings: Settings, *, log_to_files: bool) -> None:
         parts += make_parts(settings, logs)
         needs = partial(find_missing, parts[0].environment["PAGEWRIGHT_REDIS_URL"], settings.database)
         try:
-            _start(parts, _address(settings), needs)
-            _print_next_steps(_address(settings), key)
+            _start(parts, address_of(settings.host, settings.port), needs)
+            _print_next_steps(address_of(settings.host, settings.port), key)
             _supervise(parts, needs)
         except KeyboardInterrupt:
             print("Stopping. A second Ctrl-C kills what has not ended yet.", flush=True)
@@ -150,9 +150,10 @@ Ctrl-C stops it.""",
     )
 
 
-def _address(settings: Settings) -> str:
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    return f"http://{host}:{settings.port}"
+def address_of(host: str, port: int) -> str:
+    """Return the URL at which this machine reaches a server that listens at `host` and `port`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _interrupt(parts: list[Part], _signal: int, _frame: FrameType | None) -> None:

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from pagewright.cli.up.parts import free_port
+from pagewright.cli.up.supervisor import address_of
 from tests.processes import COMMAND, eventually
 
 READY = "Ctrl-C stops it."
@@ -197,3 +198,17 @@ def test_an_invalid_setting_is_named_without_its_value(settings: dict[str, str])
     error = refused({**settings, "PAGEWRIGHT_LEASE_SECONDS": "soon"})
     assert "PAGEWRIGHT_LEASE_SECONDS" in error
     assert "soon" not in error
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("fe80::1", "http://[fe80::1]:8000"),
+        ("gpu.example", "http://gpu.example:8000"),
+    ],
+)
+def test_the_printed_address_is_one_that_this_machine_reaches(host: str, address: str) -> None:
+    assert address_of(host, 8000) == address
