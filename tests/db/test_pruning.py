@@ -98,7 +98,7 @@ def test_old_finished_jobs_are_deleted_from_every_table_that_refers_to_jobs(
     assert prune(database) == 3 + len(job_of_each_kind)
     counts = {mapper.class_.__tablename__: rows(database, mapper.class_)[0] for mapper in Table.registry.mappers}
     assert counts.keys() == {table.name for table in Table.metadata.sorted_tables}
-    assert {name for name, count in counts.items() if count} == {"api_keys", "models", "datasets"}
+    assert {name for name, count in counts.items() if count} == {"api_keys", "models", "datasets", "installation"}
     assert prune(database) == 0
 
 
