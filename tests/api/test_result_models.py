@@ -20,6 +20,7 @@ from pagewright.artifacts import ArtifactStore, get_artifacts
 from tests.adapters import generated, make_adapter, plain_peft
 from tests.api.conftest import Server
 from tests.api.helpers import problem, submit, walk
+from tests.archives import unpack
 
 MakeModel = Callable[..., Model]
 
@@ -64,10 +65,9 @@ def test_a_downloaded_adapter_loads_in_plain_peft(
     assert response.headers["Content-Type"] == "application/x-tar"
     assert response.headers["Content-Disposition"] == 'attachment; filename="team_maker_1.tar"'
     assert int(response.headers["Content-Length"]) == len(response.content)
-    with tarfile.open(fileobj=BytesIO(response.content)) as file:
-        file.extractall(tmp_path / "unpacked")
+    unpacked = str(unpack(response.content, tmp_path / "unpacked"))
+    assert unpacked.endswith("/team_maker_1")
     prompt = build_prompt("Create a page.")
-    unpacked = str(tmp_path / "unpacked" / "team_maker_1")
     assert generated(plain_peft(unpacked), prompt, 20) == generated(plain_peft(str(adapter)), prompt, 20)
     assert as_user.get(f"/v1/models/{model.id}/download").content == response.content
 

@@ -3,9 +3,7 @@
 Each is tiny and random. What it writes has no meaning, but transformers and PEFT must write the same.
 """
 
-import io
 import json
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.archives import unpack
 from tests.models import architectures
 from tests.server import answer, finished, running_up
 
@@ -91,10 +90,7 @@ def generate(client: httpx.Client, model: str) -> dict[str, Any]:
 
 
 def download(client: httpx.Client, model_id: str, folder: Path) -> Path:
-    with tarfile.open(fileobj=io.BytesIO(client.get(f"/v1/models/{model_id}/download").content)) as files:
-        files.extractall(folder, filter="data")
-    [model] = folder.iterdir()
-    return model
+    return unpack(client.get(f"/v1/models/{model_id}/download").content, folder)
 
 
 def prompt_ids(folder: Path) -> list[int]:

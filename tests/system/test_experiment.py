@@ -1,12 +1,10 @@
 """A shortened form of the experiment from end to end: the command, against `pagewright up`."""
 
-import io
 import json
 import os
 import re
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import httpx
 import pytest
 
 import models.starter
+from tests.archives import unpack
 from tests.hub import serve_hub
 from tests.processes import COMMAND
 from tests.server import running_up
@@ -54,9 +53,7 @@ def fetch_model(client: httpx.Client, name: str, folder: Path) -> None:
     items = client.get("/v1/models", params={"limit": 100}).json()["items"]
     [found] = [model["id"] for model in items if model["name"] == name]
     archive = client.get(f"/v1/models/{found}/download").content
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        files.extractall(folder.parent / "download", filter="data")
-    shutil.copytree(next((folder.parent / "download").iterdir()), folder, dirs_exist_ok=True)
+    shutil.copytree(unpack(archive, folder.parent / "download"), folder, dirs_exist_ok=True)
 
 
 def test_a_shortened_experiment_runs_again_on_what_it_made_and_takes_a_gptq_model_of_the_hub(

@@ -2,10 +2,8 @@
 
 import json
 import re
-import tarfile
 import uuid
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from db.queries import models
 from db.session import Database
 from db.tables.datasets import Dataset
 from db.vocabulary import ModelKind, ModelSource
+from tests.archives import unpack
 from tests.databases import on_sqlite
 from tests.small_model import make_small
 from tests.workers.conftest import page_rows
@@ -55,10 +54,9 @@ def test_each_kind_of_result_has_a_card_of_its_own_and_no_path_of_the_server(
         run(runtime, uuid.UUID(response.json()["id"]))
         assert as_admin.get(response.headers["Location"]).json()["status"] == "succeeded"
         content = as_admin.get(f"/v1/models/{body['name']}/download").content
-        with tarfile.open(fileobj=BytesIO(content)) as archive:
-            readers: dict[str, Any] = {Path(one.name).name: archive.extractfile(one) for one in archive.getmembers()}
-            read = {name: reader.read() for name, reader in readers.items()}
-            archive.extractall(tmp_path / "downloaded" / str(body["name"]), filter="data")
+        downloaded = unpack(content, tmp_path / "downloaded" / str(body["name"]))
+        read = {file.name: file.read_bytes() for file in downloaded.iterdir()}
+        run_code(downloaded, small, monkeypatch)
         assert len(read) > 4
         assert not [name for name, content in read.items() if str(tmp_path).encode() in content]
         return {name: content.decode() for name, content in read.items() if not name.endswith(".safetensors")}
@@ -70,8 +68,6 @@ def test_each_kind_of_result_has_a_card_of_its_own_and_no_path_of_the_server(
     quantizing = {"model": "merged", "dataset": "pages", "name": "smaller", "report_rows": 1, "options": options}
     quantized = files("/v1/quantizations", quantizing, quantize)
 
-    for card in (adapter[FILE], merged[FILE], quantized[FILE]):
-        run_code(card, tmp_path, small, monkeypatch)
     assert json.loads(adapter["adapter_config.json"])["base_model_name_or_path"] == "small"
     assert front_matter(adapter[FILE])["tags"] == ["pagewright", "html", "lora"]
     assert front_matter(merged[FILE])["library_name"] == "transformers"
@@ -118,12 +114,10 @@ def front_matter(card: str) -> dict[str, Any]:
     return content
 
 
-def run_code(card: str, folder: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the card's example in the folder of the card's model, which has a link to the base model if it needs one."""
-    [name] = re.findall(r"^# (\w+)$", card, re.MULTILINE)[:1]
-    [downloaded] = [file.parent for file in (folder / "downloaded" / name).rglob(FILE)]
-    if '"small"' in card:
+def run_code(downloaded: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the example of a model's card in the folder of its files, with a link to the base model if it needs one."""
+    [code] = re.findall(r"```python\n(.*?)```", (downloaded / FILE).read_text(), re.DOTALL)
+    if '"small"' in code:
         (downloaded / "small").symlink_to(base)
-    [code] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     monkeypatch.chdir(downloaded)
     exec(code, {})
