@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from api.schemas.common import MAX_INT32, DatasetJobsQuery, Name, QueryParameters
 from api.schemas.jobs import JobOut, job_fields
 from api.schemas.load_options import LoadOptionsIn, LoadOptionsOut
-from api.schemas.prompting import ExtractIn, ExtractOut, PromptIn, PromptOut
+from api.schemas.prompting import EngineOut, ExtractIn, ExtractOut, PromptIn, PromptOut
 from api.schemas.sampling import MAX_NEW_TOKENS, SamplingIn, SamplingOut
 from db.queries.evaluations import EvaluationRow
 from db.tables.evaluations import EvaluationScore
@@ -98,7 +98,7 @@ def _overall_scores(row: EvaluationRow) -> dict[Metric, OverallScoreOut]:
     return {metric: scores[metric] for metric in Metric if metric in scores}
 
 
-class EvaluationOut(SamplingOut, LoadOptionsOut, PromptOut, ExtractOut, JobOut):
+class EvaluationOut(SamplingOut, LoadOptionsOut, PromptOut, ExtractOut, EngineOut, JobOut):
     """An evaluation job: the request, and the scores over the rows done so far."""
 
     name: str | None
@@ -138,7 +138,9 @@ class EvaluationOut(SamplingOut, LoadOptionsOut, PromptOut, ExtractOut, JobOut):
         )
 
 
-_COLUMNS = [name for base in (SamplingOut, LoadOptionsOut, PromptOut, ExtractOut) for name in base.model_fields]
+_COLUMNS = [
+    name for base in (SamplingOut, LoadOptionsOut, PromptOut, ExtractOut, EngineOut) for name in base.model_fields
+]
 
 
 class LeaderboardQuery(QueryParameters):
@@ -154,8 +156,8 @@ class LeaderboardQuery(QueryParameters):
     limit: int = Field(100, ge=1, le=100, description="The maximum number of items to return.")
 
 
-class LeaderboardItemOut(LoadOptionsOut, PromptOut, ExtractOut):
-    """The latest evaluation of a model with these load options, this prompt template and this part as the page."""
+class LeaderboardItemOut(LoadOptionsOut, PromptOut, ExtractOut, EngineOut):
+    """The latest evaluation of a model with these load options, prompts, part that is the page, and engine."""
 
     evaluation_id: uuid.UUID
     model: str
@@ -174,7 +176,7 @@ class LeaderboardItemOut(LoadOptionsOut, PromptOut, ExtractOut):
         )
 
 
-_CONTENDER = [name for base in (LoadOptionsOut, PromptOut, ExtractOut) for name in base.model_fields]
+_CONTENDER = [name for base in (LoadOptionsOut, PromptOut, ExtractOut, EngineOut) for name in base.model_fields]
 
 
 class LeaderboardOut(BaseModel):

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.schemas.common import JobPageQuery, Name, RequestBody, Text, VisibleText
 from api.schemas.jobs import JobOut, job_fields
 from api.schemas.load_options import LoadOptionsIn, LoadOptionsOut
-from api.schemas.prompting import ExtractIn, ExtractOut, PromptIn, PromptOut
+from api.schemas.prompting import EngineOut, ExtractIn, ExtractOut, PromptIn, PromptOut
 from api.schemas.sampling import SamplingIn, SamplingOut
 from db.queries.generations import GenerationRow
 from db.vocabulary import JobStatus
@@ -72,7 +72,7 @@ class GenerationBatchIn(RequestBody):
     items: list[GenerationIn] = Field(min_length=1, max_length=MAX_BATCH, description="The generations to submit.")
 
 
-class GenerationOut(SamplingOut, LoadOptionsOut, PromptOut, ExtractOut, JobOut):
+class GenerationOut(SamplingOut, LoadOptionsOut, PromptOut, ExtractOut, EngineOut, JobOut):
     """A generation job: the request, and the completion when the job has finished."""
 
     model: str

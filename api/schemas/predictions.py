@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from api.schemas.common import MAX_INT32, MessageOut, Name, QueryParameters, Text
 from api.schemas.evaluations import SortQuery
+from api.schemas.prompting import EngineOut
 from db.queries.predictions import Filter
 from db.tables.evaluations import Prediction
 from models.prompts.extraction import extract_page
@@ -67,7 +68,7 @@ class ScoresOut(BaseModel):
     text_similarity: float | None = Field(description="Similarity of the visible texts, from 0 to 1.")
 
 
-class PredictionOut(ScoresOut):
+class PredictionOut(EngineOut, ScoresOut):
     """A row of the dataset, the model's completion for it, and the scores of the page in the completion."""
 
     row: int = Field(description="The row's number in the split, from 0.")

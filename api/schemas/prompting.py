@@ -119,6 +119,14 @@ class ExtractIn(RequestBody):
     )
 
 
+class EngineOut(BaseModel):
+    engine: str | None = Field(
+        description="What computed the completions, such as `transformers-paged`. Null for a baseline, before the job "
+        "has run, and for what older versions of Pagewright stored. Completions of two engines may differ."
+    )
+    engine_version: str | None = Field(description="The version of the engine's library.")
+
+
 class ExtractOut(BaseModel):
     extract: Extract | None = Field(
         description="Which part of a completion is the page. If the request does not say it, the worker that runs the "

@@ -87,7 +87,8 @@ def leaderboard(
     """Return up to `limit` models' latest succeeded evaluations on the first `rows` rows of the split.
 
     The best by the metric `sort` comes first. The same model counts as another one with other load
-    options, another template, system message or variables of the template, or another part taken as the page.
+    options, another template, system message or variables of the template, another part taken as the page, or another
+    engine or version of it.
     """
     contender = [
         Evaluation.model_name,
@@ -96,6 +97,8 @@ def leaderboard(
         Evaluation.system,
         cast(Evaluation.chat_template_kwargs, Text),
         Evaluation.extract,
+        Evaluation.engine,
+        Evaluation.engine_version,
     ]
     latest = (
         select(
@@ -142,9 +145,17 @@ def models_evaluated(
 
 
 def set_choices(
-    session: Session, job_id: uuid.UUID, *, max_new_tokens: int, template: str, template_text: str, extract: str
+    session: Session,
+    job_id: uuid.UUID,
+    *,
+    max_new_tokens: int,
+    template: str,
+    template_text: str,
+    extract: str,
+    engine: str,
+    engine_version: str,
 ) -> None:
-    """Store what a worker chose where the request has nothing: token limit, prompt template, part that is the page."""
+    """Store what a worker chose where the request has nothing: token limit, template, part that is the page, engine."""
     sha256 = templates.store(session, template_text)
     _update(
         session,
@@ -153,6 +164,8 @@ def set_choices(
         template=template,
         template_sha256=sha256,
         extract=extract,
+        engine=engine,
+        engine_version=engine_version,
     )
 
 

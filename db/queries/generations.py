@@ -38,6 +38,8 @@ class Completed:
     template: str
     template_text: str
     extract: str
+    engine: str
+    engine_version: str
 
 
 def add(session: Session, jobs: Sequence[Job], generations: Sequence[Generation]) -> None:
@@ -109,6 +111,8 @@ def store(session: Session, completed: Mapping[uuid.UUID, Completed]) -> None:
                 "template": result.template,
                 "template_sha256": hashes[result.template_text],
                 "extract": result.extract,
+                "engine": result.engine,
+                "engine_version": result.engine_version,
             }
             for job_id, result in completed.items()
         ],

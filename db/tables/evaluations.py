@@ -8,16 +8,17 @@ from sqlalchemy import JSON, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Table
-from db.tables.mixins import ExtractColumn, LoadColumn, PromptColumns, SamplingColumns, UsesDataset
+from db.tables.mixins import EngineColumns, ExtractColumn, LoadColumn, PromptColumns, SamplingColumns, UsesDataset
 
 CHRF = "chrf"
 """The metric whose overall score is computed from `chrf_statistics` rather than as a mean of the rows' scores."""
 
 
-class Evaluation(UsesDataset, SamplingColumns, LoadColumn, PromptColumns, ExtractColumn, Table):
+class Evaluation(UsesDataset, SamplingColumns, LoadColumn, PromptColumns, ExtractColumn, EngineColumns, Table):
     """The request of an evaluation job, and how many rows are done.
 
-    If the request has no `max_new_tokens`, the worker that runs the job sets it.
+    If the request has no `max_new_tokens`, the worker that runs the job sets it. If another attempt went on with
+    another engine, `engine` and `engine_version` name both.
     """
 
     __tablename__ = "evaluations"
@@ -42,7 +43,7 @@ class Evaluation(UsesDataset, SamplingColumns, LoadColumn, PromptColumns, Extrac
     )
 
 
-class Prediction(Table):
+class Prediction(EngineColumns, Table):
     """One row of an evaluation: the prompt, the model's completion, the reference and the scores.
 
     A score is None if the evaluation does not compute that metric.

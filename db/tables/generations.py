@@ -6,10 +6,10 @@ from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Table
-from db.tables.mixins import ExtractColumn, JobRequest, LoadColumn, PromptColumns, SamplingColumns
+from db.tables.mixins import EngineColumns, ExtractColumn, JobRequest, LoadColumn, PromptColumns, SamplingColumns
 
 
-class Generation(JobRequest, SamplingColumns, LoadColumn, PromptColumns, ExtractColumn, Table):
+class Generation(JobRequest, SamplingColumns, LoadColumn, PromptColumns, ExtractColumn, EngineColumns, Table):
     """The request of a generation job and, once the job has succeeded, its completion."""
 
     __tablename__ = "generations"

@@ -68,6 +68,15 @@ class PromptColumns:
     """Variables for the template."""
 
 
+class EngineColumns:
+    """What computed the completions. The worker sets both; None for a baseline, and for what older versions stored."""
+
+    engine: Mapped[str | None] = mapped_column(String(100))
+    """The name of the engine."""
+    engine_version: Mapped[str | None] = mapped_column(String(100))
+    """The version of the engine's library."""
+
+
 class ExtractColumn:
     """Which part of a completion is the page."""
 

@@ -123,6 +123,10 @@ class Engine(Protocol):
         """How the model is served: `transformers-paged` or `transformers-plain`."""
 
     @property
+    def version(self) -> str:
+        """The version of the library that computes the completions. Another one may differ in their last tokens."""
+
+    @property
     def reason(self) -> str | None:
         """Why the model is not served by the fastest engine, in one sentence; None if it is."""
 

@@ -50,7 +50,7 @@ class Worker:
         return claims
 
     def succeed(self, claims: list[Claim], completion: str = PAGE, extract: str = "none") -> None:
-        result = Completed(completion, "stop", 7, 11, "pagewright-1", TEMPLATE, extract)
+        result = Completed(completion, "stop", 7, 11, "pagewright-1", TEMPLATE, extract, "some", "1")
         with self._database.write() as session:
             generations.store(session, {claim.job_id: result for claim in claims})
             assert len(job_transitions.succeed(session, claims)) == len(claims)
@@ -60,7 +60,7 @@ class Worker:
             assert len(job_transitions.fail(session, claims, ErrorType.MODEL_UNAVAILABLE, message)) == len(claims)
 
     def cancel(self, claims: list[Claim], completion: str) -> None:
-        result = Completed(completion, "cancelled", 7, 2, "pagewright-1", TEMPLATE, "none")
+        result = Completed(completion, "cancelled", 7, 2, "pagewright-1", TEMPLATE, "none", "some", "1")
         with self._database.write() as session:
             generations.store(session, {claim.job_id: result for claim in claims})
             assert len(job_transitions.cancel(session, claims)) == len(claims)

@@ -169,7 +169,7 @@ def test_a_finished_generation_shows_the_template_that_its_worker_used(as_user: 
     assert template(as_user, done["template_sha256"])["text"] == TEMPLATE
 
 
-def test_the_leaderboard_has_an_item_for_each_way_of_prompting(
+def test_the_leaderboard_has_an_item_for_each_way_of_prompting_and_each_engine(
     as_user: TestClient, worker: Worker, database: Database
 ) -> None:
     ways: list[dict[str, Any]] = [
@@ -180,15 +180,19 @@ def test_the_leaderboard_has_an_item_for_each_way_of_prompting(
         {"extract": "html"},
         {"template": "raw"},
         {"load": {"method": "bitsandbytes", "bits": 4}},
+        {"engine": "another", "engine_version": "1"},
+        {"engine": "another", "engine_version": "2"},
     ]
     latest: dict[str, dict[str, Any]] = {}
     for attempt in range(2):
         for number, way in enumerate(ways):
-            job = as_user.post("/v1/evaluations", json=JOBS["/v1/evaluations"] | turned(way, attempt)).json()
+            engine = {name: way[name] for name in ("engine", "engine_version") if name in way}
+            body = JOBS["/v1/evaluations"] | turned({name: way[name] for name in way.keys() - engine.keys()}, attempt)
+            job = as_user.post("/v1/evaluations", json=body).json()
             claims = worker.claim(job["id"])
             chosen = {"template_sha256": str(way.get("template")), "extract": way.get("extract", "none")}
             with database.write() as session:
-                columns = chosen | {"rows_done": 4}
+                columns = chosen | engine | {"rows_done": 4}
                 session.execute(update(Evaluation).where(Evaluation.job_id == uuid.UUID(job["id"])).values(columns))
                 evaluations.set_overall_scores(session, uuid.UUID(job["id"]), {"exact_match": SCORE}, "")
                 job_transitions.succeed(session, claims)

@@ -33,7 +33,10 @@ def succeed(database: Database, held: Claim, completion: str) -> bool:
         if ended := job_transitions.succeed(session, [held]):
             generations.store(
                 session,
-                {job_id: Completed(completion, "stop", 1, 1, "raw", "{{ messages }}", "none") for job_id in ended},
+                {
+                    job_id: Completed(completion, "stop", 1, 1, "raw", "{{ messages }}", "none", "some", "1")
+                    for job_id in ended
+                },
             )
         return bool(ended)
 

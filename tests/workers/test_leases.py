@@ -34,7 +34,7 @@ def claim_one(leases: Leases, submit_jobs: SubmitJobs, time_limit_seconds: float
 
 
 def store(session: Session, job_ids: set[uuid.UUID]) -> None:
-    completed = Completed("<p>page", "stop", 3, 2, "raw", "{{ messages }}", "none")
+    completed = Completed("<p>page", "stop", 3, 2, "raw", "{{ messages }}", "none", "some", "1")
     generations.store(session, dict.fromkeys(job_ids, completed))
 
 

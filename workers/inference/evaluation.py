@@ -24,6 +24,7 @@ from models.prompts.templates import default_extract
 from models.scoring.baselines import fit_baseline
 from models.scoring.chrf import SIGNATURE as CHRF_SIGNATURE
 from models.scoring.metrics import Scores
+from models.serving.engine import Engine
 from pagewright import statistics
 from workers.inference.engines import borrow_engine
 from workers.inference.predicting import Answer, NumberedRow, longest_reference, predict_by_baseline, predict_by_engine
@@ -69,6 +70,7 @@ class _Attempt:
             self._evaluation, self._dataset, self._model = evaluations.get_with_model(session, lease.job_id)
             self._stored_before = predictions.rows_done(session, lease.job_id)
         self._extract: str | None = None
+        self._engine: Engine | None = None  # of this attempt; a baseline has none
         self._done = self._rows_in_scores = len(self._stored_before)
         self._started_at = self._scores_at = time.monotonic()
 
@@ -83,6 +85,7 @@ class _Attempt:
             self._score(predict_by_baseline(baseline, remaining, in_train=evaluation.split == Split.TRAIN))
             return
         with borrow_engine(runtime, self._model, evaluation.load) as engine:
+            self._engine = engine
             prompter = Prompter(engine.tokenizer, prompt_options(runtime, evaluation, self._model), engine.end)
             self._extract = evaluation.extract or default_extract(prompter.template.name)
             limit = evaluation.max_new_tokens
@@ -95,9 +98,15 @@ class _Attempt:
                 template=prompter.template.name,
                 template_text=prompter.template.text,
                 extract=self._extract,
+                engine=self._with_earlier(evaluation.engine, engine.name),
+                engine_version=self._with_earlier(evaluation.engine_version, engine.version),
             )
             self._save(choices, self._done)
             self._score(predict_by_engine(engine, prompter, evaluation, limit, remaining))
+
+    def _with_earlier(self, earlier: str | None, own: str) -> str:
+        """Return what this attempt has, after what earlier attempts had if there are predictions of theirs."""
+        return ", ".join(dict.fromkeys([*(earlier or "").split(", "), own])) if self._stored_before and earlier else own
 
     def _rows(self, file: Path) -> Iterator[NumberedRow]:
         return enumerate(islice(read_rows(file), self._evaluation.rows))
@@ -122,7 +131,7 @@ class _Attempt:
         self._store(scoring, list(scoring))
 
     def _store(self, scoring: dict[Future[Scores], Answer], scored: list[Future[Scores]]) -> None:
-        new = [_prediction(self._lease.job_id, scoring.pop(future), future.result()) for future in scored]
+        new = [self._prediction(scoring.pop(future), future.result()) for future in scored]
         if not new:
             return
         done = self._done + len(new)
@@ -136,6 +145,25 @@ class _Attempt:
         if self._save(write, done):
             self._done = done
             self._update_overall_scores()
+
+    def _prediction(self, answer: Answer, scores: Scores) -> Prediction:
+        return Prediction(
+            job_id=self._lease.job_id,
+            row=answer.number,
+            context=[{"role": turn.role, "content": turn.content} for turn in answer.row.context] or None,
+            prompt=answer.row.instruction,
+            input=answer.row.input,
+            completion=answer.completion,
+            reference=answer.row.output,
+            finish_reason=answer.finish_reason,
+            error=answer.error,
+            prompt_tokens=answer.prompt_tokens,
+            completion_tokens=answer.completion_tokens,
+            latency_seconds=answer.latency_seconds,
+            engine=self._engine and self._engine.name,
+            engine_version=self._engine and self._engine.version,
+            **asdict(scores),
+        )
 
     def _update_overall_scores(self) -> None:
         grown = self._done >= SCORES_GROWTH * self._rows_in_scores
@@ -162,21 +190,3 @@ def overall_scores(runtime: Runtime, job_id: uuid.UUID) -> Callable[[Session], N
     overall = statistics.overall_scores(scores.by_metric, scores.chrf_statistics)
     rows = {metric: asdict(score) for metric, score in overall.items()}
     return lambda session: evaluations.set_overall_scores(session, job_id, rows, CHRF_SIGNATURE)
-
-
-def _prediction(job_id: uuid.UUID, answer: Answer, scores: Scores) -> Prediction:
-    return Prediction(
-        job_id=job_id,
-        row=answer.number,
-        context=[{"role": turn.role, "content": turn.content} for turn in answer.row.context] or None,
-        prompt=answer.row.instruction,
-        input=answer.row.input,
-        completion=answer.completion,
-        reference=answer.row.output,
-        finish_reason=answer.finish_reason,
-        error=answer.error,
-        prompt_tokens=answer.prompt_tokens,
-        completion_tokens=answer.completion_tokens,
-        latency_seconds=answer.latency_seconds,
-        **asdict(scores),
-    )

@@ -62,7 +62,7 @@ def _run_on(runtime: Runtime, engine: Engine, model: Model, jobs: list[tuple[Lea
             running[request.future] = lease, (prompter.template, generation.extract)
     while running:
         done, _ = wait(running, return_when=FIRST_COMPLETED)
-        _finish(runtime, [(*running.pop(future), future) for future in done])
+        _finish(runtime, engine, [(*running.pop(future), future) for future in done])
 
 
 def _submit(engine: Engine, generation: Generation, prompter: Prompter) -> Request:
@@ -80,7 +80,7 @@ def _submit(engine: Engine, generation: Generation, prompter: Prompter) -> Reque
     )
 
 
-def _finish(runtime: Runtime, done: Iterable[tuple[Lease, Prompted, Future[Completion]]]) -> None:
+def _finish(runtime: Runtime, engine: Engine, done: Iterable[tuple[Lease, Prompted, Future[Completion]]]) -> None:
     """End the jobs of finished requests: those that ended for the same reason in one transaction."""
     by_interrupt: dict[Interrupt | None, list[Lease]] = defaultdict(list)
     results: dict[uuid.UUID, Completed] = {}
@@ -100,6 +100,8 @@ def _finish(runtime: Runtime, done: Iterable[tuple[Lease, Prompted, Future[Compl
                 template=template.name,
                 template_text=template.text,
                 extract=extract or default_extract(template.name),
+                engine=engine.name,
+                engine_version=engine.version,
             )
     for interrupt, leases in by_interrupt.items():
         runtime.leases.finish(leases, interrupt, partial(_store, results))

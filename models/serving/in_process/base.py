@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
+import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.loading.properties import context_length, eos_token_ids, position_scaling
@@ -82,6 +83,7 @@ class TransformersEngine(ABC):
     """
 
     name: str
+    version = transformers.__version__
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, limits: EngineLimits, reason: str | None

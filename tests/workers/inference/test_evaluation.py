@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+import transformers
+from sqlalchemy import select, update
 
 from db import job_transitions
 from db.job_transitions import Claim
@@ -15,7 +16,7 @@ from db.queries import datasets, evaluations, predictions
 from db.queries.evaluations import EvaluationRow
 from db.session import Database
 from db.tables.datasets import Dataset
-from db.tables.evaluations import Prediction
+from db.tables.evaluations import Evaluation, Prediction
 from db.tables.models import Model
 from db.vocabulary import ErrorType, JobStatus, QueueName, Split
 from models.loading.refs import ModelRef, Source
@@ -101,6 +102,36 @@ def test_the_turns_before_a_chats_last_question_are_stored_with_the_prediction(
     assert chat.context == [{"role": turn.role, "content": turn.content} for turn in turns]
     assert (chat.prompt, chat.reference) == ("Again, please.", page)
     assert (without.context, without.prompt) == (None, single)
+
+
+@on_sqlite
+def test_the_engine_of_each_prediction_is_stored_and_the_evaluation_names_those_of_all_attempts(
+    runtime: Runtime, submit_evaluation: Submit, read_evaluation: Read, rows: Rows, database: Database
+) -> None:
+    def of_evaluation(job_id: uuid.UUID) -> tuple[str | None, str | None]:
+        evaluation = read_evaluation(job_id).evaluation
+        return evaluation.engine, evaluation.engine_version
+
+    whole, lost, baseline = submit_evaluation(), submit_evaluation(), submit_evaluation(model="baseline:constant")
+    version = transformers.__version__
+    evaluate(runtime, whole)
+    assert of_evaluation(whole) == ("transformers-paged", version)
+    assert {(row.engine, row.engine_version) for row in rows(whole)} == {("transformers-paged", version)}
+
+    with database.write() as session:
+        [claim] = job_transitions.claim(session, [lost], worker="one that dies", lease_seconds=0.01)
+        session.execute(update(Evaluation).where(Evaluation.job_id == lost).values(engine="other", engine_version="1"))
+        done = [clone(prediction, lost) for prediction in rows(whole) if prediction.row == 1]
+        done[0].engine, done[0].engine_version = "other", "1"
+        predictions.add(session, lost, done)
+    expire(database, claim)
+    evaluate(runtime, lost)
+    assert of_evaluation(lost) == ("other, transformers-paged", f"1, {version}")
+    assert [row.engine for row in rows(lost)] == ["transformers-paged", "other", *["transformers-paged"] * 4]
+
+    evaluate(runtime, baseline)
+    assert of_evaluation(baseline) == (None, None)
+    assert {row.engine for row in rows(baseline)} == {None}
 
 
 @on_sqlite

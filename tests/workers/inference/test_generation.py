@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 
 from db import job_transitions
 from db.queries import models
@@ -75,6 +76,7 @@ def test_a_job_succeeds_with_the_completion_of_its_model(
     assert row.generation.finish_reason == "length"
     assert row.generation.completion_tokens == 20
     assert row.generation.prompt_tokens is not None
+    assert (row.generation.engine, row.generation.engine_version) == ("transformers-paged", transformers.__version__)
     assert runtime.leases.held() == []
 
 
