@@ -42,10 +42,13 @@ class Api:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of `some/rows`, the only dataset on the hub that processes started by the test use."""
+    """The folder of `some/rows`, the only dataset on the hub that processes started by the test use.
+
+    Questions about models have no answer there, so that any of them can be registered.
+    """
     folder = tmp_path / "hub"
     folder.mkdir()
-    with serve_hub("some/rows", folder, HUB_COMMIT, kind="dataset") as address:
+    with serve_hub("some/rows", folder, HUB_COMMIT, "dataset", refused="/api/models/", refusal=(503, "")) as address:
         monkeypatch.setenv("HF_ENDPOINT", address)
         monkeypatch.setenv("HF_HUB_OFFLINE", "0")
         yield folder

@@ -15,6 +15,7 @@ NAMES = {"model": "starter", "dataset": "pages"}
 """Existing things, for the fields that must name one. Random names would never match any."""
 
 LOCAL_MODEL = "my-model"
+HUB_MODEL = "on-the-hub"
 HUB_DATASET = {"hub": "some/rows", "revision": "0" * 40}
 ROWS = "\n".join(json.dumps({"instruction": f"Create page {number}.", "output": "<p>"}) for number in range(8))
 
@@ -41,12 +42,14 @@ def before_call(_: Any, case: Any, kwargs: Any) -> None:
         _whole_numbers(body)
     if case.path == "/v1/models" and case.body.get("source") == "local" and _is_name(case.body.get("location"), 500):
         case.body["location"] = LOCAL_MODEL
+    if case.path == "/v1/pulls" and _is_name(case.body.get("model")):
+        case.body["model"] = HUB_MODEL
     if case.path == "/v1/datasets" and case.method == "POST":
         _upload(case.body)
 
 
 def _upload(form: dict[str, Any]) -> None:
-    """Use either a file of rows or the dataset on the hub, and only columns that exist."""
+    """Use either a file of rows or the dataset on the hub, and only columns and an encoding that they have."""
     if HUB_NAME.fullmatch(str(form.get("hub"))) and COMMIT.fullmatch(str(form.get("revision"))):
         form.update(HUB_DATASET)
         form.pop("file", None)
@@ -54,7 +57,8 @@ def _upload(form: dict[str, Any]) -> None:
         form.update(file=ROWS)
         form.pop("revision", None)
         form.pop("hub", None)
-    form.pop("columns", None)
+    for name in ("columns", "config", "train_split", "test_split", "encoding"):
+        form.pop(name, None)
     if isinstance(form.get("test_fraction"), float):
         form["test_fraction"] = min(form["test_fraction"], 0.5)
 

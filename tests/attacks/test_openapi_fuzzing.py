@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from db.queries import models
 from db.session import Database
 from db.tables.datasets import Dataset
+from db.vocabulary import ModelSource
 from tests.api.helpers import PAGE
 from tests.attacks.conftest import Api
-from tests.attacks.schemathesis_hooks import LOCAL_MODEL, ROWS
+from tests.attacks.schemathesis_hooks import HUB_MODEL, LOCAL_MODEL, ROWS
 
 pytestmark = pytest.mark.long
 
@@ -28,6 +30,8 @@ def things(database: Database, make_dataset: Callable[..., Dataset], hub: Path, 
     """Existing things that requests can name."""
     make_dataset([("Create a page.", "", PAGE)] * 8, name="pages", test=[("Create a shop.", "", PAGE)] * 2)
     (hub / "train.jsonl").write_text(ROWS)
+    with database.write() as session:
+        models.add(session, HUB_MODEL, ModelSource.HUB, "some/model", "0" * 40)
     folder = tmp_path / "models" / LOCAL_MODEL
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
