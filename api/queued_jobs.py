@@ -1,4 +1,4 @@
-"""What a queued job waits for: Redis, a worker, or other jobs."""
+"""What a job waits for: Redis, a worker or other jobs while it is queued, and its model while that is loading."""
 
 import logging
 import threading
@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from redis import RedisError
 
 from api.dependencies import DatabaseDep
-from api.schemas.jobs import JobOut
+from api.schemas.jobs import LOADING, JobOut
 from db.queries import jobs
 from db.session import Database
 from db.vocabulary import JobStatus, QueueName
@@ -67,10 +67,18 @@ class QueuedJobs:
         self._workers = workers
 
     def explain(self, job: Representation) -> Representation:
-        """Return the representation of a job, with `waiting_for` if the job has been queued for some time."""
+        """Return the representation of a job, with `waiting_for` if the job has been queued for some time or if its
+        model is loading."""
+        if job.waiting_for == LOADING:
+            return job.model_copy(update={"waiting_for": self._loading(job)})
         if job.status != JobStatus.QUEUED or datetime.now(UTC) - job.created_at < SHORT_WAIT:
             return job
         return job.model_copy(update={"waiting_for": self._reason(job)})
+
+    def _loading(self, job: JobOut) -> str | None:
+        with self._database.read() as session:
+            seconds = jobs.loading_seconds(session, job.id)
+        return None if seconds is None else f"The model is loading, for {seconds:,.0f} s so far."
 
     def _reason(self, job: JobOut) -> str | None:
         name = job.kind.queue

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncGenerator
@@ -16,6 +17,9 @@ from db.tables.jobs import Job
 from db.vocabulary import JobStatus
 
 log = logging.getLogger(__name__)
+
+REPEAT_SECONDS = 5.0
+"""How often followers get a job again that waits: what it waits for, and for how long, changes without the job."""
 
 FAILURE_PAUSE_SECONDS = 0.5
 BATCH_TICKS = 5
@@ -51,7 +55,10 @@ class Watcher:
         return sum(map(len, self._followers.values()))
 
     async def follow(self, job_id: uuid.UUID) -> AsyncGenerator[Job, None]:
-        """Yield the job as it is now and after each change, up to its final status."""
+        """Yield the job as it is now and after each change, up to its final status.
+
+        While it is queued or its model is loading, it is also yielded every REPEAT_SECONDS.
+        """
         follower = _Follower()
         self._followers[job_id].add(follower)
         self._has_followers.set()
@@ -108,9 +115,11 @@ class _Follower:
     def __init__(self) -> None:
         self.changes: asyncio.Queue[Job] = asyncio.Queue()
         self._seen: tuple[object, ...] | None = None
+        self._shown_at = 0.0
 
     def show(self, job: Job) -> None:
-        state = (job.status, job.attempt, job.cancel_requested, job.percent_done)
-        if state != self._seen:
-            self._seen = state
+        state = (job.status, job.attempt, job.cancel_requested, job.percent_done, job.loading_since)
+        waits = job.status == JobStatus.QUEUED or job.loading_since is not None
+        if state != self._seen or (waits and time.monotonic() - self._shown_at >= REPEAT_SECONDS):
+            self._seen, self._shown_at = state, time.monotonic()
             self.changes.put_nowait(job)

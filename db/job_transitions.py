@@ -64,6 +64,7 @@ def claim(session: Session, job_ids: Collection[uuid.UUID], *, worker: str, leas
             lease_expires_at=moment + timedelta(seconds=lease_seconds),
             worker=worker,
             started_at=moment,
+            loading_since=None,
         )
         .returning(Job.id, Job.attempt, Job.kind, Job.created_at)
         .execution_options(synchronize_session=False)
@@ -91,6 +92,14 @@ def progress(session: Session, claim: Claim, percent_done: float | None, remaini
     """Store the progress of a running job. Return False if the lease is lost; then the caller must store nothing."""
     changed = _update(session, _held([claim]), percent_done=percent_done, remaining_seconds=remaining_seconds)
     return bool(changed)
+
+
+def set_loading(session: Session, claims: Collection[Claim], *, loading: bool) -> None:
+    """Store that running jobs wait from now on for their model to be loaded, or that they do not wait any more.
+
+    Jobs whose lease is lost are left unchanged.
+    """
+    _update(session, _held(claims), loading_since=now(session) if loading else None)
 
 
 def succeed(session: Session, claims: Collection[Claim]) -> set[uuid.UUID]:
@@ -182,7 +191,7 @@ def _take_back(session: Session, condition: ColumnElement[bool], **values: objec
     rows = session.execute(
         update(Job)
         .where(condition)
-        .values(**values, published_at=now(session), lease_expires_at=None, worker=None)
+        .values(**values, published_at=now(session), lease_expires_at=None, worker=None, loading_since=None)
         .returning(Job.id, Job.kind, Job.status, Job.attempt)
         .execution_options(synchronize_session=False)
     )
@@ -204,6 +213,7 @@ def _end(
         error_message=error_message,
         finished_at=now(session),
         lease_expires_at=None,
+        loading_since=None,
     )
 
 

@@ -116,9 +116,10 @@ class Settings(BaseSettings):
     )
 
     server_url: str = Field(
-        "http://127.0.0.1:8000", description="Address of the server that `evaluate` and `experiment` send requests to."
+        "http://127.0.0.1:8000",
+        description="Address of the server that `evaluate`, `experiment` and `warm` send requests to.",
     )
-    api_key: Secret = Field("", repr=False, description="API key that `evaluate` and `experiment` use.")
+    api_key: Secret = Field("", repr=False, description="API key that `evaluate`, `experiment` and `warm` use.")
     alpaca_webgen: Path | None = Field(
         None,
         description="File with the rows of ttbui/alpaca_webgen_html for `experiment`. Default: download from the hub.",
@@ -168,6 +169,12 @@ class Settings(BaseSettings):
         description="Memory for the weights and caches of loaded models in an inference worker. When it is full, the "
         "least recently used model is unloaded. Default: 85 % of the GPU's memory, or half of RAM without a GPU.",
     )
+    preload: str = Field(
+        "",
+        description="Models that an inference worker loads when it starts, in this order: names or ids, separated by "
+        "commas. It runs jobs meanwhile. Models that do not fit into MODEL_MEMORY_BYTES together replace each other, "
+        "the least recently used first.",
+    )
 
     context_length: PositiveInt | None = Field(
         None,
@@ -189,6 +196,11 @@ class Settings(BaseSettings):
     def uploads(self) -> Path:
         """The directory in which an API process checks uploaded datasets."""
         return self.data_dir / "uploads"
+
+    @property
+    def preloaded_models(self) -> list[str]:
+        """The models that an inference worker loads when it starts."""
+        return [name.strip() for name in self.preload.split(",") if name.strip()]
 
     @property
     def local_models(self) -> Path:

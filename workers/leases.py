@@ -153,6 +153,12 @@ class Leases:
             lease.interrupt(Interrupt.LEASE_LOST)
         return held
 
+    def set_loading(self, leases: Sequence[Lease], *, loading: bool) -> None:
+        """Store that the jobs wait for their model to be loaded, or that they do not wait any more."""
+        if leases:
+            claims = _claims(leases)
+            self._transaction(lambda session: job_transitions.set_loading(session, claims, loading=loading))
+
     def finish(self, leases: Sequence[Lease], interrupt: Interrupt | None, write: Write | None = None) -> None:
         """End jobs whose work has stopped: they succeed if nothing interrupted it.
 

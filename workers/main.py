@@ -46,6 +46,7 @@ def run(role: WorkerRole, pool: "ModelPool | None" = None) -> int:
     if role == WorkerRole.INFERENCE:
         QueueLimit(QueueName.EVALUATION, settings.evaluation_concurrency, process.leases).apply()
         QueueLimit(QueueName.PULL, 1, process.leases).apply()
+        _start_preloading(process)
     worker = _celery_worker(process)
     worker.start()
     process.stop()
@@ -92,6 +93,12 @@ def _celery_worker(process: Runtime) -> Any:
         without_mingle=True,
         without_heartbeat=True,
     )
+
+
+def _start_preloading(process: Runtime) -> None:
+    from workers.inference.preloading import start_preloading  # it loads torch, which a build worker must not load
+
+    start_preloading(process)
 
 
 def _model_pool(settings: Settings) -> "ModelPool":

@@ -91,7 +91,7 @@ def get_job(job: Reference, caller: AnyCaller, database: DatabaseDep, queued: Qu
 
 
 @router.post("/{job:reference}/cancel", summary="Cancel a job", responses=document_problems(404))
-def cancel_job(job: CallersJob, caller: AnyCaller, database: DatabaseDep) -> JobDetails:
+def cancel_job(job: CallersJob, caller: AnyCaller, database: DatabaseDep, queued: QueuedJobsDep) -> JobDetails:
     """Cancel a job. A queued job is cancelled immediately, a running one within seconds, and a finished one is left
     unchanged."""
     found, _ = job
@@ -99,7 +99,7 @@ def cancel_job(job: CallersJob, caller: AnyCaller, database: DatabaseDep) -> Job
         status = job_transitions.request_cancel(session, found.id)
     if status == JobStatus.CANCELLED:
         JOBS_ENDED.labels(found.kind, status).inc()
-    return find_job_details(database, caller.owner, found.id)
+    return queued.explain(find_job_details(database, caller.owner, found.id))
 
 
 @router.get(
@@ -109,11 +109,12 @@ def cancel_job(job: CallersJob, caller: AnyCaller, database: DatabaseDep) -> Job
     responses=document_problems(404),
 )
 async def stream_job_events(
-    job: CallersJob, database: DatabaseDep, watcher: WatcherDep
+    job: CallersJob, database: DatabaseDep, watcher: WatcherDep, queued: QueuedJobsDep
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream a job's changes as server-sent events.
 
-    - `job`: the job, first as it is now and then after each change;
+    - `job`: the job, first as it is now, then after each change, and every 5 seconds while it is queued or its model is
+      loading;
     - `event`: something that happened while the job ran;
     - `step`: the measurements of a fine-tune's step.
 
@@ -126,7 +127,8 @@ async def stream_job_events(
         async for changed in changes:
             for event in await run_in_threadpool(sent.new_events, database):
                 yield event
-            yield ServerSentEvent(event="job", data=JobSummary.of(changed, names))
+            summary = await run_in_threadpool(queued.explain, JobSummary.of(changed, names))
+            yield ServerSentEvent(event="job", data=summary)
 
 
 class _SentEvents:

@@ -14,6 +14,9 @@ from db.vocabulary import JobKind, JobStatus
 MOST_PERCENT = 99.9
 """The most that a running job shows; 100 means that it is over."""
 
+LOADING = "The model is loading."
+"""What a job waits for whose model is loading. `api.queued_jobs` adds for how long."""
+
 WORDS = [kind.word for kind in JobKind]
 
 
@@ -64,8 +67,8 @@ class JobOut(BaseModel):
     waiting_for: str | None = Field(
         None,
         examples=["3 earlier jobs in the queue `builds`."],
-        description="What a job waits for that has been queued for more than a second, in a sentence for people. Null "
-        "for other jobs, in lists and in streams.",
+        description="What the job waits for, in a sentence for people, if it has been queued for more than a second, "
+        "or if it runs and its model is loading. Null otherwise. Lists name a loading model only, without the time.",
     )
     result_model_id: uuid.UUID | None = Field(
         description="The model that the job created; null until a fine-tune, merge or quantization has succeeded."
@@ -114,7 +117,8 @@ def job_fields(job: Job) -> dict[str, Any]:
     """The values of JobOut's fields, for the representation of any kind of job."""
     error = JobError(type=job.error_type, message=job.error_message or "") if job.error_type else None
     columns = {name: getattr(job, name) for name in JobOut.model_fields if name not in ("error", "waiting_for")}
-    return {**columns, "error": error, **_progress(job)}
+    waiting_for = LOADING if job.status == JobStatus.RUNNING and job.loading_since is not None else None
+    return {**columns, "error": error, "waiting_for": waiting_for, **_progress(job)}
 
 
 def _progress(job: Job) -> dict[str, float | None]:

@@ -118,6 +118,12 @@ def before(session: Session, job_id: uuid.UUID, name: QueueName, *, at_most: int
     )
 
 
+def loading_seconds(session: Session, job_id: uuid.UUID) -> float | None:
+    """Return for how long a running job has waited for its model to be loaded, or None if it does not wait for that."""
+    since = session.scalars(select(Job.loading_since).where(Job.id == job_id, IS_RUNNING)).one_or_none()
+    return None if since is None else max(0.0, (now(session) - since).total_seconds())
+
+
 def _count(session: Session, name: QueueName, condition: ColumnElement[bool], at_most: int) -> int:
     kinds = [kind for kind in JobKind if kind.queue == name]
     counted = select(Job.id).where(Job.kind.in_(kinds), condition).limit(at_most)

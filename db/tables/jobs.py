@@ -38,6 +38,8 @@ class Job(Table):
     published_at: Mapped[datetime]
     """When the latest message for the job was sent to the queue, by which the reconciler finds lost messages."""
     started_at: Mapped[datetime | None]
+    loading_since: Mapped[datetime | None]
+    """Since when a running job waits for its model to be loaded; None in every other state."""
     finished_at: Mapped[datetime | None]
     result_model_id: Mapped[uuid.UUID | None] = column_property(
         select(Model.id).where(Model.job_id == id).correlate_except(Model).scalar_subquery()

@@ -11,7 +11,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,14 +91,15 @@ class ModelPool:
         self._load_lock = threading.Lock()
 
     @contextmanager
-    def borrow(self, ref: ModelRef) -> Iterator[Engine]:
+    def borrow(self, ref: ModelRef, on_wait: Callable[[], None] = lambda: None) -> Iterator[Engine]:
         """Yield the model's engine, which stays loaded until the block ends.
 
         Loads the model if it is not loaded or its engine has died. Callers who need the same model wait for one load.
-        If the load fails, its caller gets the exception (ModelLoadError, or what the network or memory raises), and
-        the next caller tries again.
+        `on_wait` is called once, before a caller loads the model or waits for another caller's load; it is not called
+        if the engine is there. If the load fails, its caller gets the exception (ModelLoadError, or what the network
+        or memory raises), and the next caller tries again.
         """
-        loaded = self._enter(ref)
+        loaded = self._enter(ref, on_wait)
         try:
             yield loaded.engine
         finally:
@@ -133,23 +134,22 @@ class ModelPool:
         for engine in engines:
             engine.close()
 
-    def _enter(self, ref: ModelRef) -> _Loaded:
+    def _enter(self, ref: ModelRef, on_wait: Callable[[], None]) -> _Loaded:
         """Count the caller as a user of the model's engine, and load it if no other thread does."""
         with self._changed:
-            while True:
-                loaded = self._loaded.get(ref)
-                if loaded is not None and not loaded.engine.alive:
-                    log.warning("the engine of %s has died; loading the model again", _name(ref))
-                    del self._loaded[ref]
-                elif loaded is not None and not loaded.retiring:
-                    loaded.users += 1
-                    self._loaded.move_to_end(ref)
-                    return loaded
-                elif loaded is None and ref not in self._loading:
+            loaded = self._lend(ref)
+        if loaded is not None:
+            return loaded
+        on_wait()
+        with self._changed:
+            while (loaded := self._lend(ref)) is None:
+                retiring = ref in self._loaded
+                if not retiring and ref not in self._loading:
                     self._loading.add(ref)
                     break
-                else:
-                    self._changed.wait()
+                self._changed.wait()
+        if loaded is not None:
+            return loaded
         try:
             with self._load_lock:  # two loads at once would both count the same free memory
                 loaded = self._load(ref)
@@ -157,6 +157,19 @@ class ModelPool:
             with self._changed:
                 self._loading.discard(ref)
                 self._changed.notify_all()
+        return loaded
+
+    def _lend(self, ref: ModelRef) -> _Loaded | None:
+        """Count the caller, who holds the lock, as a user of the engine. Returns None if there is none to lend."""
+        loaded = self._loaded.get(ref)
+        if loaded is not None and not loaded.engine.alive:
+            log.warning("the engine of %s has died; loading the model again", _name(ref))
+            del self._loaded[ref]
+            return None
+        if loaded is None or loaded.retiring:
+            return None
+        loaded.users += 1
+        self._loaded.move_to_end(ref)
         return loaded
 
     def _load(self, ref: ModelRef) -> _Loaded:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from pagewright.cli import api, demo, evaluate, keys, migrate, prune, settings, worker
+from pagewright.cli import api, demo, evaluate, keys, migrate, prune, settings, warm, worker
 from pagewright.cli.examples import examples
 from pagewright.cli.experiment import arguments as experiment
 from pagewright.cli.up import command as up
@@ -82,5 +82,6 @@ _add("prune", prune.prune, "pagewright prune --help")
 app.add_typer(keys.app, name="keys")
 _add("settings", settings.settings, "pagewright settings")
 _add("evaluate", evaluate.evaluate, "pagewright evaluate starter pages --min exact_match=0.1")
+_add("warm", warm.warm, "pagewright warm starter")
 _add("demo", demo.demo, "pagewright demo")
 _add("experiment", experiment.experiment, "pagewright experiment starter --max-steps 100 --limit 22")

@@ -84,7 +84,7 @@ class _Attempt:
             baseline = fit_baseline(evaluation.model_name, folder / f"{Split.TRAIN}.parquet")
             self._score(predict_by_baseline(baseline, remaining, in_train=evaluation.split == Split.TRAIN))
             return
-        with borrow_engine(runtime, self._model, evaluation.load) as engine:
+        with borrow_engine(runtime, self._model, evaluation.load, [self._lease]) as engine:
             self._engine = engine
             prompter = Prompter(engine.tokenizer, prompt_options(runtime, evaluation, self._model), engine.end)
             self._extract = evaluation.extract or default_extract(prompter.template.name)

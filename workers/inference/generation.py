@@ -39,9 +39,10 @@ def generate(runtime: Runtime, leases: list[Lease]) -> None:
     for generation, model in rows:
         by_model[model, json.dumps(generation.load)].append((lease_of[generation.job_id], generation))
     for (model, load_options), jobs in by_model.items():
+        of_model = [lease for lease, _ in jobs]
         with (
-            end_on_error(runtime.leases, [lease for lease, _ in jobs]),
-            borrow_engine(runtime, model, json.loads(load_options)) as engine,
+            end_on_error(runtime.leases, of_model),
+            borrow_engine(runtime, model, json.loads(load_options), of_model) as engine,
         ):
             _run_on(runtime, engine, model, jobs)
 
