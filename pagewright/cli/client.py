@@ -47,7 +47,7 @@ class Job(BaseModel):
 
     @property
     def state(self) -> str:
-        """The status, with the number of the attempt from the second on, and what a queued job waits for."""
+        """The status, with the number of the attempt from the second on, and what the job waits for."""
         state = self.status if self.attempt <= 1 else f"{self.status}, attempt {self.attempt}"
         return f"{state}: {self.waiting_for}" if self.waiting_for else state
 

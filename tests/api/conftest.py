@@ -49,6 +49,10 @@ class Worker:
         assert len(claims) == len(job_ids)
         return claims
 
+    def set_loading(self, claims: list[Claim], *, loading: bool = True) -> None:
+        with self._database.write() as session:
+            job_transitions.set_loading(session, claims, loading=loading)
+
     def succeed(self, claims: list[Claim], completion: str = PAGE, extract: str = "none") -> None:
         result = Completed(completion, "stop", 7, 11, "pagewright-1", TEMPLATE, extract, "some", "1")
         with self._database.write() as session:

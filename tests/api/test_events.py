@@ -1,13 +1,16 @@
 """Server-sent events show a job and each of its changes."""
 
 import json
+import re
 import threading
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import fastapi.routing
 import pytest
 
+from api import queued_jobs, waiting
 from tests.api.conftest import Server, Worker, until
 from tests.api.helpers import submit
 
@@ -38,6 +41,34 @@ def test_the_stream_shows_the_job_and_each_change_up_to_the_end(server: Server, 
             assert next(seen)["status"] == "succeeded"
             assert list(seen) == []
     assert server.watcher.followers == 0
+
+
+def test_the_stream_says_again_and_again_what_the_job_waits_for(
+    server: Server, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "REPEAT_SECONDS", 0.2)
+    monkeypatch.setattr(queued_jobs, "SHORT_WAIT", timedelta(seconds=0.1))
+    with server.client() as client:
+        job = submit(client)
+        with client.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
+            seen = events(stream.iter_lines())
+            queued = next(state["waiting_for"] for state in seen if state["waiting_for"])
+            assert queued.startswith("No live worker serves the queue")
+
+            claims = worker.claim(job["id"])
+            worker.set_loading(claims)
+            loading = (state for state in seen if state["status"] == "running" and state["waiting_for"])
+            reasons = {next(loading)["waiting_for"]}
+            while len(reasons) < 3:
+                reasons.add(next(loading)["waiting_for"])
+            for reason in reasons:
+                assert re.fullmatch(r"The model is loading, for \d+ s so far\.", reason)
+
+            worker.set_loading(claims, loading=False)
+            loaded = next(state for state in seen if not state["waiting_for"])
+            assert loaded["status"] == "running"
+            worker.succeed(claims)
+            assert [state["status"] for state in seen] == ["succeeded"], "a job that runs is not sent again unchanged"
 
 
 def test_the_stream_of_a_finished_job_shows_it_once(server: Server, worker: Worker) -> None:

@@ -1,5 +1,6 @@
-"""What the answer about a queued job says of its wait."""
+"""What the answer about a job says of its wait in the queue, and for its model."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -8,7 +9,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 
 from api import queued_jobs
-from api.queued_jobs import LiveWorkers
+from api.queued_jobs import LiveWorkers, QueuedJobs
+from api.schemas.jobs import JobOut, job_fields
 from db import job_transitions
 from db.queries import jobs
 from db.session import Database, now
@@ -130,6 +132,38 @@ def test_counting_reads_live_jobs_alone(database: Database, submit_jobs: Callabl
     reads = [step for step in steps if " jobs " in step]
     assert len(reads) == 3, steps
     assert all(any(index in step for index in of_live_jobs) for step in reads), steps
+
+
+def test_a_job_whose_model_is_loading_says_so_and_for_how_long(
+    as_user: TestClient, worker: Worker, database: Database
+) -> None:
+    job = submit(as_user)
+    claims = worker.claim(job["id"])
+    assert waiting_for(as_user, job["id"]) is None
+    worker.set_loading(claims)
+    with database.write() as session:
+        session.execute(update(Job).values(loading_since=now(session) - timedelta(seconds=1234)))
+    reason = waiting_for(as_user, job["id"])
+    assert re.fullmatch(r"The model is loading, for 1,23[4-9] s so far\.", str(reason)), reason
+    for path in ("/v1/jobs", "/v1/generations"):
+        [item] = as_user.get(path).json()["items"]
+        assert item["waiting_for"] == "The model is loading."
+    cancelling = as_user.post(f"/v1/jobs/{job['id']}/cancel").json()
+    assert cancelling["waiting_for"].startswith("The model is loading, for 1,23")
+    worker.set_loading(claims, loading=False)
+    assert waiting_for(as_user, job["id"]) is None
+
+
+def test_an_answer_does_not_say_that_a_model_is_loading_that_was_loaded_meanwhile(
+    as_user: TestClient, worker: Worker, database: Database
+) -> None:
+    claims = worker.claim(submit(as_user)["id"])
+    worker.set_loading(claims)
+    with database.read() as session:
+        [read_before] = jobs.get_many(session, [claims[0].job_id])
+    worker.succeed(claims)
+    queued = QueuedJobs(database, LiveWorkers())
+    assert queued.explain(JobOut(**job_fields(read_before))).waiting_for is None
 
 
 def test_a_job_that_was_just_queued_and_lists_do_not_say_what_is_waited_for(

@@ -14,7 +14,7 @@ from db import job_transitions
 from db.job_transitions import Claim
 from db.queries import generations, jobs
 from db.queries.generations import Completed
-from db.session import Database
+from db.session import Database, now
 from db.tables.jobs import Job
 from db.vocabulary import ErrorType, JobStatus
 
@@ -123,6 +123,30 @@ def test_a_job_whose_last_attempt_is_lost_fails_with_the_reason(database: Databa
     assert failed.finished_at is not None
 
 
+def test_only_the_attempt_that_holds_the_lease_can_say_that_its_model_is_loading(
+    database: Database, submit_jobs: SubmitJobs
+) -> None:
+    [job] = submit_jobs()
+    [lost] = claim(database, [job.id])
+    with database.write() as session:
+        job_transitions.set_loading(session, [lost], loading=True)
+        before = now(session)
+    since = read(database, job.id).loading_since
+    assert since is not None
+    assert timedelta(0) <= before - since < timedelta(minutes=1)
+    with database.write() as session:
+        job_transitions.requeue(session, [lost], "the engine died")
+    assert read(database, job.id).loading_since is None
+    [held] = claim(database, [job.id], "b")
+    with database.write() as session:
+        job_transitions.set_loading(session, [lost], loading=True)
+    assert read(database, job.id).loading_since is None
+    with database.write() as session:
+        job_transitions.set_loading(session, [held], loading=True)
+        job_transitions.set_loading(session, [held], loading=False)
+    assert read(database, job.id).loading_since is None
+
+
 def test_an_attempt_that_is_given_back_does_not_count(database: Database, submit_jobs: SubmitJobs) -> None:
     [job] = submit_jobs(max_attempts=1)
     for _ in range(3):
@@ -212,6 +236,12 @@ class Life(RuleBasedStateMachine):
             job_transitions.requeue_expired(session)
 
     @precondition(lambda self: self.claims)
+    @rule(number=st.integers(0, 99), loading=st.booleans())
+    def load_model(self, number: int, loading: bool) -> None:
+        with self.database.write() as session:
+            job_transitions.set_loading(session, [self.any_claim(number)], loading=loading)
+
+    @precondition(lambda self: self.claims)
     @rule(number=st.integers(0, 99))
     def heartbeat(self, number: int) -> None:
         with self.database.write() as session:
@@ -252,6 +282,7 @@ class Life(RuleBasedStateMachine):
             assert job.attempt >= self.attempts.get(job.id, 0), "the attempt, which is the fencing token, decreased"
             assert (job.finished_at is not None) == JobStatus(job.status).final
             assert (job.lease_expires_at is None) or job.status == JobStatus.RUNNING
+            assert (job.loading_since is None) or job.status == JobStatus.RUNNING
             self.attempts[job.id] = job.attempt
             if JobStatus(job.status).final:
                 self.ended[job.id] = job.status

@@ -15,10 +15,12 @@ from redis import Redis
 
 import migrations
 from db import job_transitions
+from db.queries import models
 from db.queries.evaluations import EvaluationRow
 from db.queries.generations import GenerationRow
 from db.session import Database
 from db.tables.jobs import Job
+from db.tables.models import Model
 from db.vocabulary import JobKind, JobStatus, QueueName
 from pagewright.cli.up.parts import free_port
 from tests.databases import on_postgresql, on_sqlite
@@ -104,6 +106,23 @@ def test_messages_of_other_programs_do_not_end_a_worker(
     eventually(lambda: all_are(jobs, JobStatus.SUCCEEDED), "the result of a job after foreign messages")
     assert sorted(redis.lrange("test:foreign", 0, -1)) == sorted(foreign)
     assert worker.poll() is None
+
+
+@on_postgresql
+def test_a_worker_loads_the_models_of_its_settings_before_any_job(database: Database, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    def starter() -> Model:
+        with database.read() as session:
+            model = models.get_by_name(session, "starter")
+        assert model is not None
+        return model
+
+    assert starter().engine is None
+    with running("worker", **FAST, preload=" nobody, starter,", log=log) as worker:
+        eventually(lambda: starter().engine, "the loaded model's engine")
+        assert worker.poll() is None
+    assert "nobody is not preloaded" in log.read_text()
 
 
 @on_sqlite

@@ -9,7 +9,7 @@ import pytest
 import models.starter
 from models.loading.loader import describe
 from models.loading.refs import ModelLoadError, ModelRef, Source
-from models.serving.engine import EngineFailed, FinishReason, Sampling
+from models.serving.engine import Engine, EngineFailed, FinishReason, Sampling
 from models.serving.pool import ModelPool
 from tests.processes import LIMIT_SECONDS
 
@@ -48,6 +48,38 @@ def test_concurrent_borrowers_share_one_load(pool: ModelPool) -> None:
     with ThreadPoolExecutor(4) as threads:
         assert len(set(threads.map(engine_of, range(4)))) == 1
     assert pool.statistics().models == 1
+
+
+def test_only_borrowers_who_have_to_wait_for_a_load_are_called_back(pool: ModelPool, other: ModelRef) -> None:
+    calls: list[str] = []
+    both_wait = threading.Event()
+
+    def first_waits() -> None:
+        calls.append("first")
+        second.start()
+        assert both_wait.wait(LIMIT_SECONDS)
+
+    def borrow_second() -> None:
+        def on_wait() -> None:
+            calls.append("second")
+            both_wait.set()
+
+        with pool.borrow(other, on_wait) as engine:
+            engines.append(engine)
+
+    engines: list[Engine] = []
+    second = threading.Thread(target=borrow_second)
+    with pool.borrow(other, first_waits) as engine:
+        assert calls == ["first", "second"]
+        second.join(LIMIT_SECONDS)
+        assert engines == [engine]
+    with pool.borrow(other, lambda: calls.append("loaded")):
+        pass
+    assert calls == ["first", "second"]
+    engine.close()
+    with pool.borrow(other, lambda: calls.append("died")):
+        pass
+    assert calls == ["first", "second", "died"]
 
 
 def test_two_models_stay_loaded_if_both_fit(pool: ModelPool, other: ModelRef) -> None:

@@ -21,6 +21,10 @@ JOB: dict[str, Any] = {
         ),
         ({"status": "running", "attempt": 1}, "running"),
         ({"status": "running", "attempt": 2}, "running, attempt 2"),
+        (
+            {"status": "running", "attempt": 1, "waiting_for": "The model is loading, for 12 s so far."},
+            "running: The model is loading, for 12 s so far.",
+        ),
         ({"attempt": 2, "waiting_for": "1 earlier job."}, "queued, attempt 2: 1 earlier job."),
     ],
 )
