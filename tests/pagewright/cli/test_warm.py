@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from db import job_transitions
 from db.job_transitions import Claim
@@ -18,11 +19,10 @@ from db.queries.job_names import Named
 from db.session import Database
 from db.tables.api_keys import ApiKey
 from db.vocabulary import ErrorType, JobStatus, Role
+from pagewright.cli.app import app
 from pagewright.cli.up.parts import free_port
 from tests.databases import on_sqlite
 from tests.processes import COMMAND, LIMIT_SECONDS, environment, eventually, running
-
-pytestmark = on_sqlite
 
 
 @pytest.fixture
@@ -85,6 +85,7 @@ def claim(database: Database, job_id: uuid.UUID) -> list[Claim]:
         return job_transitions.claim(session, [job_id], worker="a test", lease_seconds=600)
 
 
+@on_sqlite
 def test_the_command_ends_when_a_worker_has_loaded_the_model(settings: dict[str, object], database: Database) -> None:
     with running("worker"):
         ended = warm(settings, "starter")
@@ -97,6 +98,7 @@ def test_the_command_ends_when_a_worker_has_loaded_the_model(settings: dict[str,
     assert model.engine is not None, "a worker has loaded the model"
 
 
+@on_sqlite
 def test_the_command_shows_that_the_model_is_loading_and_why_it_can_not_be_loaded(
     settings: dict[str, object], database: Database, tmp_path: Path
 ) -> None:
@@ -118,6 +120,7 @@ def test_the_command_shows_that_the_model_is_loading_and_why_it_can_not_be_loade
     assert sum("The model is loading" in line for line in lines) == 1, "a line for each second would fill a log"
 
 
+@on_sqlite
 def test_ctrl_c_cancels_the_generation(settings: dict[str, object], database: Database, tmp_path: Path) -> None:
     with warming(tmp_path, settings) as (process, errors):
         job = submitted(database).job
@@ -129,6 +132,7 @@ def test_ctrl_c_cancels_the_generation(settings: dict[str, object], database: Da
     assert submitted(database).job.status == JobStatus.CANCELLED
 
 
+@on_sqlite
 def test_a_refusal_and_a_server_that_is_not_there_are_named(settings: dict[str, object]) -> None:
     unknown = warm(settings, "nobody")
     assert (unknown.returncode, unknown.stdout) == (1, "")
@@ -140,4 +144,4 @@ def test_a_refusal_and_a_server_that_is_not_there_are_named(settings: dict[str, 
 
 @pytest.mark.parametrize("arguments", [("starter", "--load", "3bit"), ("starter", "--url", "localhost:8000"), ()])
 def test_wrong_options_have_status_2(arguments: tuple[str, ...]) -> None:
-    assert warm({}, *arguments).returncode == 2
+    assert CliRunner().invoke(app, ["warm", *arguments]).exit_code == 2

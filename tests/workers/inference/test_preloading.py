@@ -39,7 +39,7 @@ def test_a_model_that_can_not_be_loaded_is_logged_and_the_next_is_loaded(
         "nobody is not preloaded: PAGEWRIGHT_PRELOAD names it, but no model with this name is registered"
     )
     assert missing.startswith("missing is not preloaded: ")
-    assert "not-there" in missing
+    assert "the folder does not exist" in missing
     assert [record.levelname for record in lines] == ["ERROR", "ERROR", "INFO"]
     assert loaded == "starter is preloaded"
 
