@@ -1,5 +1,6 @@
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -14,13 +15,22 @@ from db.tables.datasets import Dataset
 from db.tables.evaluations import Evaluation
 from db.tables.generations import Generation
 from db.tables.jobs import Job
-from db.vocabulary import JobKind, Role, Split
+from db.vocabulary import JobKind, JobStatus, Role, Split
 from models.scoring.names import Metric
 from pagewright.settings import get_settings
 from workers.roles import WorkerRole
 from workers.runtime import Runtime
 
 ReadGeneration = Callable[[uuid.UUID], GenerationRow]
+
+FAST: dict[str, Any] = {
+    "lease_seconds": 4,
+    "heartbeat_seconds": 0.3,
+    "reconcile_seconds": 0.3,
+    "lost_message_seconds": 1,
+    "shutdown_grace_seconds": 0.5,
+}
+"""Settings of a worker process that notices soon what is lost."""
 
 
 @pytest.fixture
@@ -40,6 +50,16 @@ def read(database: Database) -> ReadGeneration:
         return row
 
     return read_one
+
+
+@pytest.fixture
+def all_are(read: ReadGeneration) -> Callable[[Sequence[Job], JobStatus], bool]:
+    """Says whether all of these generations have this status."""
+
+    def check(jobs: Sequence[Job], status: JobStatus) -> bool:
+        return all(read(job.id).job.status == status for job in jobs)
+
+    return check
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from redis import Redis
@@ -25,6 +24,7 @@ from db.vocabulary import JobKind, JobStatus, QueueName
 from pagewright.cli.up.parts import free_port
 from tests.databases import on_postgresql, on_sqlite
 from tests.processes import eventually, running, start_redis
+from tests.workers.conftest import FAST
 from workers import queue
 from workers.celery_app import app
 from workers.redis_keys import default_prefix
@@ -34,13 +34,6 @@ SubmitJobs = Callable[..., list[Job]]
 Read = Callable[[uuid.UUID], GenerationRow]
 AllAre = Callable[[Sequence[Job], JobStatus], bool]
 
-FAST: dict[str, Any] = {
-    "lease_seconds": 4,
-    "heartbeat_seconds": 0.3,
-    "reconcile_seconds": 0.3,
-    "lost_message_seconds": 1,
-    "shutdown_grace_seconds": 0.5,
-}
 # At this temperature a completion runs to its token limit, long enough to be interrupted.
 LONG = {"temperature": 50.0, "seed": 7, "max_new_tokens": 900}
 
@@ -62,14 +55,6 @@ def one_worker() -> Iterator[subprocess.Popen[str]]:
 
 def publish(jobs: Sequence[Job]) -> None:
     assert queue.publish(JobKind.GENERATION, [job.id for job in jobs])
-
-
-@pytest.fixture
-def all_are(read: Read) -> Callable[[Sequence[Job], JobStatus], bool]:
-    def check(jobs: Sequence[Job], status: JobStatus) -> bool:
-        return all(read(job.id).job.status == status for job in jobs)
-
-    return check
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from db.vocabulary import JobStatus
 from pagewright.cli.up.parts import free_port, redis_server
 from tests.databases import on_sqlite
 from tests.processes import eventually, running
-from tests.workers.test_main import FAST, all_are  # noqa: F401
+from tests.workers.conftest import FAST
 
 pytestmark = on_sqlite
 
@@ -120,7 +120,7 @@ REFUSALS: dict[str, tuple[Callable[[Server], None], Callable[[Server], None]]] =
 def test_a_worker_outlives_a_redis_that_refuses_commands(
     server: Server,
     submit_jobs: Callable[..., list[Job]],
-    all_are: Callable[[Sequence[Job], JobStatus], bool],  # noqa: F811
+    all_are: Callable[[Sequence[Job], JobStatus], bool],
     tmp_path: Path,
     code: str,
 ) -> None:
